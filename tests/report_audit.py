@@ -9,7 +9,7 @@ fault and ends with 1 if there is one:
 
 - at 1280 and 390 pixels, in light and in dark colors: axe finds a serious or critical fault, the
   page is wider than the window, a script fails, or the page asks for another file;
-- sorting, filtering, highlighting, the values beside the pointer, zoom, the PNG, the links of a
+- sorting, filtering, highlighting, the values next to the pointer, zoom, the PNG, the links of a
   claim, or the state in the address do not work, or a value is not that of results.csv;
 - without JavaScript a table, a figure or a value is missing.
 

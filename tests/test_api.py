@@ -1,4 +1,4 @@
-"""The public API does what the commands do."""
+"""The public Python API has the results of the commands."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Errors are one line each, carry their remedy, and cannot drive a terminal."""
+"""Each error is printed in one line with its fix, and cannot control a terminal."""
 
 from __future__ import annotations
 

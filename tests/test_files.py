@@ -1,4 +1,4 @@
-"""Files are whole or absent, commits happen once, and no acknowledged line is lost."""
+"""Files are written whole or not at all, commits happen once, and no acknowledged line is lost."""
 
 from __future__ import annotations
 

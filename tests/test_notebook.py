@@ -1,4 +1,4 @@
-"""Objects show themselves in a line or two, and in notebooks as a small table of escaped text."""
+"""Objects have a text of one or two lines, and in notebooks a small table of escaped HTML."""
 
 from __future__ import annotations
 

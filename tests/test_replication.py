@@ -1,4 +1,4 @@
-"""`resnetlab verify`: a result of this machine is reproduced; one with other numbers is not."""
+"""`resnetlab verify` reproduces a result of this machine, and rejects one with other numbers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Files become configs: every mistake is reported at once; one hash for one meaning."""
+"""Files are parsed into configs, all mistakes are reported at once, and equal configs have equal
+hashes.
+"""
 
 from __future__ import annotations
 

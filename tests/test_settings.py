@@ -1,5 +1,5 @@
-"""One cache for each person, moved by a variable or by a file; a switch that forbids downloads;
-mistakes in a line.
+"""A variable or a settings file can move the cache and forbid downloads, and mistakes are reported
+in one line.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Paths are known as such on every system, none gets into a report, and a printed command can be
+"""Paths of every system are recognized and shortened in reports, and a printed command can be
 pasted.
 """
 

@@ -1,5 +1,5 @@
-"""Seeds are added by the declared looks, to the arms of undecided claims alone, and the rule says
-when to stop.
+"""Interim looks add seeds only to the conditions of undecided claims, and the rule says when to
+stop.
 """
 
 from __future__ import annotations

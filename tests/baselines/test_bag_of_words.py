@@ -1,4 +1,4 @@
-"""The bag of visual words: its counts are those of a plain loop, and it learns, writes and repeats
+"""The bag of visual words has the counts of a plain loop, and it is trained, saved and repeated
 like any run.
 """
 

@@ -1,4 +1,6 @@
-"""Benchmark of prediction sets: its baselines are those of others, and its page has its figures."""
+"""The benchmark of prediction sets measures planted classes and strangers, and its page has its
+figures.
+"""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""The benchmark of a GPU does what it says, on the processor and at tiny sizes; its figures need a
-GPU.
+"""The benchmark of a GPU measures and compares what its page says. The tests run it on the CPU at
+small sizes; its figures need a GPU.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The parts of a training step are read from oneDNN's own lines."""
+"""The benchmark of the parts of a training step reads their times from the output of oneDNN."""
 
 from __future__ import annotations
 

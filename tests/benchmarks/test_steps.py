@@ -1,4 +1,6 @@
-"""Benchmark of training steps: fair contenders, figures that follow from what was measured."""
+"""The benchmark of training steps compares equal work, and its figures follow from its
+measurements.
+"""
 
 from __future__ import annotations
 

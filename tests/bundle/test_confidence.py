@@ -1,4 +1,4 @@
-"""The file confidence.safetensors: it comes back as it was written, or is refused by name."""
+"""The file confidence.safetensors is read back as it was written, or refused with its file name."""
 
 from __future__ import annotations
 
@@ -11,7 +11,13 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from helpers.small import CLASSES, add_confidence, planted_confidence, planted_outputs, write_model
+from helpers.model_folders import (
+    CLASSES,
+    add_confidence,
+    planted_confidence,
+    planted_outputs,
+    write_model,
+)
 from resnetlab.bundle.confidence import (
     CONFIDENCE_FILE,
     MIN_VALIDATION_IMAGES,

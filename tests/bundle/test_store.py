@@ -1,5 +1,5 @@
-"""A model's folder: whole or absent, checked when read, and the same predictions wherever it is
-opened.
+"""A model folder is written whole or not at all, is checked when it is read, and gives the same
+predictions in any place.
 """
 
 from __future__ import annotations

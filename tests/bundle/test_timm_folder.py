@@ -1,4 +1,4 @@
-"""timm and huggingface_hub read the folder of a model. The reference is timm itself."""
+"""The libraries timm and huggingface_hub read a model folder, and timm gives the same logits."""
 
 from __future__ import annotations
 

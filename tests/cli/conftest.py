@@ -1,4 +1,6 @@
-"""Fixtures: the command line in this process, and a folder with files for every command."""
+"""Fixtures that run the command line in this process and make a folder with files for every
+command.
+"""
 
 from __future__ import annotations
 
@@ -40,9 +42,9 @@ def workspace(tmp_path_factory: pytest.TempPathFactory, small_npz: Path, study_t
     """A folder with a finished study, photographs, a fine-tuned model and a pre-trained network."""
     import torch
 
-    from helpers.stripes import QUICK
-    from helpers.stripes import folder as stripes
-    from helpers.tiny import tiny
+    from helpers.texture_photographs import QUICK
+    from helpers.texture_photographs import folder as stripes
+    from helpers.user_network import tiny
     from resnetlab.cli.main import main
     from resnetlab.models.weights import write_weights
 
@@ -53,7 +55,8 @@ def workspace(tmp_path_factory: pytest.TempPathFactory, small_npz: Path, study_t
     torch.manual_seed(0)
     write_weights(root / "tiny.safetensors", tiny(num_classes=5).state_dict(), {})
     (root / "tiny.toml").write_text(
-        'source = "helpers.tiny:tiny"\nweights = "tiny.safetensors"\nlicense = "Apache-2.0"\n'
+        'source = "helpers.user_network:tiny"\nweights = "tiny.safetensors"\n'
+        'license = "Apache-2.0"\n'
         "mean = [0.5, 0.5, 0.5]\nstd = [0.5, 0.5, 0.5]\n"
     )
     np.savez(root / "bands.npz", **np.load(small_npz))

@@ -1,4 +1,6 @@
-"""Output of the commands, run in this process. tests/promises tests their effect on runs."""
+"""The commands print the documented output. They run in this process; tests/promises tests their
+effect on runs.
+"""
 
 from __future__ import annotations
 

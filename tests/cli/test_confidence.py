@@ -1,4 +1,4 @@
-"""From a fine-tuning to answers of a model that knows when it does not know, by the commands."""
+"""The commands fit the confidence values of a fine-tuned model, and use them in every answer."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from fastapi.testclient import TestClient
 import resnetlab as rl
 from helpers.commands import Ended, check_error_lines, run_command
 from helpers.pictures import picture, save
-from helpers.stripes import KINDS, QUICK, folder, texture
-from helpers.tiny import tiny
+from helpers.texture_photographs import KINDS, QUICK, folder, texture
+from helpers.user_network import tiny
 from resnetlab.bundle.confidence import CONFIDENCE_FILE, Confidence
 from resnetlab.bundle.store import load_bundle
 from resnetlab.data.photo_loader import image_from_file
@@ -42,7 +42,8 @@ def here(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(0)
     write_weights(root / "tiny.safetensors", tiny(num_classes=5).state_dict(), {})
     (root / "tiny.toml").write_text(
-        'source = "helpers.tiny:tiny"\nweights = "tiny.safetensors"\nlicense = "Apache-2.0"\n'
+        'source = "helpers.user_network:tiny"\nweights = "tiny.safetensors"\n'
+        'license = "Apache-2.0"\n'
         "mean = [0.5, 0.5, 0.5]\nstd = [0.5, 0.5, 0.5]\n"
     )
     sizes = ("--train-size", "24", "--test-size", "24", "--name", "stripes")

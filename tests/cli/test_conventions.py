@@ -1,4 +1,6 @@
-"""Conventions of command lines: a version, completion, quiet, dry runs, exit codes."""
+"""The command line has the usual conventions: version, completion, quiet mode, dry runs and exit
+codes.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""`finetune --batch-size --lr --workers --set`: what they change, and mistakes in one line."""
+"""The options `--batch-size`, `--lr`, `--workers` and `--set` of `finetune` change what they name,
+and report mistakes in one line.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from helpers.stripes import folder
+from helpers.texture_photographs import folder
 from resnetlab.cli.finetune_settings import change_recipe
 from resnetlab.cli.main import main
 from resnetlab.data import photo_loader
@@ -129,7 +131,7 @@ def test_the_options_reach_the_training_and_all_but_workers_change_its_id(
     recipe = changed("stage-one", batch_size=4, lr=0.01)
     first = FinetuneRequest(
         folder=photos,
-        model="helpers.tiny:tiny",
+        model="helpers.user_network:tiny",
         recipe=recipe,
         train_size=16,
         epochs=1,

@@ -1,4 +1,4 @@
-"""Help is fast, because it imports nothing heavy, and groups the commands by purpose."""
+"""The help is fast, because it imports no heavy package, and groups the commands by purpose."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 
-from helpers.stripes import QUICK
+from helpers.texture_photographs import QUICK
 from resnetlab.cli.main import build_command
 
 Resnetlab = Callable[..., tuple[int, str, str]]

@@ -1,4 +1,4 @@
-"""The command `judge`: without torch, with its files, and with one line for each mistake."""
+"""The command `judge` works without torch, writes its files, and reports mistakes in one line."""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""The questions of `judge` in a real pseudo-terminal, and the command that repeats the answers."""
+"""`judge` asks its questions in a real pseudo-terminal and prints a command that repeats the
+answers.
+"""
 
 from __future__ import annotations
 

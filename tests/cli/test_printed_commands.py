@@ -1,4 +1,4 @@
-"""Commands that messages print exist, with the options that they name."""
+"""Every command that a message prints exists and has the options in the message."""
 
 from __future__ import annotations
 

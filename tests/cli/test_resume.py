@@ -1,4 +1,6 @@
-"""Resuming a run whose data moved, and a run that is finished; the printed commands work."""
+"""`resume` continues a run whose data moved, does not continue a finished run, and the commands
+that it prints work.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Imports of commands, in real processes: a mistake is reported without heavy imports."""
+"""A command in a real process reports a mistake before it imports heavy packages."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from helpers.model_folders import write_model
 from helpers.pictures import picture, save
-from helpers.small import write_model
 
 HEAVY = (
     "torch",

@@ -1,5 +1,5 @@
-"""Files of other people run no code: every command that reads a file is tried with files that name
-a function whose module, when it is imported, writes a file.
+"""Files from other people run no code: every command that reads a file is run on files that name a
+function whose module, when it is imported, writes a file.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Fixtures: a short exercise, and a class of students who trained it."""
+"""Fixtures of a short exercise, and of a class of students who trained it."""
 
 from __future__ import annotations
 

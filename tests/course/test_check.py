@@ -1,4 +1,4 @@
-"""`course check` and `course class` find every planted fake, and pass honest runs."""
+"""`course check` and `course class` detect every planted fake and accept honest runs."""
 
 from __future__ import annotations
 

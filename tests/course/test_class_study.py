@@ -1,4 +1,4 @@
-"""The honest runs of a class are a study with one seed a student, which `verify` reads."""
+"""The honest runs of a class are a study with one seed for each student, and `verify` reads it."""
 
 from __future__ import annotations
 

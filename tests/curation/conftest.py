@@ -1,4 +1,4 @@
-"""A model that was fine-tuned on textures, in a folder of its own for each module."""
+"""Fixtures of a model that was fine-tuned on textures."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from helpers.commands import run_command
-from helpers.stripes import QUICK, folder
-from helpers.tiny import tiny
+from helpers.texture_photographs import QUICK, folder
+from helpers.user_network import tiny
 from resnetlab.models.weights import write_weights
 
 
@@ -22,7 +22,8 @@ def finetuned(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(0)
     write_weights(root / "tiny.safetensors", tiny(num_classes=5).state_dict(), {})
     (root / "tiny.toml").write_text(
-        'source = "helpers.tiny:tiny"\nweights = "tiny.safetensors"\nlicense = "Apache-2.0"\n'
+        'source = "helpers.user_network:tiny"\nweights = "tiny.safetensors"\n'
+        'license = "Apache-2.0"\n'
         "mean = [0.5, 0.5, 0.5]\nstd = [0.5, 0.5, 0.5]\n"
     )
     words = ("finetune", "stripes", "--model", "tiny.toml", "--recipe", QUICK)

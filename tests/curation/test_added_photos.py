@@ -1,4 +1,4 @@
-"""Added photographs: nothing leaks from the old test photographs, and classes keep their order."""
+"""Added photographs do not leak from the old test photographs, and classes keep their order."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from helpers.stripes import texture
+from helpers.texture_photographs import texture
 from resnetlab.curation.added_photos import AddedPhotos, open_added_photos
 from resnetlab.errors import InputError
 from resnetlab.finetune.dataset import open_photographs

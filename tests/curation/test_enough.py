@@ -1,4 +1,6 @@
-"""Learning curves: measured without leaks, extrapolated as formulas say, silent without data."""
+"""Learning curves are measured without leaks and extrapolated by their formulas, and too little
+data is reported.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,7 @@ import numpy as np
 import pytest
 
 from helpers.commands import check_error_lines, run_command
-from helpers.stripes import folder
+from helpers.texture_photographs import folder
 from resnetlab.curation import learning_curves
 from resnetlab.curation.learning_curves import FRACTIONS, extrapolate, measure_curves
 from resnetlab.stats.learning_curve import fit_power_laws

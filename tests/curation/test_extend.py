@@ -1,4 +1,6 @@
-"""Extension of a model: another folder, the old test photographs before and after, no leaks."""
+"""The extension of a model writes another folder, evaluates the old test photographs before and
+after, and does not leak.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,7 @@ from scipy.special import softmax
 from sklearn.metrics import log_loss
 
 from helpers.commands import Ended, check_error_lines, run_command
-from helpers.stripes import texture
+from helpers.texture_photographs import texture
 from resnetlab.bundle.reading import read_model_file
 from resnetlab.bundle.store import load_bundle
 from resnetlab.data.transforms.eval_transform import apply_eval_transform

@@ -1,4 +1,4 @@
-"""Frozen features: what the classifier gets, computed once for each photograph."""
+"""The frozen features that the classifier gets are computed once for each photograph."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from helpers.stripes import texture
+from helpers.texture_photographs import texture
 from resnetlab.curation.features import FeatureNetwork, compute_features, open_network
 from resnetlab.curation.labeled_photos import open_labeled_photos
 from resnetlab.data.transforms.eval_transform import apply_eval_transform

@@ -1,5 +1,5 @@
-"""Wrong labels: out-of-fold probabilities are scikit-learn's, planted ones come first, and the page
-and the new labels are right.
+"""The search for wrong labels uses the out-of-fold probabilities of scikit-learn, lists planted
+wrong labels first, and writes a correct page and correct new labels.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A cache of its own for each test."""
+"""Fixture that gives each test an empty cache."""
 
 from pathlib import Path
 

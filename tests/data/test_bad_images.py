@@ -1,4 +1,4 @@
-"""Every kind of bad image is decoded as it should look, or refused with its reason."""
+"""Every kind of bad image is decoded correctly, or refused with its reason."""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Names of classes from two places are compared after normalization; look-alikes are refused."""
+"""Class names from two sources are compared after normalization, and names that look alike are
+refused.
+"""
 
 from __future__ import annotations
 

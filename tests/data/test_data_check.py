@@ -1,4 +1,4 @@
-"""Output of `data check`: counts, sizes, skipped files, and copies across splits."""
+"""`data check` reports counts, sizes, skipped files, and copies across splits."""
 
 from __future__ import annotations
 

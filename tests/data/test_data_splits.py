@@ -1,5 +1,5 @@
-"""Promises of a split: no image is lost or used twice, every class has its share, and only
-`split_seed` decides.
+"""A split loses no image, uses none twice, gives every class its share, and depends on `split_seed`
+only.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Images on a device, and the statistics by which they are normalized."""
+"""Images on a device equal the source images, and are normalized by the right statistics."""
 
 from __future__ import annotations
 

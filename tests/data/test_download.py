@@ -1,5 +1,5 @@
-"""Known sets of photographs from archives that the test makes; archives that are not what they
-seem.
+"""Known sets of photographs are read from archives that the tests make, and wrong archives are
+refused.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The draws of an epoch: ahead, named, each kind on its own."""
+"""The random draws of an epoch are made in advance, and each kind has a named stream of its own."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""Pixels of a photograph that a network gets, compared with torchvision and with values computed by
-hand.
-"""
+"""The network gets the pixels that torchvision gives, or that were computed by hand."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""simplejpeg decodes a photograph only where the result is the same as that of Pillow alone."""
+"""simplejpeg decodes a photograph only if the result is the same as that of Pillow."""
 
 from __future__ import annotations
 

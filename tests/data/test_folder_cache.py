@@ -1,4 +1,4 @@
-"""A folder's hash covers its content alone; its cache is trusted only when it is whole."""
+"""The hash of a folder depends on its content only, and only a complete cache is used."""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Folders as people have them: links, words for splits, held-out folders, tables of labels."""
+"""Common layouts of folders are read: links, several names of splits, separate test folders, and
+tables of labels.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A folder of images: every file is used or has its reason, and the hash says so (G11)."""
+"""Every file of an image folder is used or reported with its reason, and the hash covers both."""
 
 from __future__ import annotations
 

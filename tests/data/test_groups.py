@@ -1,4 +1,4 @@
-"""Splits that do not leak: copies, near copies and the images of a group stay on one side."""
+"""Splits do not leak: copies, near copies and the images of a group are in the same split."""
 
 from __future__ import annotations
 

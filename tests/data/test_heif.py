@@ -1,4 +1,4 @@
-"""Photographs of phones: HEIC with pillow-heif, AVIF with Pillow alone."""
+"""Photographs of phones are decoded: HEIC with pillow-heif, and AVIF with Pillow alone."""
 
 from __future__ import annotations
 

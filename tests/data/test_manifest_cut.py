@@ -1,5 +1,5 @@
-"""Splits as manifests: cut by class and by a seed, told in counts or shares, followed only where
-they fit.
+"""Manifests of splits are drawn by class and seed, written as counts or fractions, and used only
+for the folder that they fit.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""Two dozen folders as phones, cameras, competitions and other tools leave them.
+"""More than twenty folders with the layouts of phones, cameras, competitions and other tools are
+read.
 
 Each is built by a function. The counts of each split are compared with those that the function
 knows, with torchvision's `ImageFolder` where it can open the folder, and no file may be unaccounted

@@ -1,4 +1,4 @@
-"""Data sets by name.
+"""Data sets with a name are loaded by their name.
 
 No test downloads: files in torchvision's own forms are made small by the test.
 """

@@ -1,4 +1,4 @@
-"""Pixels on the scale that a recipe asks for, and whitening against its definition."""
+"""Pixels get the scale that the recipe requests, and whitening equals its definition."""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""An `.npz`: what is accepted, and how its mistakes are told."""
+"""An `.npz` file in the documented form is accepted, and each of its mistakes is reported in one
+line.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A pack has data sets with the content hash of their source, and is read by name."""
+"""A pack contains data sets with the content hash of their source, and is read by name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Output of `data describe` for photographs: sizes, near copies across splits, and classes of
+"""`data describe` reports the sizes of photographs, near copies across splits, and classes of
 ImageNet.
 """
 

@@ -1,4 +1,4 @@
-"""A small model's folder and a folder of small photographs, made by the tests."""
+"""Fixtures of a small model folder and of a folder of small photographs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 @pytest.fixture(scope="session")
 def pets(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Six classes, random weights."""
-    from helpers.small import write_model
+    from helpers.model_folders import write_model
 
     return write_model(tmp_path_factory.mktemp("models") / "pets")
 

@@ -1,4 +1,6 @@
-"""Photographs that arrive together go through the network as one batch, each with its answer."""
+"""Photographs that arrive together go through the network as one batch, and each gets its own
+answer.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The mean of several models: what it gains, over whom, and how sure that is."""
+"""The report on an ensemble states its gain over the single models, with a confidence interval."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest
 
-from helpers.small import CLASSES, write_model
+from helpers.model_folders import CLASSES, write_model
 from resnetlab.cli import evaluate as commands
 from resnetlab.deploy.ensemble import evaluate_ensemble
 from resnetlab.deploy.ensemble_stats import ensemble_result

@@ -1,5 +1,5 @@
-"""Evaluation of a model: compared with scikit-learn, with values computed by hand, and with the
-measurement of a run.
+"""The evaluation of a model equals scikit-learn, values computed by hand, and the measurement of a
+run.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from scipy.stats import binomtest
 from sklearn.metrics import confusion_matrix, log_loss, top_k_accuracy_score
 
 import resnetlab as rl
+from helpers.model_folders import CLASSES, NET, write_model
 from helpers.pages import layout
 from helpers.pictures import picture, tree
 from helpers.sentences import PageText, english_left
-from helpers.small import CLASSES, NET, write_model
 from resnetlab.data.photo_loader import LazyImage
 from resnetlab.deploy.evaluate import PredictionsWithImages, evaluate, predict_all
 from resnetlab.deploy.inputs import EvaluationImages, open_labeled_images

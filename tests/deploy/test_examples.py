@@ -1,6 +1,4 @@
-"""The example in each command's help runs, on a small model and small photographs, as it stands
-there.
-"""
+"""The example in the help of each command runs as written, on a small model and small images."""
 
 from __future__ import annotations
 
@@ -12,8 +10,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from helpers.model_folders import add_confidence, write_model
 from helpers.pictures import picture, save
-from helpers.small import add_confidence, write_model
 from resnetlab.cli.main import app
 
 COMMANDS = ("predict", "evaluate", "ensemble", "explain", "export", "serve")

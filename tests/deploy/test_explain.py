@@ -1,4 +1,4 @@
-"""Explanations: Grad-CAM compared with its formula, and the choice of the explained stage."""
+"""Grad-CAM equals its formula, and the explained stage is chosen as documented."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from torch import nn
 from torchvision import models
 from typer.testing import CliRunner
 
+from helpers.model_folders import CLASSES, write_model
 from helpers.pictures import picture, save
-from helpers.small import CLASSES, write_model
 from resnetlab.bundle.model_file import ModelFile
 from resnetlab.bundle.store import load_bundle, save_bundle
 from resnetlab.cli import deploy as commands

@@ -1,5 +1,5 @@
-"""Files for other programs: the same outputs for any batch, all that is needed inside, none kept
-that differs.
+"""Exported files give the model's outputs for every batch size and contain all metadata. A file
+with other outputs is not written.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ import torch
 from PIL import Image
 from torchvision.transforms import CenterCrop, Compose, Normalize, Resize, ToTensor
 
+from helpers.model_folders import CLASSES, write_model
 from helpers.pictures import picture
-from helpers.small import CLASSES, write_model
 from resnetlab.bundle.model_file import License
 from resnetlab.cli import deploy as commands
 from resnetlab.data.transforms.eval_transform import EvalTransform

@@ -1,5 +1,5 @@
-"""The exported page: one file with the network and its runtime, which loads nothing. What it
-computes in a browser is compared by `tests/browser_parity.py`.
+"""The exported page is one file with the network and its runtime, and loads nothing.
+`tests/browser_parity.py` compares its results in a browser.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ import numpy as np
 import onnxruntime
 import pytest
 
+from helpers.model_folders import write_model
 from helpers.pictures import picture
-from helpers.small import write_model
 from resnetlab.bundle.model_file import License
 from resnetlab.cli import deploy as commands
 from resnetlab.deploy import web_runtime

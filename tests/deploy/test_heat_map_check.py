@@ -1,4 +1,4 @@
-"""Heat maps are checked by what they are for: without their pixels the class should be lost."""
+"""The check of heat maps measures whether the model loses the class without the marked pixels."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from scipy.ndimage import gaussian_filter, uniform_filter
 from torch import nn
 
 from helpers.commands import check_error_lines, run_command
+from helpers.model_folders import write_model
 from helpers.pictures import picture, save
-from helpers.small import write_model
 from resnetlab.bundle.store import Bundle, load_bundle
 from resnetlab.deploy import heat_map_check
 from resnetlab.deploy.explain import Explainer

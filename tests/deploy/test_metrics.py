@@ -1,4 +1,4 @@
-"""Metrics beside accuracy, with scikit-learn as the oracle."""
+"""The metrics other than accuracy equal those of scikit-learn."""
 
 from __future__ import annotations
 

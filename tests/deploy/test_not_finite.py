@@ -1,4 +1,4 @@
-"""NaN and infinity in weights or outputs are an error, and never a score."""
+"""NaN and infinity in weights or outputs are reported as an error and never as a score."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import pytest
 import torch
 from fastapi.testclient import TestClient
 
+from helpers.model_folders import NET, write_model
 from helpers.pictures import encoded, picture
-from helpers.small import NET, write_model
 from resnetlab import files
 from resnetlab.data.device_images import DeviceImages
 from resnetlab.deploy.ensemble import evaluate_ensemble

@@ -1,6 +1,4 @@
-"""Photographs in, classes out: what the network is shown, what is averaged, and what becomes of
-broken files.
-"""
+"""`predict` prepares, averages and reports photographs as documented."""
 
 from __future__ import annotations
 
@@ -23,8 +21,8 @@ from hypothesis import strategies as st
 from PIL import Image
 from torchvision.transforms import CenterCrop, Compose, Normalize, Resize, TenCrop, ToTensor
 
+from helpers.model_folders import CLASSES, write_model
 from helpers.pictures import encoded, picture, save
-from helpers.small import CLASSES, write_model
 from resnetlab.bundle.model_file import License
 from resnetlab.bundle.store import load_bundle
 from resnetlab.cli.main import main

@@ -1,4 +1,4 @@
-"""`predict --sheet`: every photograph once, under its class, the least sure first."""
+"""`predict --sheet` shows every photograph once, under its class, with the least certain first."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ import pytest
 from PIL import Image
 
 from helpers.commands import check_error_lines, run_command
+from helpers.model_folders import CLASSES, add_confidence, write_model
 from helpers.pictures import picture, save
-from helpers.small import CLASSES, add_confidence, write_model
 from resnetlab.deploy.predict import ClassProbability, Prediction
 from resnetlab.reports import prediction_sheet
 from resnetlab.reports.prediction_sheet import group_predictions

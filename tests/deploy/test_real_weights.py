@@ -1,4 +1,6 @@
-"""A real network on real photographs, where both are at hand."""
+"""A network with real weights classifies real photographs. The tests run if both are on this
+machine.
+"""
 
 from __future__ import annotations
 

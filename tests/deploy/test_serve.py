@@ -1,5 +1,5 @@
-"""The page and the JSON service: what it says, what it refuses, and that it loads nothing from
-elsewhere.
+"""The prediction service and its page answer as documented, refuse invalid requests, and load
+nothing from other servers.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ import pytest
 from fastapi.testclient import TestClient
 from PIL import Image
 
+from helpers.model_folders import CLASSES, write_model
 from helpers.pages import displayed
 from helpers.pictures import encoded, picture, save
 from helpers.sentences import PageText, english_left
-from helpers.small import CLASSES, write_model
 from resnetlab.bundle.model_file import License
 from resnetlab.deploy import serve
 from resnetlab.deploy.confidence import describe_doubt

@@ -1,4 +1,6 @@
-"""Photographs are sorted by predicted class without loss: a plan, copies or links, and back."""
+"""Photographs are sorted by predicted class without loss, as a plan, copies or links, and can be
+moved back.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +12,8 @@ from typing import Any
 import pytest
 import typer
 
+from helpers.model_folders import write_model
 from helpers.pictures import picture, save
-from helpers.small import write_model
 from resnetlab.cli import predict as commands
 from resnetlab.deploy.predict import load_model
 from resnetlab.deploy.sorting import UNDO_FILE, UNSURE, class_folders

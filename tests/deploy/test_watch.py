@@ -1,4 +1,4 @@
-"""`predict --watch`: each complete photograph is predicted once, as it comes, until Ctrl-C."""
+"""`predict --watch` predicts each complete photograph once when it arrives, until Ctrl-C."""
 
 from __future__ import annotations
 

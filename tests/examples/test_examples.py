@@ -1,4 +1,4 @@
-"""Effects of each variant of the authors' own code, as described and as run."""
+"""The examples run each variant of the code of the reports, and its effects are those described."""
 
 from __future__ import annotations
 

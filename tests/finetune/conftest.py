@@ -1,5 +1,5 @@
-"""A tiny network with weights of its own, and photographs of three kinds of texture that it can
-learn to tell apart.
+"""Fixtures of a tiny network with its own weights, and of photographs of three kinds of texture
+that it can learn to distinguish.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from helpers.stripes import folder
+from helpers.texture_photographs import folder
 from resnetlab.models.configs import ExternalConfig
 from resnetlab.models.weights import write_weights
 
@@ -23,7 +23,7 @@ def photos(tmp_path: Path) -> Path:
 
 def pretrained(root: Path) -> Path:
     """A model file with pre-trained weights beside it: a network that was made for five classes."""
-    from helpers.tiny import tiny
+    from helpers.user_network import tiny
 
     torch.manual_seed(0)
     model = tiny(num_classes=5)
@@ -34,7 +34,8 @@ def pretrained(root: Path) -> Path:
     write_weights(root / "tiny.safetensors", model.state_dict(), {})
     file = root / "tiny.toml"
     file.write_text(
-        'source = "helpers.tiny:tiny"\nweights = "tiny.safetensors"\nlicense = "Apache-2.0"\n'
+        'source = "helpers.user_network:tiny"\nweights = "tiny.safetensors"\n'
+        'license = "Apache-2.0"\n'
         "mean = [0.5, 0.5, 0.5]\nstd = [0.5, 0.5, 0.5]\n"
     )
     return file
@@ -58,7 +59,7 @@ def fitting(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def config(backbone: Path) -> ExternalConfig:
     """Model config of the pre-trained network."""
     return ExternalConfig(
-        source="helpers.tiny:tiny",
+        source="helpers.user_network:tiny",
         weights=str(backbone.with_suffix(".safetensors")),
         mean=(0.5,) * 3,
         std=(0.5,) * 3,

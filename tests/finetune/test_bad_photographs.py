@@ -1,6 +1,4 @@
-"""Every kind of bad image among good ones, through `finetune` itself: used, or named and left out,
-and never lost.
-"""
+"""`finetune` uses every kind of bad image among good ones, or leaves it out and names it."""
 
 from __future__ import annotations
 
@@ -12,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from helpers.bad_photographs import jpeg, put
-from helpers.stripes import QUICK
+from helpers.texture_photographs import QUICK
 from resnetlab.errors import InputError
 from resnetlab.finetune.request import FinetuneRequest
 from resnetlab.finetune.run import finetune

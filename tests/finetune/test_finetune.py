@@ -1,5 +1,5 @@
-"""From a folder of photographs to a model's folder: usable, repeatable, honest about the test
-split.
+"""Fine-tuning makes a usable model folder from a folder of photographs, with the same bits each
+time, and does not choose by the test split.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import torch
 
 from helpers.finetuning import CPU, make_model, request, stage
 from helpers.processes import environment
-from helpers.stripes import KINDS, QUICK, folder, texture
+from helpers.texture_photographs import KINDS, QUICK, folder, texture
 from resnetlab.bundle.store import load_bundle
 from resnetlab.cli.finetune_output import summary_lines
 from resnetlab.data.device_images import DeviceImages
@@ -185,10 +185,10 @@ def test_a_network_that_cannot_be_split_is_trained_completely_with_the_same_resu
     photos: Path, config: ExternalConfig
 ) -> None:
     data, results = open_data(photos), []
-    for source in ("helpers.tiny:tiny", "helpers.tiny:asking"):
+    for source in ("helpers.user_network:tiny", "helpers.user_network:asking"):
         model = make_model(replace(config, source=source))
         assert (model.split_for_training("classifier", 24).trunk is None) == (
-            source == "helpers.tiny:asking"
+            source == "helpers.user_network:asking"
         )
         train_stage(model, stage(augment="standard"), data, views(model), 0)
         results.append(

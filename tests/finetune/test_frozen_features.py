@@ -1,4 +1,6 @@
-"""Frozen features: each photograph once for a network, with the bits of a plain forward pass."""
+"""Frozen features are computed once for each photograph and network, with the bits of a plain
+forward pass.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,7 @@ import pytest
 import torch
 
 from helpers.commands import run_command
-from helpers.stripes import KINDS, QUICK, folder, texture
+from helpers.texture_photographs import KINDS, QUICK, folder, texture
 from resnetlab.curation.features import open_network
 from resnetlab.data.transforms.augment import normalize
 from resnetlab.data.transforms.eval_transform import EvalTransform, apply_eval_transform

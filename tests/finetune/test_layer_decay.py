@@ -10,7 +10,7 @@ import torch
 import torchvision
 from timm.optim import param_groups_layer_decay
 
-from helpers.stripes import KINDS
+from helpers.texture_photographs import KINDS
 from resnetlab.finetune.dataset import open_photographs
 from resnetlab.finetune.model import FinetuneModel
 from resnetlab.finetune.state import FinetuneState, block_decay_scales

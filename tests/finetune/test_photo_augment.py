@@ -1,5 +1,5 @@
-"""mixup, CutMix, RandomErasing and TrivialAugment: those of torchvision, with streams of their own,
-so that threads, the state of torch's generator and an interruption change no bit.
+"""mixup, CutMix, RandomErasing and TrivialAugment equal those of torchvision. Each has its own
+random stream, so that threads, torch's generator and an interruption change no bit.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import torch
 from scipy.stats import ks_2samp
 from torchvision.transforms import v2
 
-from helpers.stripes import KINDS, texture
+from helpers.texture_photographs import KINDS, texture
 from resnetlab.data.transforms.eval_transform import EvalTransform
 from resnetlab.data.transforms.photo_augment import (
     MAGNITUDES,

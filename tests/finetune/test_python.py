@@ -1,4 +1,4 @@
-"""The functions of Python for photographs do what the commands do."""
+"""The Python functions for photographs have the results of the commands."""
 
 from __future__ import annotations
 

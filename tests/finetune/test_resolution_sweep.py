@@ -1,5 +1,5 @@
-"""A table of train and test sizes: whole, chosen by validation, honest about what ran out of memory
-or was not run.
+"""The table of train and test sizes is complete, is chosen by validation, and names the cells that
+ran out of memory or were not run.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import pytest
 import torch
 from PIL import Image, ImageColor
 
-from helpers.stripes import texture
+from helpers.texture_photographs import texture
 from resnetlab.bundle.store import load_bundle
 from resnetlab.cli.main import main
 from resnetlab.errors import InputError

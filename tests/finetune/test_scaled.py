@@ -1,4 +1,6 @@
-"""Scaled decoding: training crops of the same distribution for less work, never in evaluation."""
+"""Scaled decoding gives training crops of the same distribution with less work, and is never used
+in evaluation.
+"""
 
 from __future__ import annotations
 

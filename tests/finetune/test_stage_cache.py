@@ -1,5 +1,5 @@
-"""Stages that are kept: computed once, whole or absent, and with them the bits of what was never
-interrupted.
+"""The stage cache trains each stage once, and its weights have the bits of an uninterrupted
+training.
 """
 
 from __future__ import annotations

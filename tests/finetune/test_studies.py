@@ -1,5 +1,5 @@
-"""Fine-tuning as the runs of a study: shared stages, names by what decides a run, reports that tell
-the protocol.
+"""A study can fine-tune: its runs share stages, their ids contain what decides the result, and the
+report states the protocol.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from torchvision.transforms.v2 import functional as TF
 
 import resnetlab as rl
 from helpers.processes import import_path
-from helpers.tiny import tiny
+from helpers.user_network import tiny
 from resnetlab.analysis.collect import collect
 from resnetlab.api.loaded_study import LoadedStudy
 from resnetlab.api.studies import load_study
@@ -133,7 +133,7 @@ def test_workers_run_a_study_of_sizes_share_first_stages_and_report_the_protocol
         "Stage one: the classifier learns at the train size, on random crops",
         "Stage two: the classifier and the last batch norm learn at the test size",
         "for at most 8 epochs, ended after 9 epochs without a lower validation loss",
-        "Apache-2.0 (the pre-trained weights of helpers.tiny:tiny+)",
+        "Apache-2.0 (the pre-trained weights of helpers.user_network:tiny+)",
         "the validation images selected the epoch",
         "30 train, 12 validation and 18 test images",
     ):
@@ -419,7 +419,7 @@ def test_an_interrupted_run_continues_after_its_last_stage_and_out_of_memory_is_
             {"model": "cifar-resnet20"},
             r"model: has no pre-trained weights.*timm/NAME, torchvision/NAME",
         ),
-        ({"model": "helpers.tiny:tiny"}, r"model: has no pre-trained weights"),
+        ({"model": "helpers.user_network:tiny"}, r"model: has no pre-trained weights"),
         (
             {"data": {"source": "photos", "image_size": 32}},
             r"data\.image_size: not available.*recipe\.train_size",
@@ -460,7 +460,11 @@ def test_an_absent_folder_is_refused_with_the_command_that_fetches_datasets(tmp_
 def test_absent_weights_are_reported_before_the_data_are_opened(tmp_path: Path) -> None:
     study = loaded(
         tmp_path,
-        {"family": "external", "source": "helpers.tiny:tiny", "weights": "absent.safetensors"},
+        {
+            "family": "external",
+            "source": "helpers.user_network:tiny",
+            "weights": "absent.safetensors",
+        },
     )
     with pytest.raises(
         InputError, match=r"model\.weights: no such file of weights \(got absent\.safetensors\)"
@@ -590,7 +594,7 @@ def test_train_accepts_a_recipe_of_fine_tuning(
     )
     assert plan.runs[0].file.train_images == 30
     assert plan.runs[0].file.parameters == sum(p.numel() for p in tiny(3).parameters())
-    assert plan.runs[0].id.startswith("stripes-helpers.tiny-tiny")
+    assert plan.runs[0].id.startswith("stripes-helpers.user_network-tiny")
 
 
 def test_the_ten_crops_equal_torchvision_and_their_probabilities_are_averaged(

@@ -1,5 +1,5 @@
-"""The time limit of a fine-tuning: how many epochs of a stage fit, which stages are left out, and
-that both are in the record, the model and the page.
+"""The time limit of a fine-tuning decides the epochs of each stage and which stages are left out,
+and the record, the model and the page name both.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from helpers.finetuning import make_model, request
-from helpers.stripes import QUICK, folder
+from helpers.texture_photographs import QUICK, folder
 from resnetlab.bundle.store import load_bundle
 from resnetlab.cli.finetune_output import with_budget
 from resnetlab.data.transforms.eval_transform import EvalTransform

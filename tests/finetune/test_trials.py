@@ -1,5 +1,5 @@
-"""Several networks tried on their features, and methods for uneven classes: validation selects, the
-test split does not, and the record has every trial.
+"""Several networks are compared by their features, with methods for unequal class sizes. The
+validation split selects, the test split does not, and the record has every trial.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from sklearn.metrics import balanced_accuracy_score
 from sklearn.utils.class_weight import compute_class_weight
 
 from helpers.processes import environment
-from helpers.stripes import KINDS, folder, texture
-from helpers.tiny import tiny
+from helpers.texture_photographs import KINDS, folder, texture
+from helpers.user_network import tiny
 from resnetlab.bundle.store import load_bundle
 from resnetlab.cli.finetune_output import trial_lines
 from resnetlab.data.transforms.photo_train import draw_photo_epoch
@@ -56,7 +56,8 @@ def write_network(workspace: Path, name: str, seed: int, scale: float = 1.0) -> 
     write_weights(workspace / f"{name}.safetensors", tensors, {})
     file = workspace / f"{name}.toml"
     file.write_text(
-        f'source = "helpers.tiny:tiny"\nweights = "{name}.safetensors"\nlicense = "Apache-2.0"\n'
+        f'source = "helpers.user_network:tiny"\nweights = "{name}.safetensors"\n'
+        'license = "Apache-2.0"\n'
         "mean = [0.5, 0.5, 0.5]\nstd = [0.5, 0.5, 0.5]\n"
     )
     return file
@@ -250,7 +251,7 @@ def test_the_local_networks_are_files_and_downloads_without_duplicates(
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
     backbones = select_candidates("", None, ("at-hand",), False).backbones
     assert [backbone.config.slug.rstrip("+") for backbone in backbones] == [
-        "helpers.tiny:tiny",
+        "helpers.user_network:tiny",
         "timm/resnet18",
         "torchvision/resnet34",
         "timm/resnet10t.c3_in1k",
@@ -285,7 +286,7 @@ def test_a_network_without_remaining_time_is_left_out_but_at_least_one_is_tried(
     (tried,) = [trial for trial in result.backbone_trials if trial.validation is not None]
     assert tried.selected
     assert [trial.validation is None for trial in result.backbone_trials] == [False, True, True]
-    assert tried.model == "helpers.tiny:tiny+ (second.safetensors)"
+    assert tried.model == "helpers.user_network:tiny+ (second.safetensors)"
 
 
 def test_the_page_names_the_networks_that_validation_cannot_distinguish(
@@ -321,7 +322,11 @@ def test_the_command_prints_the_trials_and_writes_them_to_the_page(
     )
     assert done.returncode == 0, done.stderr
     assert (
-        sum(line.startswith("tried helpers.tiny:tiny+ (") for line in done.stdout.splitlines()) == 2
+        sum(
+            line.startswith("tried helpers.user_network:tiny+ (")
+            for line in done.stdout.splitlines()
+        )
+        == 2
     )
     page = (tmp_path / done.stdout.splitlines()[-1].removeprefix("Page: ")).read_text()
     assert '<h2 id="networks">Networks tried</h2>' in page

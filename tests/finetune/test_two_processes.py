@@ -1,4 +1,4 @@
-"""A fine-tuning that torchrun shares between two processes."""
+"""torchrun divides a fine-tuning between two processes, and the result is the same."""
 
 from __future__ import annotations
 

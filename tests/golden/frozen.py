@@ -1,4 +1,5 @@
-"""Training runs, random streams and committed numbers that no change of names or layout may move.
+"""Frozen results of training runs, random streams and committed numbers, which no change of names
+or files may change.
 
 `python tests/golden/frozen.py` measures them on this processor and adds them to frozen.json. The
 bits of a run depend on the processor, so frozen.json has the SHA-256 of the weights by processor,

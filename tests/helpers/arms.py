@@ -1,4 +1,4 @@
-"""Arms with a known truth."""
+"""Arms of statistical tests whose truth is known."""
 
 from __future__ import annotations
 

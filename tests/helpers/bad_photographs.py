@@ -1,4 +1,4 @@
-"""Every kind of odd and of bad photograph."""
+"""Photographs of every unusual and every bad kind."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from helpers.stripes import texture
+from helpers.texture_photographs import texture
 
 
 def jpeg(seed: int, mode: str = "RGB", **options: object) -> bytes:

@@ -1,4 +1,4 @@
-"""Commands of resnetlab in the process of a test."""
+"""Functions that run commands of resnetlab in the process of a test."""
 
 from __future__ import annotations
 

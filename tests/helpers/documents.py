@@ -131,8 +131,8 @@ def write_noise(path: Path, classes: int) -> None:
 
 def write_workspace(root: Path) -> Path:
     """Write the files that the commands of the documents name: photographs, models, own files."""
+    from helpers.model_folders import CLASSES, add_confidence, write_model
     from helpers.pictures import picture, save, tree
-    from helpers.small import CLASSES, add_confidence, write_model
 
     for name, text in titled_files().items():
         (root / name).write_text(text, encoding="utf-8")

@@ -1,8 +1,8 @@
-"""Fault layer: one file operation of a process fails, stops half way, or kills the process.
+"""Fault layer that makes one file operation of a process fail, stop half way, or kill the process.
 
 Only tests use it. It counts the operations on files under one folder: each opening of a file for
-writing, write, fsync, rename and link. A trial without a fault tells their number; then each trial
-breaks one of them.
+writing, write, fsync, rename and link. A trial without a fault counts them; then each trial
+makes one of them fail.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from helpers.stripes import KINDS
+from helpers.texture_photographs import KINDS
 from resnetlab.finetune.model import FinetuneModel
 from resnetlab.finetune.request import FinetuneRequest
 from resnetlab.models.configs import ExternalConfig

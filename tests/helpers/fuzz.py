@@ -1,4 +1,4 @@
-"""Fuzzing of one reader of files or requests in a process of its own: `fuzz`."""
+"""Fuzzing of one reader of files or requests in a separate process: `fuzz`."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from fastapi.testclient import TestClient
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
+from helpers.model_folders import write_model
 from helpers.pictures import encoded, picture, tree
-from helpers.small import write_model
 from resnetlab.bundle.reading import read_model_file
 from resnetlab.data.archives import unpack
 from resnetlab.data.sources import image_decoder, open_source

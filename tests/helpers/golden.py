@@ -1,4 +1,4 @@
-"""Golden tables and the script that writes them."""
+"""Readers of the golden tables and of the script that writes them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Comparison of what MLflow has with the folders of the runs."""
+"""Comparison of the data in MLflow with the folders of the runs."""
 
 from __future__ import annotations
 

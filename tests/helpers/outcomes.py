@@ -1,4 +1,4 @@
-"""Comparison of what finished runs left in their folders."""
+"""Comparison of the files of finished runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Phases of an unfinished run, found by the files of its folder."""
+"""Phases of an unfinished run, detected from the files of its folder."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Small photographs and folders of them, generated: no picture of a data set is needed to test."""
+"""Small generated photographs and folders of them, so that no test needs real images."""
 
 from __future__ import annotations
 

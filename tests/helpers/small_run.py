@@ -1,4 +1,4 @@
-"""A small run that tests stop, go on with and measure."""
+"""A small run that tests stop, resume and measure."""
 
 from __future__ import annotations
 

@@ -21,6 +21,7 @@ from resnetlab.training.scratch_state import ScratchTrainState
 from resnetlab.training.step import train_step
 
 MakeStep = Callable[[ScratchTrainState, DeviceImages], EagerStep]
+OnBatch = Callable[[Tensor, Tensor], None]
 NETWORK = CifarConfig(blocks=(1, 1, 1), widths=(4, 6, 8))
 
 
@@ -71,11 +72,11 @@ class SmallTraining:
         make_step: MakeStep = make_step,
         *,
         yield_every_step: bool = False,
+        on_batch: OnBatch | None = None,
     ) -> Iterator[TrainEvent]:
-        """Train and yield the events. `before_step` of the state sees each batch that is loaded."""
+        """Train and yield the events. `on_batch` is called with each batch that is loaded."""
         step = make_step(state, DeviceImages.from_images(images or self.images(), self.cpu))
-        before_step = getattr(state, "before_step", None)
-        if before_step is not None:
+        if on_batch is not None:
             load_epoch = step.load_epoch
 
             def observed_epoch(epoch: int) -> BatchLoader:
@@ -83,7 +84,7 @@ class SmallTraining:
 
                 def observed(part: slice) -> tuple[Tensor, Tensor]:
                     batch = load(part)
-                    before_step(*batch)
+                    on_batch(*batch)
                     return batch
 
                 return observed
@@ -97,13 +98,25 @@ class SmallTraining:
         images: LabeledImages | None = None,
         until: int | None = None,
         make_step: MakeStep = make_step,
+        on_batch: OnBatch | None = None,
     ) -> list[TrainEvent]:
         """Train until a step, or to the end, and return the events."""
 
         def should_stop() -> bool:
             return until is not None and state.step >= until
 
-        return list(self.events(state, images, should_stop, make_step))
+        return list(self.events(state, images, should_stop, make_step, on_batch=on_batch))
+
+    def run_with_batches(
+        self, state: ScratchTrainState, images: LabeledImages | None = None
+    ) -> tuple[list[TrainEvent], list[tuple[Tensor, Tensor]]]:
+        """Train to the end and return the events and a copy of each batch."""
+        batches: list[tuple[Tensor, Tensor]] = []
+
+        def copy_batch(pixels: Tensor, labels: Tensor) -> None:
+            batches.append((pixels.clone(), labels.clone()))
+
+        return self.run(state, images, on_batch=copy_batch), batches
 
     @staticmethod
     def eager(state: ScratchTrainState, images: DeviceImages) -> EagerStep:
@@ -121,12 +134,3 @@ class SmallTraining:
     def snapshot(state: ScratchTrainState) -> dict[str, Tensor]:
         """Return a copy of the tensors of a checkpoint."""
         return {name: tensor.clone() for name, tensor in state.state_dict().items()}
-
-    @staticmethod
-    def watched(state: ScratchTrainState) -> list[tuple[Tensor, Tensor]]:
-        """Return a list to which each batch of a later `run` is added."""
-        batches: list[tuple[Tensor, Tensor]] = []
-        state.before_step = lambda *batch: batches.append(  # type: ignore[attr-defined]
-            tuple(tensor.clone() for tensor in batch)
-        )
-        return batches

@@ -1,4 +1,4 @@
-"""Studies in processes of their own, with their workers and what they left."""
+"""Studies in separate processes, with their workers and their files."""
 
 from __future__ import annotations
 

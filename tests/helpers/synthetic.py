@@ -1,4 +1,4 @@
-"""Studies with a known truth, made of thin air: a plan and what its runs would have left behind."""
+"""Fabricated records of studies whose true verdicts are known."""
 
 from __future__ import annotations
 

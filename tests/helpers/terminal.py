@@ -1,4 +1,4 @@
-"""Commands of resnetlab in a real pseudo-terminal, whose questions a test answers."""
+"""Commands of resnetlab in a real pseudo-terminal, in which a test answers their questions."""
 
 from __future__ import annotations
 

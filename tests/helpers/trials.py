@@ -1,4 +1,4 @@
-"""Trials of the command line in fresh processes, fast: a server process imports torch once and
+"""Fast trials of the command line in fresh processes: a server process imports torch once and
 starts a copy of itself for each trial.
 """
 

@@ -1,4 +1,4 @@
-"""Commands that write files, for tests of what a fault leaves behind."""
+"""Commands that write files, for the tests of file faults."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from typing import Any
 import safetensors.numpy
 import torch
 
+from helpers.model_folders import write_model
 from helpers.outcomes import CLOCKS
-from helpers.small import write_model
-from helpers.stripes import KINDS, QUICK
-from helpers.stripes import folder as stripes
-from helpers.tiny import tiny
+from helpers.texture_photographs import KINDS, QUICK
+from helpers.texture_photographs import folder as stripes
 from helpers.trials import Trial, TrialServer
+from helpers.user_network import tiny
 from resnetlab.models.weights import write_weights
 
 
@@ -65,7 +65,7 @@ WRITERS = (
     Writer("explain", "explain {here}/textures {here}/photos/test/plain/00.png --out why.png"),
     Writer(
         "import-weights",
-        "import-weights {here}/tiny.safetensors --as helpers.tiny:tiny --out model",
+        "import-weights {here}/tiny.safetensors --as helpers.user_network:tiny --out model",
     ),
     Writer("export", "export {here}/textures --to torch-export --out textures.pt2"),
     Writer("data check", "data check {here}/odd", code=5),
@@ -89,7 +89,8 @@ def write_inputs(root: Path, server: TrialServer, study: str) -> Path:
     torch.manual_seed(0)
     write_weights(root / "tiny.safetensors", tiny(num_classes=5).state_dict(), {})
     (root / "tiny.toml").write_text(
-        'source = "helpers.tiny:tiny"\nweights = "tiny.safetensors"\nlicense = "Apache-2.0"\n'
+        'source = "helpers.user_network:tiny"\nweights = "tiny.safetensors"\n'
+        'license = "Apache-2.0"\n'
         "mean = [0.5, 0.5, 0.5]\nstd = [0.5, 0.5, 0.5]\n"
     )
     (root / "small.toml").write_text(study)

@@ -1,4 +1,4 @@
-"""The runs of committed studies as a table: `judge` gives the verdicts of their reports."""
+"""`judge` gives the verdicts of the reports of committed studies to a table of their runs."""
 
 from __future__ import annotations
 

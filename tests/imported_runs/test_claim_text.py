@@ -1,4 +1,4 @@
-"""Claims and published numbers as text."""
+"""Claims and published numbers are parsed from text."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Damaged tables and logs give values or errors in lines, whatever bytes they have."""
+"""Damaged tables and logs give values, or errors in single lines, whatever bytes they have."""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Designs that are declared: pairs, folds, best of several runs, one run, runs at chance."""
+"""Each declared design has its own test: pairs, folds, the best of several runs, one run, and runs
+at chance.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Error rates of judge on simulated tables, and the figures of its guide."""
+"""`judge` has its nominal error rates on simulated tables, and its guide states the measured
+figures.
+"""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""Logs that TensorBoard, torch and MLflow wrote, read without them. The export of Weights & Biases
-was written by hand in the form of its web page.
+"""Logs of TensorBoard, torch and MLflow are read without these packages. The export of Weights &
+Biases was written by hand in the form of its web page.
 """
 
 from __future__ import annotations

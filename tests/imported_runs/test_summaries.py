@@ -1,4 +1,6 @@
-"""Rows of mean, sd and n are judged as the runs behind them would be, and say what is not known."""
+"""Rows of mean, standard deviation and n get the verdicts of the runs behind them, and the report
+names what is unknown.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tables in the forms that programs write, and the mistakes that tables have."""
+"""Tables are read in the forms that programs write, and their mistakes are reported."""
 
 from __future__ import annotations
 

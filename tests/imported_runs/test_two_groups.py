@@ -1,4 +1,4 @@
-"""The page that judges in a browser runs without numpy and scipy, and prints what judge prints."""
+"""The page that judges in a browser runs without numpy and scipy, and prints the text of judge."""
 
 from __future__ import annotations
 

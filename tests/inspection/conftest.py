@@ -1,4 +1,4 @@
-"""The command line, called as a person calls it, in this process."""
+"""Fixture that calls the command line in this process as a user does."""
 
 from __future__ import annotations
 

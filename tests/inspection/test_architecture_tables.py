@@ -1,4 +1,4 @@
-"""The sources' tables, from the specs."""
+"""`inspect table` computes the architecture tables of the sources from the model configs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Variants that crops and flips give: counted and compared with plain slices of the images."""
+"""The variants of an image by crops and flips are counted, and they equal slices of the image."""
 
 from __future__ import annotations
 

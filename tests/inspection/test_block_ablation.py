@@ -1,4 +1,4 @@
-"""A block switched off leaves its way around, and the network as it was afterwards."""
+"""A block that is switched off leaves its shortcut, and the network is unchanged afterwards."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The picture of a network shows its layers down a column and every way around them."""
+"""The drawing of a network shows its layers in a column, with every shortcut."""
 
 from __future__ import annotations
 

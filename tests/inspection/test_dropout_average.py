@@ -1,4 +1,4 @@
-"""Evaluation mode against the mean over dropout masks, and against training mode."""
+"""Evaluation mode is compared with the mean over dropout masks and with training mode."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""The first layer's filters and maps: the numbers are those of the layer, and the picture is there
-to be seen.
+"""The filters and feature maps of the first layer equal the values of the layer, and their picture
+is visible.
 """
 
 from __future__ import annotations

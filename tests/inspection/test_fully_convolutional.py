@@ -1,5 +1,5 @@
-"""Fully connected layers as convolutions: the same outputs, and on a larger image the outputs of
-its windows.
+"""Fully connected layers as convolutions give the same outputs, and on a larger image the outputs
+of its windows.
 """
 
 from __future__ import annotations

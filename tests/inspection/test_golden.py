@@ -1,4 +1,4 @@
-"""Reviewed results of the inspection: the golden tables, the values of the sources and of torch."""
+"""The results of `inspect` equal the golden tables and the values of the sources and of torch."""
 
 from __future__ import annotations
 

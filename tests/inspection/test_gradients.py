@@ -1,4 +1,4 @@
-"""Gradients, weights and responses by depth."""
+"""Gradients, weights and responses are measured for each depth of a network."""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Layers as they are: sizes, counts, cost, receptive fields, in text, Markdown, CSV and JSON."""
+"""`inspect model` prints size, parameters, cost and receptive field of each layer as text,
+Markdown, CSV or JSON.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One layer's arithmetic is that of torch, and its picture shows what the window sees."""
+"""The arithmetic of one layer equals that of torch, and its picture shows the window."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""The five arrangements of a block (He et al. 2016b, fig. 4), gates, bottlenecks, and the depth
-report's table 1.
+"""The five arrangements of a block (He et al. 2016b, fig. 4), gates, bottlenecks, and table 1 of
+the depth report are built as published.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""The CIFAR family: exact sizes, the function of He et al. 2016, and twins that start alike."""
+"""The networks for CIFAR have the published sizes and function, and plain and residual networks
+start from the same weights.
+"""
 
 from __future__ import annotations
 

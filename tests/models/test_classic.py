@@ -1,5 +1,5 @@
-"""LeNet-5, the practical's AlexNet, VGG and DenseNet: their functions, and what they say of images
-they cannot take.
+"""LeNet-5, the practical's AlexNet, VGG and DenseNet compute the published functions, and refuse
+images of a wrong size.
 """
 
 from __future__ import annotations

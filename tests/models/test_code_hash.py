@@ -1,4 +1,4 @@
-"""The code of a network of the user's own is part of the identity of its runs."""
+"""The code of a user's own network is part of the id of its runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Weights of well-known repositories under our names, read without running any code in them."""
+"""Weights of well-known repositories are imported with our names, and no code in them runs."""
 
 from __future__ import annotations
 

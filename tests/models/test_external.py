@@ -1,5 +1,5 @@
-"""Networks of others: by name or function, weights from files, preprocessing, and a hub that cannot
-be reached.
+"""Networks of other libraries are built by name or function, with weights from files, and an
+unreachable hub is reported.
 """
 
 from __future__ import annotations

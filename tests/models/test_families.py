@@ -1,4 +1,6 @@
-"""Any accepted config of any family builds, costs what it says, and comes back from its file."""
+"""Every accepted config of every family is built, has the computed cost, and is read back from its
+file.
+"""
 
 from __future__ import annotations
 

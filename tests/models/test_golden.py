@@ -1,6 +1,4 @@
-"""The golden tables: what every named network costs, as built, as its config says, and as others
-have published.
-"""
+"""Every named network has the cost in the golden tables, as built, by its config, and in papers."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""Networks for photographs: torchvision's weights and logits, options, groups, and counts that need
-no memory.
+"""Networks for photographs have the weights and logits of torchvision, and are counted without
+memory for their weights.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""Checkpoints as people publish them: nesting, prefixes, file forms, preprocessing, networks."""
+"""Published checkpoints are imported with their nesting, prefixes, file forms, preprocessing and
+networks.
+"""
 
 from __future__ import annotations
 
@@ -338,11 +340,11 @@ def test_an_external_network_with_its_classifier_is_imported_as_a_model(
 def test_a_function_whose_classifier_has_another_name_is_imported_as_a_model(
     tmp_path: Path,
 ) -> None:
-    from helpers.tiny import tiny
+    from helpers.user_network import tiny
 
     theirs = tiny(4)
     torch.save(theirs.state_dict(), tmp_path / "tiny.pth")
-    import_weights(tmp_path / "tiny.pth", "helpers.tiny:tiny", tmp_path / "out")
+    import_weights(tmp_path / "tiny.pth", "helpers.user_network:tiny", tmp_path / "out")
     assert predicted(tmp_path / "out", theirs) < 1e-6
 
 

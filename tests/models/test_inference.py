@@ -1,5 +1,5 @@
-"""Folding of batch norm for inference: the same outputs for every family of networks, and no
-folding where the outputs would differ.
+"""Folding of batch normalization gives the same outputs for every family of networks, and is not
+done where the outputs would differ.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""Names, depths and tables of models: there and back, and mistakes with their remedy."""
+"""Names, depths and tables of models are converted to configs and back, and mistakes are reported
+with their fix.
+"""
 
 from __future__ import annotations
 

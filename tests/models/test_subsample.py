@@ -1,5 +1,5 @@
-"""Networks with strided 1x1 convolutions of few channels are trained without corrupting memory, on
-any processor.
+"""Networks with strided 1x1 convolutions of few channels are trained on any processor without
+memory errors.
 """
 
 from __future__ import annotations

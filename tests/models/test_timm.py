@@ -1,5 +1,5 @@
-"""timm's networks, built by name without its hub: counts and outputs are timm's own, and ours where
-both have one.
+"""Networks of timm are built by name without its hub, with the parameter counts and outputs of
+timm, and of our own networks where both exist.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""Folders of timm as models: local ones, and those of the Hub in a cache that the test makes."""
+"""Folders of timm are read as models, from this machine or from a cache of the Hub that the test
+makes.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""A new classifier, what is frozen, and networks cut in two: the halves are the whole."""
+"""A network for fine-tuning gets a new classifier and frozen layers, and its two halves compute
+what the whole network does.
+"""
 
 from __future__ import annotations
 

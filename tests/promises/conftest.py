@@ -1,4 +1,4 @@
-"""Fixtures of the promises: short runs that are killed, stopped or hindered, and their right
+"""Fixtures of the promises: short runs that are killed, stopped or disturbed, and their expected
 outcome.
 """
 

@@ -13,9 +13,9 @@ from fastapi.testclient import TestClient
 
 from helpers.bad_photographs import put
 from helpers.commands import Ended, check_error_lines, run_command
-from helpers.small import write_model
-from helpers.stripes import KINDS
-from helpers.stripes import folder as stripes
+from helpers.model_folders import write_model
+from helpers.texture_photographs import KINDS
+from helpers.texture_photographs import folder as stripes
 from helpers.trials import TrialServer
 from resnetlab.deploy.predict import load_model
 from resnetlab.deploy.serve import create_app

@@ -1,5 +1,5 @@
-"""docs/coverage.toml: what it names is there, its commands show what it promises, its states are
-true, and nothing of the sources is left out unsaid.
+"""Everything that docs/coverage.toml names exists, its commands print the promised texts, its
+states are true, and no item of the sources is missing without a reason.
 """
 
 from __future__ import annotations

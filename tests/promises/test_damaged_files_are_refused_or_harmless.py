@@ -17,9 +17,9 @@ from typing import Any
 import pytest
 
 import resnetlab as rl
+from helpers.model_folders import add_confidence, write_model
 from helpers.outcomes import outcome
 from helpers.pictures import picture
-from helpers.small import add_confidence, write_model
 from promises.conftest import ShortRun
 from resnetlab.analysis import data_files
 from resnetlab.deploy.predict import load_model

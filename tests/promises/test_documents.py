@@ -1,4 +1,4 @@
-"""README and docs are true: their commands run, their files load, and their links have targets."""
+"""The commands in README and docs run, their files load, and their links have targets."""
 
 from __future__ import annotations
 

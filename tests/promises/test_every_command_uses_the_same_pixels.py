@@ -14,9 +14,9 @@ import torch
 from fastapi.testclient import TestClient
 
 from helpers.bad_photographs import put
-from helpers.small import write_model
-from helpers.stripes import KINDS
-from helpers.stripes import folder as stripes
+from helpers.model_folders import write_model
+from helpers.texture_photographs import KINDS
+from helpers.texture_photographs import folder as stripes
 from resnetlab.api.evaluation import evaluate_images
 from resnetlab.data.config import DataConfig
 from resnetlab.data.photo_loader import image_from_file

@@ -1,6 +1,4 @@
-"""Refactoring moves no bit: runs, random streams and committed numbers are what they were when they
-were frozen.
-"""
+"""Refactoring changes no bit: runs, random streams and committed numbers equal frozen values."""
 
 from __future__ import annotations
 

@@ -75,29 +75,31 @@ def launch(size: int, *words: str, restarts: int = 0) -> subprocess.Popen[str]:
     )
 
 
-def done(process: subprocess.Popen[str], code: int = 0) -> str:
+def wait_for_output(process: subprocess.Popen[str], code: int = 0) -> str:
     output_text, _ = process.communicate(timeout=240)
     assert process.returncode == code, output_text
     return output_text
 
 
 @pytest.fixture(scope="module")
-def by_two(words: list[str], tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+def two_process_run(words: list[str], tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """Train one run with two processes and return the output folder and the printed text."""
     output = tmp_path_factory.mktemp("two")
-    return output, done(launch(2, *words, "--output", str(output)))
+    return output, wait_for_output(launch(2, *words, "--output", str(output)))
 
 
-def alone(monkeypatch: pytest.MonkeyPatch, *words: str) -> int:
-    """The exit code of a command in this process."""
+def run_command_here(monkeypatch: pytest.MonkeyPatch, *words: str) -> int:
+    """Run a command in this process and return its exit code."""
     monkeypatch.setattr("sys.argv", ["resnetlab", *words])
     with pytest.raises(SystemExit) as ended:
         main()
     return int(ended.value.code or 0)
 
 
-def one(words: list[str], output: Path, monkeypatch: pytest.MonkeyPatch) -> RunRecord:
-    assert alone(monkeypatch, *words, "--output", str(output)) == 0
+def train_in_one_process(
+    words: list[str], output: Path, monkeypatch: pytest.MonkeyPatch
+) -> RunRecord:
+    assert run_command_here(monkeypatch, *words, "--output", str(output)) == 0
     return past_runs(output)[0]
 
 
@@ -106,21 +108,29 @@ def curve(record: RunRecord) -> list[tuple[int, str, float | None]]:
 
 
 def test_two_processes_train_as_one_does_on_the_whole_batch(
-    words: list[str], by_two: tuple[Path, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    words: list[str],
+    two_process_run: tuple[Path, str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    output, output_text = by_two
-    assert output_text.count("of training") == 1  # the first alone speaks
-    two, expected_run = past_runs(output)[0], one(words, tmp_path / "one", monkeypatch)
-    parted = one([*words, "--set", "numerics.grad_accum_steps=2"], tmp_path / "parts", monkeypatch)
+    output, output_text = two_process_run
+    assert output_text.count("of training") == 1  # only rank 0 prints progress
+    two, expected_run = (
+        past_runs(output)[0],
+        train_in_one_process(words, tmp_path / "one", monkeypatch),
+    )
+    accumulated = train_in_one_process(
+        [*words, "--set", "numerics.grad_accum_steps=2"], tmp_path / "parts", monkeypatch
+    )
     expected = curve(expected_run)
     assert len(expected) == 15  # train and test at 0 to 4 epochs, in training mode at each too
-    for other in (two, parted):
+    for other in (two, accumulated):
         assert [line[:2] for line in curve(other)] == [line[:2] for line in expected]
         assert [line[2] for line in curve(other)] == pytest.approx(
             [line[2] for line in expected], rel=2e-5
         )
     assert (
-        len({record.id for record in (two, expected_run, parted)}) == 3
+        len({record.id for record in (two, expected_run, accumulated)}) == 3
     )  # what may change bits names the run
 
 
@@ -158,7 +168,7 @@ def test_stopped_and_killed_processes_restart_and_end_with_the_bits_of_an_undist
 ) -> None:
     long = [*words, "--set", "recipe.epochs=120"]
     undisturbed = tmp_path / "calm"
-    done(launch(2, *long, "--output", str(undisturbed)))
+    wait_for_output(launch(2, *long, "--output", str(undisturbed)))
     kills = amount(20)
     for number in range(kills):
         disturb(long, tmp_path / str(number), past_runs(undisturbed)[0], victim=number % 2)
@@ -178,7 +188,7 @@ def disturb(long: list[str], output: Path, expected: RunRecord, victim: int) -> 
     lines = len(next(output.glob("runs/*/metrics.jsonl")).read_text().splitlines())
     wait_for_steps(output, lines + 60, again)
     os.kill(ranks(again)[victim], signal.SIGKILL)
-    done(again)
+    wait_for_output(again)
 
     actual = past_runs(output)[0]
     assert expected.result
@@ -192,13 +202,13 @@ def disturb(long: list[str], output: Path, expected: RunRecord, victim: int) -> 
 
 
 def test_another_number_of_processes_is_refused_and_the_right_one_is_named(
-    by_two: tuple[Path, str],
+    two_process_run: tuple[Path, str],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    shutil.copytree(by_two[0], tmp_path / "two")
+    shutil.copytree(two_process_run[0], tmp_path / "two")
     run = next((tmp_path / "two").glob("runs/*"))
     (run / "result.json").unlink()
-    assert alone(monkeypatch, "resume", str(run)) != 0
+    assert run_command_here(monkeypatch, "resume", str(run)) != 0
     assert f"torchrun --nproc-per-node 2 -m resnetlab resume {run}" in capfd.readouterr().err

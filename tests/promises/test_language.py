@@ -1,4 +1,6 @@
-"""The code is written in plain words. ruff checks the form of docstrings, these tests the words."""
+"""The code is written in plain words. ruff checks the form of docstrings, and these tests check the
+words.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,9 @@ METAPHORS = frozenset(
     said stand stands tell tells told
     """.split()  # noqa: SIM905
 )
-"""Words that are no part of a name of a class, function, parameter or field."""
+"""Words that are no part of a name of a class, function, parameter or field, and that no module
+docstring of the tests has.
+"""
 OLD_WORDS = frozenset(
     """
     asked guess guesses held learner learners moment own said says subject team told wanted what
@@ -180,11 +184,17 @@ def unclear_names(tree: ast.Module) -> Iterator[tuple[int, str]]:
             yield line, name
 
 
+def metaphors_in_prose(text: str) -> set[str]:
+    """Return the metaphors in a text; a word with a hyphen, such as `stand-in`, is one word."""
+    return METAPHORS.intersection(re.findall(r"[a-z]+(?:-[a-z]+)*", text.lower()))
+
+
 @pytest.mark.parametrize("path", TEST_FILES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_docstrings_and_names_in_tests_are_plain(path: Path) -> None:
     tree = ast.parse(path.read_text(encoding="utf-8"))
     assert [(line, text[:60]) for line, text in docstrings(tree) if OPENING.match(text)] == []
     assert list(unclear_names(tree)) == []
+    assert metaphors_in_prose(ast.get_docstring(tree) or "") == set()
     if path.name.startswith("test_"):
         assert not is_unclear(f"{path.stem}_of_a_module")
 
@@ -224,6 +234,10 @@ def test_the_language_check_detects_unclear_variables_and_helpers() -> None:
         list(unclear_names(ast.parse("def test_a_plain_sentence_passes(path): result = path")))
         == []
     )
+
+
+def test_the_language_check_detects_metaphors_in_docstrings() -> None:
+    assert metaphors_in_prose("Splits, told in counts: a stand-in of the split.") == {"told"}
 
 
 def test_docstrings_name_code_that_exists() -> None:

@@ -1,4 +1,4 @@
-"""The notebooks of the documentation run, and are kept without outputs."""
+"""The notebooks of the documentation run, and are committed without outputs."""
 
 from __future__ import annotations
 

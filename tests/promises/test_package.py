@@ -1,4 +1,4 @@
-"""Installed package: it contains every module and data file."""
+"""The installed package contains every module and data file."""
 
 from __future__ import annotations
 

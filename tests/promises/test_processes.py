@@ -1,6 +1,4 @@
-"""The tests themselves: a process of theirs that dies names the test that killed it, and the others
-go on.
-"""
+"""If a test kills its process, the report names the test, and the other tests still run."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""docs/reliability.md lists what failed and what did not run, and keeps the figures of files that
-did not run again.
+"""docs/reliability.md lists the tests that failed or did not run, and keeps the figures of files
+that did not run again.
 """
 
 from __future__ import annotations

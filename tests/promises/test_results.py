@@ -1,4 +1,4 @@
-"""Each committed result follows from the values beside it; nothing was typed by hand."""
+"""Each committed result follows from the values in the same folder."""
 
 from __future__ import annotations
 

@@ -20,8 +20,8 @@ from pathlib import Path
 import httpx
 import pytest
 
+from helpers.model_folders import write_model
 from helpers.pictures import encoded, picture
-from helpers.small import write_model
 
 PHOTO = encoded(picture(3, 60, 50))
 HEAD = b"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n"

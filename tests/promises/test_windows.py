@@ -1,5 +1,5 @@
-"""A system without `fcntl` and `resource`, which renames no open file and opens no folder, has all
-features.
+"""All features work on a system like Windows, which has no `fcntl` and no `resource`, and can
+neither rename an open file nor open a folder.
 
 Nobody has run this on Windows yet. The tests take from resnetlab, and from no other package, what
 Windows lacks, in real processes: a `sitecustomize` on PYTHONPATH does it, so that worker processes
@@ -299,14 +299,15 @@ def test_an_interrupted_and_killed_run_continues_from_its_checkpoint(
 def test_a_network_is_fine_tuned_used_and_evaluated(
     here: Path, environment: dict[str, str]
 ) -> None:
-    from helpers.stripes import QUICK, folder
-    from helpers.tiny import tiny
+    from helpers.texture_photographs import QUICK, folder
+    from helpers.user_network import tiny
     from resnetlab.models.weights import write_weights
 
     photos = folder(here / "stripes", {"train": 10, "val": 4, "test": 6})
     write_weights(here / "tiny.safetensors", tiny(num_classes=5).state_dict(), {})
     (here / "tiny.toml").write_text(
-        'source = "helpers.tiny:tiny"\nweights = "tiny.safetensors"\nlicense = "Apache-2.0"\n'
+        'source = "helpers.user_network:tiny"\nweights = "tiny.safetensors"\n'
+        'license = "Apache-2.0"\n'
         "mean = [0.5, 0.5, 0.5]\nstd = [0.5, 0.5, 0.5]\n"
     )
     words = ("finetune", photos, "--model", "tiny.toml", "--recipe", QUICK, "--train-size", 32)

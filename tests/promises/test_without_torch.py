@@ -1,4 +1,4 @@
-"""Without the extra `train`, judging, reports and course checks work; the rest names the extra."""
+"""Judging, reports and course checks work without the extra `train`, and other commands name it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Answers to the sources' questions: by rule from the runs, in English and in French."""
+"""The answers to the questions of the sources follow by rule from the runs, in English and in
+French.
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""Measurements of runs in the report: figures with texts, values as files, and nothing that was not
-requested.
-"""
+"""The report shows the requested measurements of runs as figures, texts and files of values."""
 
 from __future__ import annotations
 

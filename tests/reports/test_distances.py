@@ -1,4 +1,6 @@
-"""Distances between learning curves: sums of squared residuals, as a table that judges nothing."""
+"""The report has a table of distances between learning curves as sums of squared residuals, without
+verdicts.
+"""
 
 from dataclasses import replace
 from itertools import combinations

@@ -1,4 +1,4 @@
-"""Doubtful labels on the page of a fine-tuning: the surest disagreements first, and no others."""
+"""The page of a fine-tuning lists only doubtful labels, with the most certain ones first."""
 
 from __future__ import annotations
 

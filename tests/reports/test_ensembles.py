@@ -1,4 +1,6 @@
-"""Ensembles of runs: planted logits with known answers, from the runs' files to the report."""
+"""Ensembles of runs with planted logits have the known answers, from the files of the runs to the
+report.
+"""
 
 import math
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Differences that no claim declared."""
+"""The report labels differences that no claim declared as exploratory."""
 
 from dataclasses import replace
 

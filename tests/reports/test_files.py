@@ -1,5 +1,5 @@
-"""The files of a report: safe against hostile names, alike in content, the same bytes from the same
-evidence.
+"""The files of a report are safe against hostile names, agree in content, and have the same bytes
+for the same runs.
 """
 
 import base64

@@ -1,5 +1,5 @@
-"""The page after a fine-tuning: every number is that of the record, nothing is loaded from
-elsewhere, and it fits a phone.
+"""The page of a fine-tuning has the numbers of the record, loads nothing from other servers, and
+fits the screen of a phone.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ import torch
 
 from helpers.pages import Page, layout
 from helpers.sentences import PageText, english_left
-from helpers.stripes import KINDS, QUICK, folder
-from helpers.tiny import tiny
+from helpers.texture_photographs import KINDS, QUICK, folder
+from helpers.user_network import tiny
 from resnetlab.api.finetune_page import MAX_FINETUNE_MISTAKES, write_finetune_page
 from resnetlab.checksums import check_files, read_checksums
 from resnetlab.cli.finetune_output import use_commands
@@ -38,7 +38,8 @@ def outcome(tmp_path_factory: pytest.TempPathFactory) -> FinetuneOutcome:
     torch.manual_seed(0)
     write_weights(root / "tiny.safetensors", tiny(num_classes=5).state_dict(), {})
     (root / "tiny.toml").write_text(
-        'source = "helpers.tiny:tiny"\nweights = "tiny.safetensors"\nlicense = "Apache-2.0"\n'
+        'source = "helpers.user_network:tiny"\nweights = "tiny.safetensors"\n'
+        'license = "Apache-2.0"\n'
     )
     return finetune(
         FinetuneRequest(

@@ -1,5 +1,5 @@
 """The heat map of two axes, the stability of the last epochs, the first run that converged, and the
-first loss beside ln K: against counts and arithmetic of their own.
+first loss compared with ln K equal independent counts and formulas.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The section on a ladder: what rungs reach and add, of runs whose truth is known."""
+"""The section on a ladder shows what each rung reaches and adds, for runs whose truth is known."""
 
 from __future__ import annotations
 

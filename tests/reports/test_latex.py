@@ -1,4 +1,4 @@
-"""The report as LaTeX: the words and numbers of the page, safe against hostile names, and it
+"""The LaTeX report has the words and numbers of the page, is safe against hostile names, and
 compiles.
 """
 

@@ -1,4 +1,4 @@
-"""A report of many conditions shows the curves of the first ones, and says so."""
+"""A report of many conditions shows the curves of the first ones, with a note."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The page of a report in Chromium: it sorts, filters, highlights, zooms, and needs no network.
+"""The page of a report in Chromium sorts, filters, highlights and zooms without a network.
 
 `tests/report_audit.py` uses the page as a reader does. The tests make the reports: a ladder of 22
 rungs and 66 runs, a study in French with every outcome, and runs that were trained elsewhere.

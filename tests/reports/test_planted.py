@@ -1,5 +1,5 @@
-"""A study of every kind of claim whose truth is known: an effect, none, an equivalence, a dead arm,
-a missing run, a condition out of memory.
+"""Every claim of a study whose truth is known gets its verdict: an effect, none, an equivalence, an
+arm without trained runs, a missing run, and a condition out of memory.
 """
 
 from __future__ import annotations

@@ -1,5 +1,6 @@
-"""Every kind of claim against every kind of truth: an effect, its opposite, noise, a dead arm, a
-missing run, a condition out of memory. Each claim is alone in its study.
+"""Every kind of claim gets its verdict for every kind of truth: an effect, its opposite, noise, an
+arm without trained runs, a missing run, and a condition out of memory. Each claim is alone in its
+study.
 """
 
 from __future__ import annotations

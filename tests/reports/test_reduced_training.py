@@ -1,4 +1,4 @@
-"""A study that a command shortened never gives a bare verdict, in no file and in no command."""
+"""A study with reduced training never gets an unqualified verdict, in any file or command."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Comparison with published results: the badge, its interval, and when there is none."""
+"""Published results get a badge and an interval, or the report says why there is none."""
 
 from dataclasses import replace
 

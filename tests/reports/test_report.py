@@ -1,4 +1,4 @@
-"""Report of studies with known truth."""
+"""The reports of studies whose truth is known have the right numbers and verdicts."""
 
 import re
 from dataclasses import replace

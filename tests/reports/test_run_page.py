@@ -1,4 +1,4 @@
-"""Pages of runs: their numbers are those of the run folders, and no link leads nowhere."""
+"""Pages of runs have the numbers of the run folders, and all their links have a target."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reports and pages in French: the catalog is complete, and data files stay English."""
+"""The French catalog of reports and pages is complete, and data files stay English."""
 
 import re
 import string

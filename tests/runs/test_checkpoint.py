@@ -1,4 +1,4 @@
-"""Checkpoints are whole or refused."""
+"""A checkpoint is read if it is complete and refused otherwise."""
 
 from __future__ import annotations
 

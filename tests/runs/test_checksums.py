@@ -1,5 +1,5 @@
-"""A changed byte in a file of a finished run or of a report is refused by name, wherever it is
-read.
+"""A changed byte in a file of a finished run or of a report is refused with the file name wherever
+the file is read.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""Measurements of a run on request: complete files, also after a stop, and unchanged training."""
+"""Requested measurements of a run have complete files, also after a stop, and do not change
+training.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A run's folder: who may write it, what a reader sees after a kill."""
+"""A run folder has one writer at a time, and can be read after a kill."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""A run whose run.json was edited is refused by name wherever it is read; one run in two folders is
-one run; a study file is compared with its plan by its content.
+"""A run whose run.json was edited is refused by name wherever it is read. A run in two folders is
+one run, and a study file is compared with its plan by its content.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""`--profile`: where the time of a run goes, and not a bit of what is trained."""
+"""`--profile` writes the time of each phase and changes no bit of training."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One run, from its folder to its result, in this process."""
+"""One run is trained in this process, from its folder to its result."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class Runner:
         self.plan, self.root = plan_of(data, *settings, output=root), root
         self.run = self.plan.runs[0]
         self.dataset = load_dataset(self.run.file.data, root / "cache")
-        self.seen: list[int] = []
+        self.steps: list[int] = []
 
     @property
     def directory(self) -> RunDirectory:
@@ -72,16 +72,23 @@ class Runner:
         placement: rl.Placement = EVERY_STEP,
         from_step: int | None = None,
     ) -> Result | None:
-        self.seen = []
+        self.steps = []
 
-        def say(progress: TrainEvent, _: object) -> None:
-            self.seen.append(progress.step)
+        def record_progress(progress: TrainEvent, _: object) -> None:
+            self.steps.append(progress.step)
 
         def stop() -> bool:
-            return until is not None and bool(self.seen) and self.seen[-1] >= until
+            return until is not None and bool(self.steps) and self.steps[-1] >= until
 
         return train_run(
-            self.run.id, self.run.file, self.dataset, self.root, placement, stop, say, from_step
+            self.run.id,
+            self.run.file,
+            self.dataset,
+            self.root,
+            placement,
+            stop,
+            record_progress,
+            from_step,
         )
 
 
@@ -160,7 +167,7 @@ def test_a_finished_run_is_not_trained_again(tmp_path: Path, small_npz: Path) ->
         if path.name != "lock"
     }
     assert runner() == result
-    assert runner.seen == []
+    assert runner.steps == []
     assert before == {
         path: path.stat().st_mtime_ns
         for path in runner.directory.path.iterdir()

@@ -1,5 +1,5 @@
-"""Evaluation in training mode of a run: right by hand, the same after a stop or at a later request,
-and the training and the usual evaluation keep their bits.
+"""Evaluation in training mode equals a calculation by hand, also after a stop or a later request,
+and changes no bit of the training and of the usual evaluation.
 """
 
 from __future__ import annotations

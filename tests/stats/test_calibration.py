@@ -1,5 +1,5 @@
-"""Error rates of the statistics by simulation with fixed generators; the slow suite prints the
-figures.
+"""The statistics have their nominal error rates in simulations with fixed generators. The slow
+suite prints the figures.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Prediction sets against exact arithmetic, and their coverage on images that are exchangeable."""
+"""Prediction sets equal exact arithmetic, and have the stated coverage on exchangeable images."""
 
 from __future__ import annotations
 

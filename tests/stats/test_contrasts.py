@@ -1,4 +1,4 @@
-"""Contrasts, pairs and ratios, against published values, scipy and the formulas written out."""
+"""Contrasts, pairs and ratios equal published values, scipy and their written formulas."""
 
 import math
 

@@ -1,4 +1,5 @@
-"""The corrected resampled t-test of Nadeau and Bengio (2003), by hand and by scipy.
+"""The corrected resampled t-test of Nadeau and Bengio (2003) equals a calculation by hand and
+scipy.
 
 Five differences 1, 2, 3, 4, 5 of five folds: the mean is 3 and s^2 is 2.5. Its variance is 2.5 (1/5
 + 1/4) = 1.125, so t = 3 / sqrt(1.125) = 2 sqrt(2), with 4 degrees of freedom.

@@ -1,4 +1,4 @@
-"""Exact tests, against published values, scipy and plain enumeration."""
+"""Exact tests equal published values, scipy and plain enumeration."""
 
 import itertools
 import math

@@ -1,4 +1,4 @@
-"""Intervals and summaries, against published values and scipy.stats as the oracle."""
+"""Intervals and summaries equal published values and scipy.stats."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""The share of wrong labels: formulas written out, and an interval that covers planted shares."""
+"""The estimated share of wrong labels equals its formulas, and its interval covers the truth."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Inverse power laws: those that made a curve are found, and scipy finds no better fit."""
+"""The fit recovers planted inverse power laws, and scipy does not fit better."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Novelty: distances against scikit-learn, measures by their formulas."""
+"""The distances of the novelty equal those of scikit-learn, and its measures equal formulas."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Outcomes and counts."""
+"""Each run is classified as trained, at chance, failed or missing, and counted once."""
 
 import math
 

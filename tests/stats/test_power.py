@@ -1,5 +1,5 @@
-"""Effects that a number of seeds can decide, and the number of seeds for an effect, compared with
-tables and scipy's noncentral t.
+"""The effect that a number of seeds can decide, and the number of seeds for an effect, equal
+published tables and scipy's noncentral t.
 """
 
 import math

@@ -1,4 +1,4 @@
-"""Published numbers beside measured ones."""
+"""Published numbers are compared with measured ones by prediction intervals."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Looks that were declared beforehand."""
+"""Declared interim looks divide the error among themselves and decide a claim once."""
 
 import pytest
 

@@ -1,4 +1,6 @@
-"""A classifier near given weights: scikit-learn's from zero, the given one with a large penalty."""
+"""A classifier with a penalty toward given weights equals that of scikit-learn for zero weights,
+and the given one for a large penalty.
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""statsmodels as an oracle, wherever it has the method: the same numbers to seven digits and
-better.
-"""
+"""Our statistics equal statsmodels to at least seven digits wherever it has the method."""
 
 from __future__ import annotations
 

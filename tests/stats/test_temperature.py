@@ -1,4 +1,4 @@
-"""The temperature against a search over a grid and against scikit-learn."""
+"""The fitted temperature equals a search over a grid and the result of scikit-learn."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Welch's difference, Holm's correction and the verdicts on planted truths."""
+"""Welch's difference, Holm's correction and the verdicts are right for planted truths."""
 
 import math
 

@@ -1,4 +1,6 @@
-"""Sources are keys of the bibliography; reports print the work, and a mistyped key is refused."""
+"""Sources are cited by keys of the bibliography. Reports print the work, and a mistyped key is
+refused.
+"""
 
 from __future__ import annotations
 

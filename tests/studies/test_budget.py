@@ -1,4 +1,4 @@
-"""Reduced variants of studies: declared, named, affordable, and told by the verdicts."""
+"""Reduced variants of studies are declared, named and affordable, and the verdicts mention them."""
 
 import pytest
 

@@ -1,5 +1,5 @@
-"""The catalog: every study loads, says where it comes from, plans, and runs as a shrunken copy to a
-report.
+"""Every study of the catalog loads, names its source, can be planned, and runs as a smaller copy to
+a report.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ def photographs(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Pat
     """Folders of small photographs, by the name that a study gives, and a tiny network with
     weights.
     """
-    from helpers.tiny import tiny
+    from helpers.user_network import tiny
 
     root = tmp_path_factory.mktemp("photographs")
     draw = np.random.default_rng(0)
@@ -112,7 +112,7 @@ def photographs(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Pat
     write_weights(root / "tiny.safetensors", tiny(num_classes=5).state_dict(), {})
     weights = str(root / "tiny.safetensors")
     config = ExternalConfig(
-        source="helpers.tiny:tiny", weights=weights, mean=(0.5,) * 3, std=(0.5,) * 3
+        source="helpers.user_network:tiny", weights=weights, mean=(0.5,) * 3, std=(0.5,) * 3
     )
     return {name: root / name for name in ("photos", "stanford-dogs")}, config
 

@@ -1,5 +1,5 @@
-"""Claims of study files: their conditions are found, what cannot be answered is refused, and runs
-become questions.
+"""Claims of study files select their conditions and are turned into hypotheses, and claims that
+cannot be answered are refused.
 """
 
 from __future__ import annotations

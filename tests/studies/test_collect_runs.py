@@ -1,5 +1,5 @@
-"""Runs that are trained on several machines and join one study: each is checked, none is lost, and
-the report is that of the machine that trained them.
+"""Runs from several machines are collected in one study. Each is checked, none is lost, and the
+report equals that of the training machine.
 """
 
 from __future__ import annotations

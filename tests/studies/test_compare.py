@@ -1,4 +1,4 @@
-"""Two sets of runs against each other: the effect, its test, and the warnings that fit."""
+"""`compare` reports the effect between two sets of runs, its test, and warnings."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Two conditions that differ in the mode of evaluation alone: one training serves both."""
+"""Two conditions that differ only in the evaluation mode share one training."""
 
 from __future__ import annotations
 

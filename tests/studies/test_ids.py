@@ -1,4 +1,4 @@
-"""An id names one folder in its place: never a path, never an option."""
+"""An id names one folder, and can be neither a path nor an option."""
 
 from __future__ import annotations
 

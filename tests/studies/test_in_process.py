@@ -1,4 +1,4 @@
-"""A single run is trained in the process that calls, and leaves that process as it was."""
+"""A single run is trained in the calling process and leaves its state unchanged."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Runs side by side in one process: each has the bits, the folder and the end that it has alone."""
+"""Parallel runs in one process have the bits, the folders and the ends of single runs."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ from resnetlab.training.interleave import round_robin
 from resnetlab.training.scratch_state import ScratchTrainState
 
 SEEDS = (0, 1, 2)
+JobsAndOutcomes = tuple[list[Job], list[tuple[Any, ...]]]
 COMPARED_FILES = ("weights.safetensors", "logits-test.safetensors")
 
 
@@ -43,31 +44,31 @@ def jobs_of(data: Path, root: Path, *settings: str, seeds: tuple[int, ...] = SEE
     return [Job(plan.runs[0].id, plan.runs[0].file) for plan in plans]
 
 
-def work(
+def run_job_groups(
     root: Path, *groups: list[Job], stop: Callable[[], bool] = lambda: False
 ) -> dict[str, dict[str, Any]]:
-    """Let one bench do the groups one after another; the last word on each run."""
+    """Run groups of jobs one after another, and return the last message about each run."""
     last: dict[str, dict[str, Any]] = {}
     placement = rl.Placement(checkpoint_seconds=0)
-    bench = JobRunner(stop, lambda **message: last.update({message["id"]: message}))
+    job_runner = JobRunner(stop, lambda **message: last.update({message["id"]: message}))
     for group in groups:
-        bench.run(*(encode_job(job, root, placement) for job in group))
+        job_runner.run(*(encode_job(job, root, placement) for job in group))
     return last
 
 
 def outcome_of(root: Path, job: Job) -> tuple[Any, ...]:
-    """Read what the run of a job left, without its clocks."""
+    """Read the files of the run of a job, without its clock fields."""
     return outcome(RunDirectory.find(root, job.id).path, COMPARED_FILES)
 
 
 @pytest.fixture(scope="module")
-def alone(
+def single_run_outcomes(
     small_npz: Path, tmp_path_factory: pytest.TempPathFactory
-) -> tuple[list[Job], list[tuple[Any, ...]]]:
+) -> JobsAndOutcomes:
     """Three seeds, one after another."""
     root = tmp_path_factory.mktemp("alone")
     jobs = jobs_of(small_npz, root)
-    work(root, *([job] for job in jobs))
+    run_job_groups(root, *([job] for job in jobs))
     outcomes = [outcome_of(root, job) for job in jobs]
     assert len({files["weights.safetensors"] for files, _, _ in outcomes}) == len(jobs)
     return jobs, outcomes
@@ -110,9 +111,11 @@ def test_an_error_in_one_generator_closes_the_others() -> None:
 
 
 def test_parallel_seeds_have_the_bits_of_single_runs(
-    tmp_path: Path, alone: tuple[list[Job], list[tuple[Any, ...]]], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
+    single_run_outcomes: JobsAndOutcomes,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    jobs, expected = alone
+    jobs, expected = single_run_outcomes
     steps: list[int] = []
     plain = ScratchTrainState.record
 
@@ -121,22 +124,22 @@ def test_parallel_seeds_have_the_bits_of_single_runs(
         plain(self, metrics)
 
     monkeypatch.setattr(ScratchTrainState, "record", record)
-    last = work(tmp_path, jobs)
-    assert {word["kind"] for word in last.values()} == {"finished"}
+    last = run_job_groups(tmp_path, jobs)
+    assert {message["kind"] for message in last.values()} == {"finished"}
     assert [outcome_of(tmp_path, job) for job in jobs] == expected
     assert steps == list(SEEDS) * (len(steps) // len(SEEDS)), "a step each, in turn"
 
 
 @pytest.mark.parametrize("requested", [10, 31, 55])
 def test_interrupted_parallel_seeds_resume_in_parallel_or_alone_with_the_same_bits(
-    tmp_path: Path, alone: tuple[list[Job], list[tuple[Any, ...]]], requested: int
+    tmp_path: Path, single_run_outcomes: JobsAndOutcomes, requested: int
 ) -> None:
-    jobs, expected = alone
+    jobs, expected = single_run_outcomes
     count = iter(range(1_000_000))
-    last = work(tmp_path, jobs, stop=lambda: next(count) >= requested)
-    assert {word["kind"] for word in last.values()} == {"interrupted"}
+    last = run_job_groups(tmp_path, jobs, stop=lambda: next(count) >= requested)
+    assert {message["kind"] for message in last.values()} == {"interrupted"}
     assert all(any(RunDirectory.find(tmp_path, job.id).checkpoints.iterdir()) for job in jobs)
-    work(tmp_path, [jobs[0]], jobs[1:])
+    run_job_groups(tmp_path, [jobs[0]], jobs[1:])
     assert [outcome_of(tmp_path, job) for job in jobs] == expected
 
 
@@ -155,11 +158,13 @@ def act_in(
 
 
 def test_a_diverged_run_does_not_end_the_parallel_runs(
-    tmp_path: Path, alone: tuple[list[Job], list[tuple[Any, ...]]], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
+    single_run_outcomes: JobsAndOutcomes,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    jobs, expected = alone
+    jobs, expected = single_run_outcomes
     act_in(monkeypatch, 1, lambda train_state: train_state.losses.fill_(float("nan")))
-    last = work(tmp_path, jobs)
+    last = run_job_groups(tmp_path, jobs)
     first, _, third = (result["status"] for _, _, result in expected)
     assert [last[job.id]["status"] for job in jobs] == [first, "diverged", third]
     assert [outcome_of(tmp_path, jobs[index]) for index in (0, 2)] == [expected[0], expected[2]]
@@ -168,11 +173,11 @@ def test_a_diverged_run_does_not_end_the_parallel_runs(
 @pytest.mark.parametrize("also_alone", [False, True])
 def test_out_of_memory_is_a_result_only_for_a_run_without_parallel_runs(
     tmp_path: Path,
-    alone: tuple[list[Job], list[tuple[Any, ...]]],
+    single_run_outcomes: JobsAndOutcomes,
     monkeypatch: pytest.MonkeyPatch,
     also_alone: bool,
 ) -> None:
-    jobs, expected = alone
+    jobs, expected = single_run_outcomes
     times: list[int] = []
 
     def runs_out(train_state: ScratchTrainState) -> None:
@@ -181,7 +186,7 @@ def test_out_of_memory_is_a_result_only_for_a_run_without_parallel_runs(
             raise torch.OutOfMemoryError("CUDA out of memory.")
 
     act_in(monkeypatch, 0, runs_out)
-    last = work(tmp_path, jobs)
+    last = run_job_groups(tmp_path, jobs)
     assert len(times) == 2
     assert last[jobs[0].id]["status"] == (
         "out of memory" if also_alone else expected[0][2]["status"]
@@ -190,19 +195,21 @@ def test_out_of_memory_is_a_result_only_for_a_run_without_parallel_runs(
 
 
 def test_an_error_of_one_run_is_reported_and_the_others_continue(
-    tmp_path: Path, alone: tuple[list[Job], list[tuple[Any, ...]]]
+    tmp_path: Path, single_run_outcomes: JobsAndOutcomes
 ) -> None:
-    jobs, expected = alone
+    jobs, expected = single_run_outcomes
     with RunDirectory.find(tmp_path, jobs[1].id).lock():
-        last = work(tmp_path, jobs)
+        last = run_job_groups(tmp_path, jobs)
     assert [last[job.id]["kind"] for job in jobs] == ["finished", "busy", "finished"]
     assert [outcome_of(tmp_path, jobs[index]) for index in (0, 2)] == [expected[0], expected[2]]
 
 
 def test_parallel_seeds_share_one_copy_of_the_data_on_the_device(
-    tmp_path: Path, alone: tuple[list[Job], list[tuple[Any, ...]]], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
+    single_run_outcomes: JobsAndOutcomes,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    jobs, _ = alone
+    jobs, _ = single_run_outcomes
     copied: list[int] = []
     plain = DeviceImages.from_images
 
@@ -211,7 +218,7 @@ def test_parallel_seeds_share_one_copy_of_the_data_on_the_device(
         return plain(images, device)
 
     monkeypatch.setattr(DeviceImages, "from_images", staticmethod(of))
-    work(tmp_path, jobs)
+    run_job_groups(tmp_path, jobs)
     dataset = load_dataset(jobs[0].file.data, tmp_path / "cache")
     assert copied.count(len(dataset.test)) == 1
     cache = DeviceImageCache()

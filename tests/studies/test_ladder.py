@@ -1,5 +1,5 @@
-"""Ladders: rungs that add to the one before, side rungs from the same parent, and what a file may
-not say of them.
+"""Rungs of a ladder add to the one before, side rungs have the same parent, and invalid ladders are
+refused.
 """
 
 from __future__ import annotations

@@ -1,6 +1,4 @@
-"""Workers that are copies of one process: they import torch once, and none of them depends on
-another.
-"""
+"""Workers are copies of one process that imports torch once, and do not depend on each other."""
 
 from __future__ import annotations
 

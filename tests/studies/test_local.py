@@ -1,6 +1,4 @@
-"""The local backend, with stand-ins for its workers: what it makes of each way in which a run can
-go.
-"""
+"""The local executor reports each way in which a worker can end."""
 
 from __future__ import annotations
 

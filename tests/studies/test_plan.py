@@ -1,4 +1,4 @@
-"""From a study to runs: what is one run, what is another, and what is left to do."""
+"""The plan of a study lists each run once, and says which runs are left to do."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Studies on a Ray cluster: real nodes on this machine, one of which is killed in the middle."""
+"""A Ray cluster trains studies on real nodes on this machine, also if one of them is killed."""
 
 from __future__ import annotations
 

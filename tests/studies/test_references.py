@@ -1,4 +1,6 @@
-"""Published numbers: each file loads, has the values of its source, and refuses others."""
+"""The files of published numbers load and have the values of their source, and invalid files are
+refused.
+"""
 
 import csv
 import math

@@ -1,4 +1,4 @@
-"""`study new`: what a person asks becomes a study file that holds, and no file is lost to it."""
+"""`study new` turns the answers of a user into a valid study file, and overwrites no file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Description of a study: its options work, and its claims name the conditions that they need."""
+"""The options of `study show` work, and the claims in its output name their conditions."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""A look at a study of many runs: at once, as the careful reader counts, at a cost that is linear
-in runs.
+"""The status of a study of many runs has the counts of the full reader, at a cost that is linear in
+runs.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Study files: they become conditions and claims, and every mistake in them is reported at once."""
+"""Study files are parsed into conditions and claims, and all mistakes are reported at once."""
 
 from __future__ import annotations
 

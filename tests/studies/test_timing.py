@@ -1,4 +1,6 @@
-"""Timing of networks: positive speeds in another process, kept per network, left out if asked."""
+"""Networks are timed in another process if requested, and the speed of each network is measured
+once.
+"""
 
 from __future__ import annotations
 

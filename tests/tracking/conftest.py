@@ -1,4 +1,4 @@
-"""A trained study, and the trackers whose packages are here.
+"""Fixtures of a trained study, and of the trackers whose packages are installed.
 
 Tests that read with the real trackers need their packages: `make test-trackers` installs them.
 """

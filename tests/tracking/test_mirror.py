@@ -1,4 +1,6 @@
-"""Trackers get each evaluation once and in order, whatever fails; training never waits or fails."""
+"""Trackers get each evaluation once and in order after any failure, and training never waits or
+fails.
+"""
 
 from __future__ import annotations
 

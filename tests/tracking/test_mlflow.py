@@ -1,4 +1,6 @@
-"""MLflow finds the runs in the store of the output folder; a server that is gone costs seconds."""
+"""MLflow reads the runs in the store of the output folder, and an unreachable server delays
+training by seconds only.
+"""
 
 from __future__ import annotations
 

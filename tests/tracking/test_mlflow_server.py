@@ -1,4 +1,4 @@
-"""An MLflow server on SQLite, started by the test, shows the runs."""
+"""An MLflow server on SQLite, which the test starts, shows the runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""TensorBoard's own reader sees what the folders of the runs have."""
+"""The reader of TensorBoard gets the values in the folders of the runs."""
 
 from __future__ import annotations
 

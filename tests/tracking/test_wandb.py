@@ -1,4 +1,4 @@
-"""The reader of Weights & Biases finds the values in the offline files."""
+"""The reader of Weights & Biases gets the values from the offline files."""
 
 from __future__ import annotations
 

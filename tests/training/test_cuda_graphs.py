@@ -1,4 +1,4 @@
-"""Captured steps have the bits of eager ones: on the CPU, with a stand-in for CUDA graphs."""
+"""Captured steps have the bits of eager ones, on the CPU with a stand-in for CUDA graphs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Numerics are resolved to what this machine does before anything is hashed."""
+"""Numerics are resolved to the abilities of this machine before they are hashed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Scores of a split are those of a plain loop, and the network is left as it was found."""
+"""The scores of a split equal those of a plain loop, and the network is unchanged afterwards."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ CPU = torch.device("cpu")
 
 
 def numbered(count: int) -> DeviceImages:
-    """Image i holds i in its pixels, as two bytes."""
+    """Image i has the number i in its first two bytes."""
     pixels = np.zeros((count, 2, 2, 1), np.uint8)
     pixels[:, 0, 0, 0], pixels[:, 0, 1, 0] = np.arange(count) % 256, np.arange(count) // 256
     return DeviceImages.from_images(LabeledImages(pixels, np.arange(count) % 3), CPU)
@@ -30,7 +30,7 @@ def number(pixels: Tensor) -> Tensor:
     return pixels[:, 0, 0, 0].long() + 256 * pixels[:, 0, 1, 0].long()
 
 
-class Meddler(nn.Module):
+class BufferChangingNetwork(nn.Module):
     """A network that changes its buffers even in evaluation, in place and by putting new ones
     there.
     """
@@ -54,7 +54,7 @@ class Meddler(nn.Module):
 
 @pytest.mark.parametrize("count", [1, 7, 500, 501, 1200])
 def test_logits_are_in_the_order_of_the_split_and_contain_every_image_once(count: int) -> None:
-    model, images = Meddler(), numbered(count)
+    model, images = BufferChangingNetwork(), numbered(count)
     scored = evaluate(model, model, images)
     assert scored.logits.shape == (count, 3)
     assert scored.logits.dtype == torch.float32
@@ -65,7 +65,7 @@ def test_logits_are_in_the_order_of_the_split_and_contain_every_image_once(count
 
 
 def test_the_evaluation_order_is_shuffled_and_always_the_same() -> None:
-    first, second = Meddler(), Meddler()
+    first, second = BufferChangingNetwork(), BufferChangingNetwork()
     evaluate(first, first, numbered(300))
     torch.rand(3)
     evaluate(second, second, numbered(300))
@@ -127,7 +127,7 @@ def test_non_finite_logits_are_reported(value: float) -> None:
 @pytest.mark.parametrize("raises", [False, True])
 @pytest.mark.parametrize("training", [False, True])
 def test_mode_and_buffers_are_restored_even_after_an_error(training: bool, raises: bool) -> None:
-    model = Meddler().train(training)
+    model = BufferChangingNetwork().train(training)
     model.frozen.eval()
     seen, count = model.seen, model.count
 

@@ -1,4 +1,4 @@
-"""The system and torch agree about this machine, so that a plan may ask the first alone."""
+"""The operating system and torch agree about this machine, so that a plan does not need torch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""The loop: what it yields, its batches, and the same bits however often it is stopped."""
+"""The training loop yields the documented events and batches, with the same bits after any number
+of stops.
+"""
 
 from __future__ import annotations
 
@@ -109,9 +111,8 @@ def test_the_measured_seconds_exclude_the_body_of_the_loop_of_the_caller(
     def slow(*_: Tensor) -> None:
         clock[0] += 1.0
 
-    train_state.before_step = slow
     seconds = []
-    for progress in small.events(train_state):
+    for progress in small.events(train_state, on_batch=slow):
         seconds.append(progress.seconds)
         clock[0] += 1000.0
     assert seconds == [0.0, 3.0, 6.0, 9.0]
@@ -157,8 +158,7 @@ def test_a_last_batch_of_one_image_is_left_out(
 ) -> None:
     images = small.numbered(count)
     train_state = small.train_state(Recipe(batch_size=batch, epochs=2), images)
-    batches = small.watched(train_state)
-    yielded = small.run(train_state, images)
+    yielded, batches = small.run_with_batches(train_state, images)
     assert [len(labels) for _, labels in batches] == sizes * 2
     assert yielded[-1].images_processed == sum(sizes) * 2
 
@@ -168,8 +168,7 @@ def test_each_epoch_has_every_image_once_with_its_label_in_a_new_order(
 ) -> None:
     images = small.numbered(30)
     train_state = small.train_state(Recipe(batch_size=8, epochs=3, normalize="none"), images)
-    batches = small.watched(train_state)
-    small.run(train_state, images)
+    _, batches = small.run_with_batches(train_state, images)
     orders = []
     for epoch in range(3):
         order = [n for batch, _ in batches[4 * epoch : 4 * epoch + 4] for n in numbers(batch)]
@@ -185,8 +184,7 @@ def order_of(
 ) -> list[int]:
     images = small.numbered(30)
     train_state = small.train_state(recipe, images, seed=seed, model=model or small.network)
-    batches = small.watched(train_state)
-    small.run(train_state, images)
+    _, batches = small.run_with_batches(train_state, images)
     return [n for batch, _ in batches for n in numbers(batch)]
 
 
@@ -213,8 +211,7 @@ def test_conditions_with_the_same_seed_get_identical_batches(small: SmallTrainin
         train_state = small.train_state(
             recipe, model=CifarConfig(blocks=(1, 1, 1), widths=(4, 6, 8), shortcut=shortcut)
         )
-        batches = small.watched(train_state)
-        small.run(train_state)
+        _, batches = small.run_with_batches(train_state)
         orders.append(batches)
     for (left, left_labels), (right, right_labels) in zip(*orders, strict=True):
         assert torch.equal(left, right)
@@ -225,8 +222,7 @@ def test_an_image_is_augmented_differently_in_each_epoch(small: SmallTraining) -
     recipe = Recipe(batch_size=20, epochs=6, augment=Augment(crop_padding=2, flip=True))
     images = LabeledImages(small.images(1).pixels.repeat(20, 0), small.images(20).labels)
     train_state = small.train_state(recipe, images)
-    batches = small.watched(train_state)
-    small.run(train_state, images)
+    _, batches = small.run_with_batches(train_state, images)
     seen = Counter(image.contiguous().numpy().tobytes() for batch, _ in batches for image in batch)
     assert len(seen) > 35, "of 25 corners times 2 sides"
 
@@ -376,8 +372,7 @@ def test_the_running_loss_and_error_are_means_over_the_images_of_the_epoch_so_fa
             sums.clear()
         sums.append((float(loss), int((logits.argmax(1) != labels).sum()), len(labels)))
 
-    train_state.before_step = watch
-    for event in small.events(train_state, images, yield_every_step=True):
+    for event in small.events(train_state, images, yield_every_step=True, on_batch=watch):
         if event.kind == "start":
             continue
         seen = sum(size for _, _, size in sums)
@@ -400,8 +395,7 @@ def test_the_first_step_with_a_non_finite_loss_is_detected(
             with torch.no_grad():
                 train_state.model.head.bias[0] = value
 
-    train_state.before_step = plant
-    steps = [train_state.first_nonfinite_step() for _ in small.events(train_state)]
+    steps = [train_state.first_nonfinite_step() for _ in small.events(train_state, on_batch=plant)]
     epoch = math.ceil(bad / 3)
     assert steps[: epoch + 1] == [None] * epoch + [bad]
 
@@ -485,8 +479,7 @@ def test_with_mixup_the_running_metrics_use_mixed_images_and_their_larger_label(
             (float(loss.sum()), int((logits.argmax(1) != labels.argmax(1)).sum()), len(labels))
         )
 
-    train_state.before_step = watch
-    small.run(train_state)
+    small.run(train_state, on_batch=watch)
     seen = sum(count for *_, count in sums)
     loss, wrong = (sum(row[column] for row in sums) for column in (0, 1))
     assert train_state.train_metrics() == (pytest.approx(loss / seen, rel=1e-5), 100 * wrong / seen)

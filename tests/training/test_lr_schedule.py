@@ -1,4 +1,4 @@
-"""The learning rate, step by step, against torch's schedulers and the recipe's description."""
+"""The learning rate of each step equals torch's schedulers and the formulas of the recipe."""
 
 from __future__ import annotations
 

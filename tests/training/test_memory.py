@@ -1,4 +1,4 @@
-"""Peak memory of a block of code, also in nested measurements."""
+"""The peak memory of a block of code is measured, also in nested blocks."""
 
 from __future__ import annotations
 

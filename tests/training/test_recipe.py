@@ -1,4 +1,4 @@
-"""Recipes: what cannot be is refused, and steps are counted as the loop takes them."""
+"""Impossible recipes are refused, and the steps of a recipe are those of the training loop."""
 
 from __future__ import annotations
 

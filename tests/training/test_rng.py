@@ -1,4 +1,4 @@
-"""Random streams: a draw depends on a name and never on earlier draws."""
+"""A draw from a random stream depends on the name of the stream and never on earlier draws."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""One step of training is the textbook's: against plain gradients and optimizers written out by
-hand.
-"""
+"""One training step equals plain gradients and optimizers that are written out in the test."""
 
 from __future__ import annotations
 

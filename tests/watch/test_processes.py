@@ -1,4 +1,4 @@
-"""`resnetlab watch` beside a study that another process trains, and its page in Chromium."""
+"""`resnetlab watch` shows in Chromium a study that another process trains."""
 
 from __future__ import annotations
 

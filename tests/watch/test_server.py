@@ -1,4 +1,4 @@
-"""The server gives the page, its files and events to this machine alone, and no other file."""
+"""The server of `watch` sends only its page, files and events, and only to this machine."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The photo loader keeps the order, names unreadable images, and stays one batch ahead."""
+"""The photo loader keeps the order, names unreadable images, and loads one batch in advance."""
 
 from __future__ import annotations
 

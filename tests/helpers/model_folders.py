@@ -1,4 +1,4 @@
-"""A small model's folder, made by the tests."""
+"""Model folders with random weights."""
 
 from __future__ import annotations
 

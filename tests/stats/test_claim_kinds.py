@@ -1,4 +1,4 @@
-"""Claims of each kind about planted truths."""
+"""Claims of each kind get the verdict of their planted truth."""
 
 import itertools
 import math
@@ -30,7 +30,7 @@ NOISY = (60.0, 99.0, 75.0, 85.0, 91.0)
 INF = math.inf
 
 
-def word(question, *others):
+def verdict_label(question, *others):
     return compute_verdicts([question, *others])[0].label
 
 
@@ -77,7 +77,7 @@ def test_a_contradicted_size_with_a_reproduced_direction_is_partly_reproduced():
 def test_a_size_in_the_opposite_direction_is_contradicted():
     verdict = compute_verdicts([about(arm(LOW), arm(HIGH), 9.0, 2.0)])[0]
     assert (verdict.label, verdict.direction.label) == ("contradicted", "contradicted")
-    assert word(about(arm(LOW), arm(HIGH), -9.0, 2.0)) == "reproduced"
+    assert verdict_label(about(arm(LOW), arm(HIGH), -9.0, 2.0)) == "reproduced"
 
 
 def test_the_test_of_a_direction_counts_in_the_correction_of_holm():
@@ -96,10 +96,10 @@ def test_the_test_of_a_direction_counts_in_the_correction_of_holm():
 
 def test_equality_needs_evidence_and_not_just_a_missing_difference():
     shifted = tuple(x + 0.05 for x in HIGH)
-    assert word(equal(arm(HIGH), arm(shifted), 1.0)) == "reproduced"
-    assert word(equal(arm(HIGH), arm(shifted), 0.1)) == "inconclusive"
-    assert word(equal(arm(HIGH), arm(LOW), 1.0)) == "contradicted"
-    assert word(equal(arm((10.0,) * 3), arm((10.0,) * 3), 0.5)) == "reproduced"
+    assert verdict_label(equal(arm(HIGH), arm(shifted), 1.0)) == "reproduced"
+    assert verdict_label(equal(arm(HIGH), arm(shifted), 0.1)) == "inconclusive"
+    assert verdict_label(equal(arm(HIGH), arm(LOW), 1.0)) == "contradicted"
+    assert verdict_label(equal(arm((10.0,) * 3), arm((10.0,) * 3), 0.5)) == "reproduced"
 
 
 # Fails, and the other trains
@@ -118,15 +118,15 @@ def fails(dead, trained, other_dead=0, n=5, **more):
 def test_a_network_that_fails_while_the_other_trains_reproduces_the_failure_claim():
     verdict = compute_verdicts([fails(5, 0)])[0]
     assert (verdict.label, verdict.p) == ("reproduced", pytest.approx(2 * 0.00097656, abs=1e-7))
-    assert word(fails(4, 1)) == "reproduced"
-    assert word(fails(3, 2)) == "inconclusive"
-    assert word(fails(3, 0, n=3)) == "reproduced"
+    assert verdict_label(fails(4, 1)) == "reproduced"
+    assert verdict_label(fails(3, 2)) == "inconclusive"
+    assert verdict_label(fails(3, 0, n=3)) == "reproduced"
 
 
 def test_a_network_that_trains_contradicts_the_claim_that_it_fails():
     verdict = compute_verdicts([fails(0, 5)])[0]
     assert (verdict.label, verdict.p) == ("contradicted", pytest.approx(1 / 32))
-    assert word(fails(1, 4)) == "inconclusive"
+    assert verdict_label(fails(1, 4)) == "inconclusive"
 
 
 def test_two_networks_that_fail_do_not_reproduce_the_claim():
@@ -138,11 +138,11 @@ def test_two_networks_that_fail_do_not_reproduce_the_claim():
 
 
 def test_a_diverged_run_counts_as_failed_and_a_missing_run_is_tested_in_both_ways():
-    assert word(fails(3, 0, diverged=[None] * 2)) == "reproduced"
-    assert word(fails(4, 0, missing=[None])) == "reproduced"  # 4 of 5 or 5 of 5
-    assert word(fails(3, 1, missing=[None])) == "inconclusive"
-    assert word(fails(0, 4, missing=[None])) == "inconclusive"
-    assert word(fails(4, 0, out_of_memory=[None])) == "untestable"
+    assert verdict_label(fails(3, 0, diverged=[None] * 2)) == "reproduced"
+    assert verdict_label(fails(4, 0, missing=[None])) == "reproduced"  # 4 of 5 or 5 of 5
+    assert verdict_label(fails(3, 1, missing=[None])) == "inconclusive"
+    assert verdict_label(fails(0, 4, missing=[None])) == "inconclusive"
+    assert verdict_label(fails(4, 0, out_of_memory=[None])) == "untestable"
 
 
 def test_an_undecided_failure_claim_forecasts_the_number_of_seeds():
@@ -182,13 +182,13 @@ def test_a_relative_claim_is_in_percent_of_the_right_side():
         relative_difference((sorted(left), sorted(right))),
     )
     far = MeansHypothesis(arms, region=Region(40, 60), relative=True, direction=GREATER)
-    assert word(far) == "partly reproduced"
+    assert verdict_label(far) == "partly reproduced"
 
 
 def test_a_ratio_is_not_computed_from_converged_runs_if_most_runs_failed():
     left = arm((60.0, 61.0), at_chance=[10.0] * 200)
     right = arm([50.0 + i / 10 for i in range(20)])
-    assert word(MeansHypothesis((left, right), relative=True)) == "inconclusive"
+    assert verdict_label(MeansHypothesis((left, right), relative=True)) == "inconclusive"
 
 
 # Several at once
@@ -196,9 +196,9 @@ def test_a_ratio_is_not_computed_from_converged_runs_if_most_runs_failed():
 
 
 def test_a_chain_is_reproduced_if_every_link_is():
-    assert word(chain(arm(HIGH), arm(MIDDLE), arm(LOW))) == "reproduced"
-    assert word(chain(arm(HIGH), arm(LOW), arm(MIDDLE))) == "contradicted"
-    assert word(chain(arm(HIGH), arm(MIDDLE), arm(MIDDLE))) == "inconclusive"
+    assert verdict_label(chain(arm(HIGH), arm(MIDDLE), arm(LOW))) == "reproduced"
+    assert verdict_label(chain(arm(HIGH), arm(LOW), arm(MIDDLE))) == "contradicted"
+    assert verdict_label(chain(arm(HIGH), arm(MIDDLE), arm(MIDDLE))) == "inconclusive"
 
 
 def test_the_p_value_and_effect_of_a_chain_are_the_values_of_its_weakest_link():
@@ -209,12 +209,12 @@ def test_the_p_value_and_effect_of_a_chain_are_the_values_of_its_weakest_link():
 
 
 def test_the_best_is_contradicted_if_a_rival_wins_after_the_correction_of_holm():
-    assert word(best(arm(HIGH), arm(MIDDLE), arm(LOW))) == "reproduced"
+    assert verdict_label(best(arm(HIGH), arm(MIDDLE), arm(LOW))) == "reproduced"
     verdict = compute_verdicts([best(arm(MIDDLE), arm(LOW), arm(HIGH))])[0]
     assert verdict.label == "contradicted"
     oracle = stats.ttest_ind(MIDDLE, HIGH, equal_var=False, alternative="less").pvalue
     assert verdict.p == pytest.approx(2 * 2 * oracle)
-    assert word(best(arm(HIGH), arm(LOW), arm(out_of_memory=[None]))) == "untestable"
+    assert verdict_label(best(arm(HIGH), arm(LOW), arm(out_of_memory=[None]))) == "untestable"
 
 
 @given(
@@ -226,8 +226,11 @@ def test_the_best_is_contradicted_if_a_rival_wins_after_the_correction_of_holm()
 )
 def test_a_chain_is_never_more_certain_than_each_of_its_links(values):
     arms = [arm(each) for each in values]
-    if word(chain(*arms)) == "reproduced":
-        assert all(word(MeansHypothesis(pair)) == "reproduced" for pair in itertools.pairwise(arms))
+    if verdict_label(chain(*arms)) == "reproduced":
+        assert all(
+            verdict_label(MeansHypothesis(pair)) == "reproduced"
+            for pair in itertools.pairwise(arms)
+        )
 
 
 # Pairs
@@ -238,7 +241,7 @@ def test_paired_arms_are_compared_pair_by_pair():
     other = tuple(x + d for x, d in zip(NOISY, (0.5, 0.6, 0.4, 0.5, 0.55), strict=True))
     arms = (arm(other), arm(NOISY))
     pairs = tuple(a - b for a, b in zip(other, NOISY, strict=True))
-    assert word(MeansHypothesis(arms)) == "inconclusive"
+    assert verdict_label(MeansHypothesis(arms)) == "inconclusive"
     verdict = compute_verdicts([MeansHypothesis(arms, pairs=pairs)])[0]
     assert (verdict.label, verdict.p) == (
         "reproduced",
@@ -260,9 +263,9 @@ def faster(left, right, n=5, **more):
 
 
 def test_a_claim_of_fewer_epochs_to_an_accuracy_gets_its_verdict():
-    assert word(faster((2, 3, 3, 4, 4), (6, 7, 7, 8, INF))) == "reproduced"
-    assert word(faster((6, 7, INF, 8, INF), (2, 3, 3, 4, 4))) == "contradicted"
-    assert word(faster((2, 6, 3, 9, 4), (6, 3, 7, 4, 5))) == "inconclusive"
+    assert verdict_label(faster((2, 3, 3, 4, 4), (6, 7, 7, 8, INF))) == "reproduced"
+    assert verdict_label(faster((6, 7, INF, 8, INF), (2, 3, 3, 4, 4))) == "contradicted"
+    assert verdict_label(faster((2, 6, 3, 9, 4), (6, 3, 7, 4, 5))) == "inconclusive"
     assert (
         str(compute_verdicts([faster((INF,) * 5, (INF,) * 5)])[0].reason)
         == "no run of either condition reached the accuracy"
@@ -295,9 +298,12 @@ def test_the_forecast_number_of_seeds_decides_80_percent_of_races():
 
 
 def test_a_missing_run_of_a_race_may_be_slow():
-    assert word(faster((2, 3, 3, 4), (6, 7, 7, 8, 9))) == "reproduced"
-    assert word(faster((2, 3, 3, 4), (6, 7, 7, 8, 9), missing=[None])) == "inconclusive"
-    assert word(faster((2, 3, 3, 4, 4, 2, 2, 3), (6, 7, 7, 8, 9), missing=[None])) == "reproduced"
+    assert verdict_label(faster((2, 3, 3, 4), (6, 7, 7, 8, 9))) == "reproduced"
+    assert verdict_label(faster((2, 3, 3, 4), (6, 7, 7, 8, 9), missing=[None])) == "inconclusive"
+    assert (
+        verdict_label(faster((2, 3, 3, 4, 4, 2, 2, 3), (6, 7, 7, 8, 9), missing=[None]))
+        == "reproduced"
+    )
 
 
 # Of all kinds
@@ -331,7 +337,7 @@ def test_a_claim_is_reproduced_exactly_if_the_interval_lies_in_the_region(shift,
     expected = "reproduced" if -margin < low and high < margin else "inconclusive"
     expected = "contradicted" if high < -margin or low > margin else expected
     if min(abs(edge - end) for edge in (-margin, margin) for end in (low, high)) > 1e-6:
-        assert word(equal(left, right, margin)) == expected
+        assert verdict_label(equal(left, right, margin)) == expected
 
 
 def test_claims_of_all_kinds_are_corrected_as_one_family():

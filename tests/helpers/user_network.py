@@ -1,4 +1,4 @@
-"""Small residual network, used like a user's own network: `helpers.tiny:tiny`."""
+"""Small residual network that tests use like a user's own network: `helpers.user_network:tiny`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Crops, flips and colors: in bounds, the same each time, and each draw's stream its own."""
+"""Random crops, flips and colors are within their bounds and repeatable, and each kind has a random
+stream of its own.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageEnhance
 from torchvision.transforms import RandomResizedCrop as TVCrop
 
-from helpers.stripes import texture
+from helpers.texture_photographs import texture
 from resnetlab.data.transforms.eval_transform import EvalTransform, apply_eval_transform
 from resnetlab.data.transforms.photo_train import (
     PhotoDraws,
