@@ -594,7 +594,7 @@ def test_train_accepts_a_recipe_of_fine_tuning(
     )
     assert plan.runs[0].file.train_images == 30
     assert plan.runs[0].file.parameters == sum(p.numel() for p in tiny(3).parameters())
-    assert plan.runs[0].id.startswith("stripes-helpers.user_network-tiny")
+    assert plan.runs[0].id.startswith("stripes-helpers.user-network-tiny")
 
 
 def test_the_ten_crops_equal_torchvision_and_their_probabilities_are_averaged(
