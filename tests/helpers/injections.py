@@ -53,7 +53,7 @@ def nonfinite_weight(step: str, log: str) -> None:
 def infinite_loss(step: str, log: str) -> None:
     """Make the loss of a training step infinite, and no weight; `log` as above."""
     _log_checkpoints(Path(log))
-    plain, calls = ScratchTrainState.record, itertools.count(1)
+    plain, calls = ScratchTrainState.record_step, itertools.count(1)
 
     def record(self: ScratchTrainState, metrics: torch.Tensor) -> Any:
         if next(calls) == int(step):
@@ -61,18 +61,18 @@ def infinite_loss(step: str, log: str) -> None:
             metrics[0] = float("inf")
         return plain(self, metrics)
 
-    ScratchTrainState.record = record  # type: ignore[method-assign]
+    ScratchTrainState.record_step = record  # type: ignore[method-assign]
 
 
 def slow_steps(seconds: str) -> None:
     """Let each training step take that much longer, so that a kill finds it."""
-    plain = ScratchTrainState.record
+    plain = ScratchTrainState.record_step
 
     def record(self: ScratchTrainState, metrics: torch.Tensor) -> Any:
         time.sleep(float(seconds))
         return plain(self, metrics)
 
-    ScratchTrainState.record = record  # type: ignore[method-assign]
+    ScratchTrainState.record_step = record  # type: ignore[method-assign]
 
 
 def without_checkpoints() -> None:
@@ -115,14 +115,14 @@ class ForkedProcess:
 
 
 def _at_step(step: int, action: Any) -> None:
-    plain = ScratchTrainState.record
+    plain = ScratchTrainState.record_step
 
     def record(self: ScratchTrainState, metrics: torch.Tensor) -> Any:
         plain(self, metrics)
         if self.step == step:
             action(self)
 
-    ScratchTrainState.record = record  # type: ignore[method-assign]
+    ScratchTrainState.record_step = record  # type: ignore[method-assign]
 
 
 def _log_checkpoints(log: Path) -> None:

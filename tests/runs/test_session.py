@@ -383,14 +383,14 @@ def poison(
     monkeypatch: pytest.MonkeyPatch, step: int, act: Callable[[ScratchTrainState], None]
 ) -> None:
     """Let `act` happen after `step` of training."""
-    plain = ScratchTrainState.record
+    plain = ScratchTrainState.record_step
 
     def record(self: ScratchTrainState, metrics: torch.Tensor) -> None:
         plain(self, metrics)
         if self.step == step:
             act(self)
 
-    monkeypatch.setattr(ScratchTrainState, "record", record)
+    monkeypatch.setattr(ScratchTrainState, "record_step", record)
 
 
 @pytest.mark.parametrize("step", [1, 4, 13, 21])

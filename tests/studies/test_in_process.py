@@ -72,7 +72,7 @@ def test_an_unexpected_error_is_reported_in_one_line_and_its_traceback_is_logged
     def fail(*_: object, **__: object) -> None:
         raise TypeError("planted")
 
-    monkeypatch.setattr(ScratchTrainState, "record", fail)
+    monkeypatch.setattr(ScratchTrainState, "record_step", fail)
     with pytest.raises(
         rl.UnfinishedError, match=r"TypeError: planted \(more in .*\.log\)"
     ) as caught:

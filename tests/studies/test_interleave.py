@@ -117,13 +117,13 @@ def test_parallel_seeds_have_the_bits_of_single_runs(
 ) -> None:
     jobs, expected = single_run_outcomes
     steps: list[int] = []
-    plain = ScratchTrainState.record
+    plain = ScratchTrainState.record_step
 
     def record(self: ScratchTrainState, metrics: Tensor) -> None:
         steps.append(self.seed)
         plain(self, metrics)
 
-    monkeypatch.setattr(ScratchTrainState, "record", record)
+    monkeypatch.setattr(ScratchTrainState, "record_step", record)
     last = run_job_groups(tmp_path, jobs)
     assert {message["kind"] for message in last.values()} == {"finished"}
     assert [outcome_of(tmp_path, job) for job in jobs] == expected
@@ -147,14 +147,14 @@ def act_in(
     monkeypatch: pytest.MonkeyPatch, seed: int, act: Callable[[ScratchTrainState], None]
 ) -> None:
     """Let `act` happen after the fifth step of the run of that seed."""
-    plain = ScratchTrainState.record
+    plain = ScratchTrainState.record_step
 
     def record(self: ScratchTrainState, metrics: Tensor) -> None:
         plain(self, metrics)
         if self.seed == seed and self.step == 5:
             act(self)
 
-    monkeypatch.setattr(ScratchTrainState, "record", record)
+    monkeypatch.setattr(ScratchTrainState, "record_step", record)
 
 
 def test_a_diverged_run_does_not_end_the_parallel_runs(
