@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 import tomli_w
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 
 from helpers.commands import Ended, check_error_lines, run_command
@@ -169,15 +169,20 @@ TREES = st.recursive(
 )
 
 
-@st.composite
-def changed_trees(draw: st.DrawFn) -> dict[str, Any]:
-    """A valid folder of two splits and two classes, with up to three files or names changed."""
-    tree: dict[str, Any] = {
+def valid_tree() -> dict[str, Any]:
+    """A folder of two splits and two classes."""
+    return {
         split: {
             name: {f"{number}.png": GOOD[number] for number in range(2)} for name in ("cat", "dog")
         }
         for split in ("train", "test")
     }
+
+
+@st.composite
+def changed_trees(draw: st.DrawFn) -> dict[str, Any]:
+    """A valid folder of two splits and two classes, with up to three files or names changed."""
+    tree = valid_tree()
     for _ in range(draw(st.integers(0, 3))):
         folder = tree
         for _ in range(draw(st.integers(0, 2))):
@@ -228,6 +233,10 @@ def test_any_folder_of_images_is_used_or_refused_with_readable_lines(
         suppress_health_check=list(HealthCheck),
     )
     @given(tree=TREES | changed_trees())
+    @example(tree=valid_tree())
+    @example(
+        tree=valid_tree() | {"val": {"cat": {"a.png": GOOD[0][:50]}, "dog": {"b.png": GOOD[1]}}}
+    )
     def check(tree: dict[str, Any]) -> None:
         with tempfile.TemporaryDirectory(dir=workspace) as name:
             folder = Path(name)

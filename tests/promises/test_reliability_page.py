@@ -111,3 +111,12 @@ def test_the_committed_page_is_built_from_the_committed_results() -> None:
     results = reliability.load()
     names = {file: list(tests) for file, tests in results.items()}
     assert reliability.PAGE.read_text(encoding="utf-8") == reliability.page(results, names)
+
+
+def test_each_safeguard_of_sabotage_is_once_in_the_source_and_its_tests_exist() -> None:
+    root = Path(__file__).parents[2]
+    for safeguard in script("tests/sabotage.py").SAFEGUARDS:
+        source = (root / "src" / "resnetlab" / safeguard.file).read_text(encoding="utf-8")
+        assert source.count(safeguard.text) == 1, safeguard.name
+        for path in safeguard.tests.split():
+            assert (root / path.partition("::")[0]).is_file(), path
