@@ -231,7 +231,7 @@ def _stamps(paths: Iterable[Path]) -> dict[str, list[int]]:
 
 def _write(path: Path, metadata: dict[str, Any], **arrays: NDArray[Any]) -> None:
     with files.atomic_write(path, "wb") as file:
-        np.savez(file, metadata=np.frombuffer(json.dumps(metadata).encode(), np.uint8), **arrays)  # type: ignore[arg-type]
+        np.savez(file, facts=np.frombuffer(json.dumps(metadata).encode(), np.uint8), **arrays)  # type: ignore[arg-type]
 
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
