@@ -133,7 +133,7 @@ def test_workers_run_a_study_of_sizes_share_first_stages_and_report_the_protocol
         "Stage one: the classifier learns at the train size, on random crops",
         "Stage two: the classifier and the last batch norm learn at the test size",
         "for at most 8 epochs, ended after 9 epochs without a lower validation loss",
-        "Apache-2.0 (the pre-trained weights of helpers.user_network:tiny+)",
+        r"Apache-2.0 (the pre-trained weights of helpers.user\_network:tiny+)",
         "the validation images selected the epoch",
         "30 train, 12 validation and 18 test images",
     ):

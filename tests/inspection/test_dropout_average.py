@@ -39,8 +39,8 @@ def stub(model: nn.Module) -> Any:
     return SimpleNamespace(
         model=model,
         seed=0,
-        config=SimpleNamespace(slug="net"),
-        forward=lambda pixels: model(pixels),
+        model_config=SimpleNamespace(slug="net"),
+        eval_forward_pixels=lambda pixels: model(pixels),
     )
 
 

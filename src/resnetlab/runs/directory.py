@@ -65,7 +65,7 @@ PROFILE = "profile"
 
 @dataclass(frozen=True)
 class RunDirectory:
-    """Folder `runs/<slug>-<hash>` of a run."""
+    """Folder `runs/<data>-<model>-s<seed>-<hash>` of a run."""
 
     path: Path
 

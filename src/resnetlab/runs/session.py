@@ -140,10 +140,12 @@ class RunSession:
         if self.world.is_main_process:
             self._start_or_resume(self.attempt.from_step)
         self._broadcast_state()
-        step = self.profiler.wrap_step(make_step(self.state, self.train_images))
+        take_step = self.profiler.wrap_step(make_step(self.state, self.train_images))
         last_save, base_seconds = time.monotonic(), self.train_seconds
         base_images = self.images_processed
-        for event in train_events(self.state, step, should_stop, yield_every_step=yield_every_step):
+        for event in train_events(
+            self.state, take_step, should_stop, yield_every_step=yield_every_step
+        ):
             if event.kind == "step":
                 yield
                 continue

@@ -101,7 +101,7 @@ def minimum_confirmable_margin(runs: int, variances: Sequence[float] = (1.0, 1.0
     total = math.fsum(variances)
     nu = (runs - 1) / math.fsum(
         (share / total) ** 2 for share in variances
-    )  # Satterthwaite's formula, as in `contrasts.combined`
+    )  # Satterthwaite's formula, as in `contrasts.satterthwaite_effect`
     return t_quantile(1 - ALPHA / 2, nu) * math.sqrt(total / runs)
 
 

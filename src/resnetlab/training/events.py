@@ -33,7 +33,7 @@ class TrainEvent:
 
 def train_events(
     state: TrainState,
-    step: EagerStep,
+    take_step: EagerStep,
     should_stop: Callable[[], bool],
     *,
     yield_every_step: bool = False,
@@ -45,14 +45,14 @@ def train_events(
     """
     images, seconds = state.images_processed, 0.0
     started = last_tick = time.monotonic()
-    with closing(train(state, step, collective_stop(state.world, should_stop))) as events:
+    with closing(train(state, take_step, collective_stop(state.world, should_stop))) as events:
         for event in events:
             is_tick = event == "step" and time.monotonic() - last_tick > TICK_SECONDS
             is_pause = is_tick or event != "step"
             if not is_pause and not yield_every_step:
                 continue
             if is_pause:
-                step.synchronize()
+                take_step.synchronize()
             seconds += time.monotonic() - started
             yield TrainEvent(
                 kind="tick" if is_tick else event,
@@ -63,6 +63,6 @@ def train_events(
                 seconds=seconds,
             )
             if is_pause:
-                step.wait_for_current_stream()
+                take_step.wait_for_current_stream()
             started = time.monotonic()
             last_tick = started if is_pause else last_tick

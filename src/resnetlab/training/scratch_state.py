@@ -28,7 +28,7 @@ class ScratchTrainState(TrainState):
 
     def __init__(
         self,
-        model: ModelConfig,
+        config: ModelConfig,
         recipe: Recipe,
         numerics: Numerics,
         seed: int,
@@ -39,17 +39,17 @@ class ScratchTrainState(TrainState):
     ) -> None:
         channels = train.pixels.shape[3]
         init_seed = seed if recipe.initial_weights_seed is None else recipe.initial_weights_seed
-        built = build_model(
-            model, channels, num_classes, lambda name: make_generator(init_seed, "init", name)
+        model: nn.Module = build_model(
+            config, channels, num_classes, lambda name: make_generator(init_seed, "init", name)
         )
-        check_one_output(built, model.slug)
+        check_one_output(model, config.slug)
         if numerics.batch_norm == "synchronized":
-            built = nn.SyncBatchNorm.convert_sync_batchnorm(built)  # type: ignore[no-untyped-call]
-        network: nn.Module = built.to(device).to(memory_format=memory_format(numerics))
-        self.model_config, self.num_classes = model, num_classes
+            model = nn.SyncBatchNorm.convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]
+        model = model.to(device).to(memory_format=memory_format(numerics))
+        self.model_config, self.num_classes = config, num_classes
         self.eager_reason = ""  # reason why steps are eager although CUDA graphs are faster
-        optimizer = build_optimizer(recipe, network, capturable=numerics.cuda_graphs == "on")
-        super().__init__(network, optimizer, recipe, numerics, seed, len(train), device, world)
+        optimizer = build_optimizer(recipe, model, capturable=numerics.cuda_graphs == "on")
+        super().__init__(model, optimizer, recipe, numerics, seed, len(train), device, world)
         if numerics.cuda_graphs == "on":
             lrs_to_device(optimizer, device)
         self.normalizer = fit_normalizer(recipe.normalize, train, recipe.augment.crop, device)

@@ -1,4 +1,4 @@
-"""First sentences of a report: the main claim, what its two conditions reached, and the verdict."""
+"""The first sentence of a report: the main claim, what its two conditions reached, the verdict."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 
 def headline(analysis: StudyAnalysis) -> str:
-    """Return the answer of the study in one sentence."""
+    """Return the first sentence of a report: the answer of the study."""
     claims, verdicts = analysis.study.claims, analysis.verdicts
     if not analysis.counts.complete:
         progress = tr(
