@@ -50,7 +50,6 @@ from resnetlab.recipes.train import (
 from resnetlab.runs.config import RunConfig
 from resnetlab.runs.directory import RunDirectory
 from resnetlab.schema import (
-    FieldError,
     Name,
     PositiveInt,
     UnitInterval,
@@ -60,7 +59,7 @@ from resnetlab.schema import (
     encode,
     strict_dataclass,
 )
-from resnetlab.schema_errors import RENAMED_FIELDS
+from resnetlab.schema_errors import RENAMED_FIELDS, FieldError
 from resnetlab.studies.claims import Greater
 from resnetlab.studies.published.references import Protocol, ProtocolDifference, ReferenceValue
 from resnetlab.studies.study import Condition, Distance, Ensemble, Study

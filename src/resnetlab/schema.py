@@ -23,7 +23,6 @@ from pydantic_core import CoreSchema, core_schema
 
 from resnetlab.errors import InputError, Problem, input_error
 from resnetlab.files import read_text
-from resnetlab.schema_errors import FieldError as FieldError  # modules import it from here
 from resnetlab.schema_errors import describe_errors, unknown_field
 from resnetlab.schema_types import is_discriminator, is_union, type_hints, union_members
 

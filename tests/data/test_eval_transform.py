@@ -16,7 +16,7 @@ from resnetlab.data.transforms.eval_transform import (
     apply_eval_transform,
     resize_image,
 )
-from resnetlab.schema import FieldError
+from resnetlab.schema_errors import FieldError
 
 HALF = {"mean": (0.5,) * 3, "std": (0.5,) * 3}
 

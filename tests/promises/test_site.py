@@ -286,8 +286,9 @@ def test_architecture_page_lists_the_packages_that_exist(monkeypatch: pytest.Mon
     monkeypatch.syspath_prepend(str(DOCS))
     packages = importlib.import_module("packages")
     listed = [name for layer in packages.layers() for name in layer]
-    existing = {path.stem for path in SOURCE.iterdir() if path.suffix == ".py" or path.is_dir()}
-    assert sorted(listed) == sorted(existing - {"__init__", "__main__", "__pycache__", "py"})
+    existing = {path.stem for path in SOURCE.glob("*.py")} - {"__init__", "__main__"}
+    existing |= {path.parent.name for path in SOURCE.glob("*/__init__.py")}
+    assert sorted(listed) == sorted(existing)
     assert packages.page() == packages.PAGE.read_text(encoding="utf-8")
     assert packages.picture() == packages.PICTURE.read_text(encoding="utf-8")
     for name in listed:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from resnetlab.errors import input_error
 from resnetlab.messages import ItemCallback, Notify, format_count, format_duration, silent
-from resnetlab.schema import FieldError
+from resnetlab.schema_errors import FieldError
 from resnetlab.table import Table
 
 if TYPE_CHECKING:

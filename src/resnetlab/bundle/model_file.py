@@ -11,7 +11,8 @@ from typing import Any
 from resnetlab.data.transforms.eval_transform import EvalTransform
 from resnetlab.models.configs import ModelConfig
 from resnetlab.models.weight_licenses import CommercialUse, commercial_use
-from resnetlab.schema import SCHEMA, FieldError, NonNegativeInt, PositiveInt, strict_dataclass
+from resnetlab.schema import SCHEMA, NonNegativeInt, PositiveInt, strict_dataclass
+from resnetlab.schema_errors import FieldError
 
 WEIGHTS_FILE, MODEL_FILE, CARD_FILE = "model.safetensors", "model.json", "README.md"
 """Names of the files of a model folder; timm and Hugging Face expect the first and the last."""

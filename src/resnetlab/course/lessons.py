@@ -18,7 +18,6 @@ from resnetlab.errors import input_error, suggest
 from resnetlab.models.configs import ModelConfig
 from resnetlab.recipes.finetune import AnyRecipe
 from resnetlab.schema import (
-    FieldError,
     Name,
     NonNegativeFloat,
     PositiveInt,
@@ -26,6 +25,7 @@ from resnetlab.schema import (
     parse_toml,
     strict_dataclass,
 )
+from resnetlab.schema_errors import FieldError
 from resnetlab.shell import command_line
 from resnetlab.studies.parsing.overrides import Overrides
 from resnetlab.studies.parsing.questions import Question as StudyQuestion

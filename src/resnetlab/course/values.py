@@ -17,7 +17,8 @@ from typing import Any
 
 from resnetlab.course.texts import localize
 from resnetlab.errors import input_error
-from resnetlab.schema import FieldError, decode, parse_toml, strict_dataclass
+from resnetlab.schema import decode, parse_toml, strict_dataclass
+from resnetlab.schema_errors import FieldError
 from resnetlab.translation import Language
 
 VALUES_FILE, NUMBERS_FILE = "values.toml", "values.json"

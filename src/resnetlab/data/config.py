@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Literal, get_args
 
 from resnetlab.schema import (
-    FieldError,
     NonNegativeFloat,
     NonNegativeInt,
     PositiveFloat,
@@ -17,6 +16,7 @@ from resnetlab.schema import (
     UnitInterval,
     strict_dataclass,
 )
+from resnetlab.schema_errors import FieldError
 
 if TYPE_CHECKING:  # configs are read where numpy is not: in the page that judges in a browser
     import numpy as np

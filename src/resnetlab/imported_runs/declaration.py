@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from resnetlab.errors import input_error
-from resnetlab.schema import FieldError, PositiveInt, decode, read_toml, strict_dataclass
+from resnetlab.schema import PositiveInt, decode, read_toml, strict_dataclass
+from resnetlab.schema_errors import FieldError
 from resnetlab.studies.imported_runs import PublishedValue
 
 DeclaredUnit = Literal["auto", "percent", "fraction", "number"]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Literal
 
-from resnetlab.schema import FieldError, NonNegativeInt, PositiveInt, strict_dataclass
+from resnetlab.schema import NonNegativeInt, PositiveInt, strict_dataclass
+from resnetlab.schema_errors import FieldError
 
 MIN_POINTS = 5
 """Minimum number of grid points on an axis of a loss surface."""

@@ -16,8 +16,8 @@ from resnetlab.models.configs.dense import DenseNetConfig
 from resnetlab.models.configs.external import ExternalConfig, record_origin, with_weights_hash
 from resnetlab.models.configs.imagenet import ImageNetConfig
 from resnetlab.models.registry import get_model_config
-from resnetlab.schema import FieldError, decode, read_toml, without_defaults
-from resnetlab.schema_errors import unknown_field
+from resnetlab.schema import decode, read_toml, without_defaults
+from resnetlab.schema_errors import FieldError, unknown_field
 
 _FAMILIES: dict[str, Any] = {
     "cifar": CifarConfig,

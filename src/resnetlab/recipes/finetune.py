@@ -10,7 +10,6 @@ from typing import Annotated, Any, Literal
 from resnetlab.errors import input_error, suggest
 from resnetlab.recipes.train import Recipe
 from resnetlab.schema import (
-    FieldError,
     NonNegativeFloat,
     NonNegativeInt,
     PositiveFloat,
@@ -21,6 +20,7 @@ from resnetlab.schema import (
     read_toml,
     strict_dataclass,
 )
+from resnetlab.schema_errors import FieldError
 
 Trainable = Literal["classifier", "last norm", "all"] | NonNegativeInt
 """Parts of a network that are trained; a number freezes that many of the first parts."""

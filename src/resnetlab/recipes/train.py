@@ -12,7 +12,6 @@ from typing import Annotated, Literal
 from resnetlab.data.config import CHANNEL_STATS_PRESETS, Augment, ChannelStats, NormalizeMode
 from resnetlab.errors import input_error
 from resnetlab.schema import (
-    FieldError,
     NonNegativeFloat,
     NonNegativeInt,
     PositiveFloat,
@@ -21,6 +20,7 @@ from resnetlab.schema import (
     discriminated_by,
     strict_dataclass,
 )
+from resnetlab.schema_errors import FieldError
 
 
 @strict_dataclass

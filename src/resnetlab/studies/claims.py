@@ -13,13 +13,8 @@ from __future__ import annotations
 import math
 from typing import Annotated, Literal, assert_never
 
-from resnetlab.schema import (
-    FieldError,
-    NonNegativeFloat,
-    PositiveFloat,
-    discriminated_by,
-    strict_dataclass,
-)
+from resnetlab.schema import NonNegativeFloat, PositiveFloat, discriminated_by, strict_dataclass
+from resnetlab.schema_errors import FieldError
 from resnetlab.studies.published.bibliography import Citation
 
 Metric = Literal["top1", "error", "loss"]

@@ -9,7 +9,8 @@ from __future__ import annotations
 import math
 from typing import Literal
 
-from resnetlab.schema import FieldError, PositiveFloat, PositiveInt, strict_dataclass
+from resnetlab.schema import PositiveFloat, PositiveInt, strict_dataclass
+from resnetlab.schema_errors import FieldError
 from resnetlab.stats.intervals import ACCURACY_RANGE_PCT, UNBOUNDED, Interval
 
 Unit = Literal["%", ""]

@@ -17,7 +17,6 @@ from resnetlab.recipes.numerics import Numerics
 from resnetlab.runs.kinds import RunKind, kind_of
 from resnetlab.runs.records import EvaluationMode
 from resnetlab.schema import (
-    FieldError,
     Name,
     NonNegativeInt,
     PositiveFloat,
@@ -25,6 +24,7 @@ from resnetlab.schema import (
     StoredAsText,
     strict_dataclass,
 )
+from resnetlab.schema_errors import FieldError
 from resnetlab.studies.claims import Claim, Equal, Greater
 from resnetlab.studies.imported_runs import TEST_ACCURACY, ImportedRuns, Measure
 from resnetlab.studies.published.bibliography import Citation

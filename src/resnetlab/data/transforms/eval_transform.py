@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from resnetlab.data.sources import image_decoder
-from resnetlab.schema import FieldError, PositiveFloat, PositiveInt, strict_dataclass
+from resnetlab.schema import PositiveFloat, PositiveInt, strict_dataclass
+from resnetlab.schema_errors import FieldError
 
 RESIZE_CROP_RATIO = 256 / 224
 """Ratio of the resized shorter side to the crop in ImageNet evaluation: int(256/224 x size)."""

@@ -6,7 +6,8 @@ from dataclasses import replace
 from typing import Any, Literal
 
 from resnetlab.models.configs.cost import CostCounter, CountedConfig
-from resnetlab.schema import FieldError, NonNegativeInt, PositiveInt, UnitInterval, strict_dataclass
+from resnetlab.schema import NonNegativeInt, PositiveInt, UnitInterval, strict_dataclass
+from resnetlab.schema_errors import FieldError
 
 Shortcut = Literal["none", "A", "B", "C", "gated"]
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Literal
 
 from resnetlab.models.configs.cost import CostCounter, CountedConfig
-from resnetlab.schema import FieldError, PositiveInt, UnitInterval, strict_dataclass
+from resnetlab.schema import PositiveInt, UnitInterval, strict_dataclass
+from resnetlab.schema_errors import FieldError
 
 MAX_DEPTH = 1000
 """Maximum number of weighted layers: the cost grows with the square of the depth."""

@@ -11,7 +11,8 @@ from typing import Literal, TypeVar
 from resnetlab import trust
 from resnetlab.errors import input_error
 from resnetlab.files import sha256
-from resnetlab.schema import FieldError, PositiveFloat, strict_dataclass
+from resnetlab.schema import PositiveFloat, strict_dataclass
+from resnetlab.schema_errors import FieldError
 
 T = TypeVar("T")
 

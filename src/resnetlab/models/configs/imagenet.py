@@ -6,7 +6,8 @@ from typing import Any, Literal
 
 from resnetlab.models.configs.cifar import EXPANSION, MAX_DEPTH
 from resnetlab.models.configs.cost import CostCounter, CountedConfig
-from resnetlab.schema import FieldError, PositiveInt, strict_dataclass
+from resnetlab.schema import PositiveInt, strict_dataclass
+from resnetlab.schema_errors import FieldError
 
 WIDTHS = (64, 128, 256, 512)
 """Number of channels per stage, before the expansion of a bottleneck (He et al. 2016, table 1)."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from resnetlab.analysis.training_share import is_shortened
@@ -12,7 +13,7 @@ from resnetlab.translation import tr, tr_study
 
 if TYPE_CHECKING:
     from resnetlab.analysis.analyze import StudyAnalysis
-    from resnetlab.studies.study import Override
+    from resnetlab.studies.study import Override, Study
 
 
 def _change(override: Override) -> str:
@@ -25,73 +26,74 @@ def _change(override: Override) -> str:
 
 def limitations(analysis: StudyAnalysis) -> str:
     """Return the limitations of the report, with the changes to its protocol."""
-    sentences = [tr_study(analysis.study.limits.strip())] if analysis.study.limits.strip() else []
-    if sentences and is_shortened(analysis.study):
-        sentences = [
-            tr("By the study file, for its full training: {description}", description=sentences[0])
-        ]
-    parts = [item for item in analysis.study.overrides if item.key.startswith("grid.")]
-    changed = [item for item in analysis.study.overrides if item not in parts]
-    if changed:
-        sentences.append(
-            tr(
-                "Not the protocol of the study file: {changes}.",
-                changes=join_clauses([_change(item) for item in changed]),
-            )
+    sentences = [
+        *_protocol_sentences(analysis),
+        *_left_out_sentences(analysis),
+        *_data_sentences(analysis),
+        *_run_sentences(analysis),
+    ]
+    general = tr("These results do not cover other data, other recipes or longer training.")
+    return " ".join(sentences or [general])
+
+
+def _protocol_sentences(analysis: StudyAnalysis) -> Iterator[str]:
+    """Yield the limits that the study file states, and the changes of the command to it."""
+    study = analysis.study
+    if limits := study.limits.strip():
+        text = tr_study(limits)
+        if is_shortened(study):
+            text = tr("By the study file, for its full training: {description}", description=text)
+        yield text
+    if changed := _changes_of_training(study):
+        changes = join_clauses([_change(item) for item in changed])
+        yield tr("Not the protocol of the study file: {changes}.", changes=changes)
+    if len(changed) < len(study.overrides):
+        count = format_count(len(study.conditions), "condition")
+        yield tr("Not all conditions of the study file, only {count} of it.", count=count)
+
+
+def _changes_of_training(study: Study) -> list[Override]:
+    """Return the changes of the command that do more than select conditions of a grid."""
+    return [item for item in study.overrides if not item.key.startswith("grid.")]
+
+
+def _left_out_sentences(analysis: StudyAnalysis) -> Iterator[str]:
+    """Yield a sentence if claims have no verdict because their conditions are left out."""
+    left_out = analysis.study.left_out
+    if left_out and not analysis.study.claims:
+        yield tr(
+            "Claims without a verdict, as their conditions are left out: {skipped}",
+            skipped=" ".join(tr_study(statement) for statement in left_out),
         )
-    if parts:
-        count = format_count(len(analysis.study.conditions), "condition")
-        sentences.append(
-            tr("Not all conditions of the study file, only {count} of it.", count=count)
-        )
-    if analysis.study.left_out and not analysis.study.claims:
-        skipped = " ".join(tr_study(statement) for statement in analysis.study.left_out)
-        sentences.append(
-            tr(
-                "Claims without a verdict, as their conditions are left out: {skipped}",
-                skipped=skipped,
-            )
-        )
-    elif analysis.study.left_out:
-        count = format_count(len(analysis.study.left_out), "claim")
-        sentences.append(
-            tr("{count} without a verdict, listed below the table of claims.", count=count)
-        )
+    elif left_out:
+        count = format_count(len(left_out), "claim")
+        yield tr("{count} without a verdict, listed below the table of claims.", count=count)
+
+
+def _data_sentences(analysis: StudyAnalysis) -> Iterator[str]:
+    """Yield sentences about runs that the data cannot tell from chance, and about the data."""
     undecided = [row for row in analysis.study_data.rows if is_undecided(row.reason)]
     if undecided:
         count = format_count(sum(row.status == "trained" for row in undecided), "trained run")
-        sentences.append(
-            tr(
-                "No proof of learning in {count}: {reason}.",
-                count=count,
-                reason=tr(UNDECIDED),
-            )
-        )
-    sentences += [
-        tr("About {name}: {about}.", name=data.name, about=data.about.strip().rstrip("."))
-        for data in analysis.study_data.data
-        if data.about
-    ]
-    train_images = {
-        condition.data.train_images
-        for condition in analysis.study.conditions
-        if condition.data.train_images
-    }
-    if train_images and not any(item.key == "data.train_images" for item in changed):
-        sentences.append(
-            tr(
-                "Reduced protocol: trained on only {count} images.",
-                count=join_words([tr("{count:,}", count=n) for n in sorted(train_images)]),
-            )
-        )
-    late = _runs_without_train_mode_curve(analysis)
-    if late:
-        sentences.append(
-            tr(
-                "{runs} had ended before the evaluation in training mode was requested: its final "
-                "values exist, and no learning curve of them.",
-                runs=capitalize_first(format_count(late, "run")),
-            )
+        yield tr("No proof of learning in {count}: {reason}.", count=count, reason=tr(UNDECIDED))
+    for data in analysis.study_data.data:
+        if data.about:
+            yield tr("About {name}: {about}.", name=data.name, about=data.about.strip().rstrip("."))
+    limits = {condition.data.train_images for condition in analysis.study.conditions}
+    numbers = sorted(limit for limit in limits if limit)
+    changed = {item.key for item in analysis.study.overrides}
+    if numbers and "data.train_images" not in changed:  # else it is among the changes
+        count = join_words([tr("{count:,}", count=n) for n in numbers])
+        yield tr("Reduced protocol: trained on only {count} images.", count=count)
+
+
+def _run_sentences(analysis: StudyAnalysis) -> Iterator[str]:
+    """Yield sentences about runs without a curve in training mode, and about their processors."""
+    if late := _runs_without_train_mode_curve(analysis):
+        yield tr(
+            "{runs} had ended before the evaluation in training mode was requested: its final "
+            "values exist, and no learning curve of them.",
+            runs=capitalize_first(format_count(late, "run")),
         )
     processors = dict.fromkeys(
         f"{machine.processor} ({machine.instruction_set})"
@@ -99,19 +101,12 @@ def limitations(analysis: StudyAnalysis) -> str:
         if machine.processor
     )
     if len(processors) > 1:
-        sentences.append(
-            tr(
-                "The runs come from {count} different processors: {processors}. On another "
-                "processor the same seed may give other digits.",
-                count=len(processors),
-                processors=join_words(list(processors)),
-            )
+        yield tr(
+            "The runs come from {count} different processors: {processors}. On another "
+            "processor the same seed may give other digits.",
+            count=len(processors),
+            processors=join_words(list(processors)),
         )
-    if not sentences:
-        sentences.append(
-            tr("These results do not cover other data, other recipes or longer training.")
-        )
-    return " ".join(sentences)
 
 
 def _runs_without_train_mode_curve(analysis: StudyAnalysis) -> int:

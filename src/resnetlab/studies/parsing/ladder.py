@@ -11,7 +11,8 @@ from dataclasses import field
 from typing import Any
 
 from resnetlab.errors import InputError, Problem, suggest
-from resnetlab.schema import FieldError, PositiveFloat, decode, strict_dataclass
+from resnetlab.schema import PositiveFloat, decode, strict_dataclass
+from resnetlab.schema_errors import FieldError
 from resnetlab.studies.parsing.toml_tables import deep_merge, flatten, has_subfield
 from resnetlab.studies.published.bibliography import Citation
 from resnetlab.studies.study import Expect, Rung

@@ -9,7 +9,8 @@ from __future__ import annotations
 from functools import cache
 from typing import Literal
 
-from resnetlab.schema import FieldError, decode, strict_dataclass
+from resnetlab.schema import decode, strict_dataclass
+from resnetlab.schema_errors import FieldError
 from resnetlab.studies.parsing.toml_tables import catalog_names, read_named
 from resnetlab.studies.published.bibliography import Citation
 

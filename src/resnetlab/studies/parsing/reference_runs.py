@@ -12,7 +12,7 @@ from importlib import resources
 from pathlib import Path
 
 from resnetlab.errors import InputError, Problem, input_error, suggest
-from resnetlab.schema import FieldError
+from resnetlab.schema_errors import FieldError
 from resnetlab.studies.published.references import ReferenceSource, ReferenceValue
 
 COLUMNS = ("model", "run", "epoch", "test_accuracy_pct", "test_loss_nats")

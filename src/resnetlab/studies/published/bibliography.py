@@ -8,15 +8,8 @@ from importlib import resources
 from typing import Annotated
 
 from resnetlab.errors import suggest
-from resnetlab.schema import (
-    FieldError,
-    HttpsUrl,
-    PositiveInt,
-    checked_by,
-    decode,
-    parse_toml,
-    strict_dataclass,
-)
+from resnetlab.schema import HttpsUrl, PositiveInt, checked_by, decode, parse_toml, strict_dataclass
+from resnetlab.schema_errors import FieldError
 
 
 @strict_dataclass

@@ -13,7 +13,6 @@ from dataclasses import field, replace
 from typing import Any, Literal
 
 from resnetlab.schema import (
-    FieldError,
     HttpsUrl,
     Name,
     NonNegativeInt,
@@ -21,6 +20,7 @@ from resnetlab.schema import (
     PositiveInt,
     strict_dataclass,
 )
+from resnetlab.schema_errors import FieldError
 from resnetlab.stats.prediction import ReportedResult
 from resnetlab.studies.published.bibliography import Citation, format_citation
 
