@@ -206,7 +206,10 @@ def _run(request: dict[str, Any], output: Path, counts: Path, modules: Path) -> 
         code = 1
     record.write(json.dumps(layer.operations))
     record.close()
-    modules.write_text(json.dumps(sorted(set(sys.modules) - before)))
+    # A kill may arrive here, and the server must not read half a list.
+    unfinished = modules.with_suffix(".unfinished")
+    unfinished.write_text(json.dumps(sorted(set(sys.modules) - before)))
+    unfinished.replace(modules)
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)
