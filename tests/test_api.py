@@ -34,7 +34,7 @@ def test_a_study_is_run_and_reloaded_and_its_runs_are_resumed_in_python(
     assert outcome.finished
     assert outcome.report.exists()
     assert outcome.answer
-    records = [cell.record for cell in outcome.record.runs]
+    records = [study_run.record for study_run in outcome.record.runs]
     assert all(record is not None and record.result is not None for record in records)
 
     study, plan = rl.open_study(outcome.report.parent)
@@ -146,10 +146,10 @@ def test_events_contain_all_evaluations_and_the_end_of_each_run(
     assert len(ends) == 2
     outcome = study.run(tmp_path, progress=False)
     assert outcome.finished
-    for cell in outcome.record.runs:
-        assert cell.record is not None
-        seen = [e for event in events if event.id == cell.run.id for e in event.evaluations]
-        assert tuple(seen) == cell.record.metrics
+    for study_run in outcome.record.runs:
+        assert study_run.record is not None
+        seen = [e for event in events if event.id == study_run.run.id for e in event.evaluations]
+        assert tuple(seen) == study_run.record.metrics
     assert list(study.runs(tmp_path)) == list(outcome.runs())
     assert list(study.curves(tmp_path)) == list(outcome.curves())
     assert not [event for event in study.events(tmp_path) if event.kind != "tick"]

@@ -301,7 +301,7 @@ def test_an_endlessly_nested_table_is_refused() -> None:
     error_text(House, {"street": value})
 
 
-# Any table
+# Random tables
 # --------------------------------------------------------------------------------------------------
 
 json_like = st.recursive(
@@ -417,7 +417,7 @@ def spoil(config: Any, data: st.DataObject) -> None:
     decodes_or_raises(type(config), table)
 
 
-# There and back
+# Encoding and decoding
 # --------------------------------------------------------------------------------------------------
 
 fraction = st.floats(0, 1, exclude_max=True)

@@ -78,13 +78,13 @@ def noisy(level: dict[str, float]) -> Callable[[str, int], float]:
 def test_only_the_arms_of_undecided_claims_get_more_seeds(tmp_path: Path, small_npz: Path) -> None:
     level = noisy({"residual 8 (A)": 50.0, "residual 14 (A)": 80.0, "residual 20 (A)": 80.1})
     plans = run(study_of(tmp_path, small_npz), tmp_path, level)
-    counts = [Counter(cell.condition for cell in plan.runs) for plan in plans]
+    counts = [Counter(run.condition for run in plan.runs) for plan in plans]
     assert counts == [
         {"residual 8 (A)": 3, "residual 14 (A)": 3, "residual 20 (A)": 3},
         {"residual 8 (A)": 3, "residual 14 (A)": 5, "residual 20 (A)": 5},
         {"residual 8 (A)": 3, "residual 14 (A)": 10, "residual 20 (A)": 10},
     ]
-    seeds = [sorted({cell.seed for cell in plan.runs}) for plan in plans]
+    seeds = [sorted({run.seed for run in plan.runs}) for plan in plans]
     assert seeds == [
         [0, 7, 8],
         [0, 1, 2, 7, 8],
@@ -109,7 +109,7 @@ def test_a_study_whose_claims_are_decided_ends_at_the_first_interim_look(
 def test_no_more_seeds_are_added_than_were_allowed(tmp_path: Path, small_npz: Path) -> None:
     level = noisy({"residual 8 (A)": 80.0, "residual 14 (A)": 80.0, "residual 20 (A)": 80.0})
     plans = run(study_of(tmp_path, small_npz), tmp_path, level, most=5)
-    assert [len({cell.seed for cell in plan.runs}) for plan in plans] == [3, 5]
+    assert [len({run.seed for run in plan.runs}) for plan in plans] == [3, 5]
 
 
 def test_no_second_plan_is_made_before_the_runs_of_the_first_are_finished(
@@ -128,7 +128,7 @@ def test_a_claim_that_a_network_fails_is_tested_once_after_five_seeds(
     more = f'[[claim]]\nstatement = "fails"\nkind = "fails-and-trains"\n{sides}'
     level = noisy({"residual 8 (A)": 50.0, "residual 14 (A)": 80.0, "residual 20 (A)": 80.1})
     plans = run(study_of(tmp_path, small_npz, more), tmp_path, level)
-    counts = [Counter(cell.condition for cell in plan.runs) for plan in plans]
+    counts = [Counter(run.condition for run in plan.runs) for plan in plans]
     assert [count["residual 8 (A)"] for count in counts] == [5, 5]
     assert [count["residual 20 (A)"] for count in counts] == [5, 10]
 

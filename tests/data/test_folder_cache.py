@@ -216,7 +216,7 @@ def test_changed_content_with_the_same_size_and_modification_time_is_detected(
     root = split_tree(tmp_path / "pets")
     path = root / "train/cat/000.png"
     content = path.read_bytes()
-    path.write_bytes(content + b"1")  # behind its end a picture may hold anything
+    path.write_bytes(content + b"1")  # any bytes may follow the end of a picture
     aged(root, seconds)
     first, contents = opened(root, image_size=8).sha256, path.stat()
     path.write_bytes(content + b"2")

@@ -107,7 +107,7 @@ def test_a_link_instead_of_a_photograph_is_reported_as_a_link(tmp_path: Path) ->
     assert image_decoder.read_bytes(tmp_path / "link.png", follow_links=True) == encoded(picture(1))
 
 
-# Words for splits
+# Names of splits
 # --------------------------------------------------------------------------------------------------
 
 
@@ -184,7 +184,7 @@ def test_a_folder_within_a_folder_and_leftover_archive_files_are_reported(tmp_pa
     assert opened(flat, image_size=8).classes == ("cat", "dog")
 
 
-# One image, two labels
+# An image with two labels
 # --------------------------------------------------------------------------------------------------
 
 

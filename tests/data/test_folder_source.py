@@ -33,7 +33,7 @@ def survey(root: Path) -> folder.FolderScan:
     return folder.scan_folder(root, image_size=8, cache=root.parent / "cache", skip_bad=True)
 
 
-# What is used
+# Files that are used
 # --------------------------------------------------------------------------------------------------
 
 
@@ -276,7 +276,7 @@ def test_images_whose_names_differ_only_in_case_are_all_used_and_reported(tmp_pa
     assert refused(root) == [f"{root}/train: {message}. Fix: rename or merge them"]
 
 
-# What is bad
+# Files that are bad
 # --------------------------------------------------------------------------------------------------
 
 

@@ -178,7 +178,7 @@ def test_another_split_of_the_folder_does_not_overwrite_the_first(
     assert (tmp_path / "other.csv").read_bytes() != first
 
 
-# A test split that the folder has
+# A given test split
 # --------------------------------------------------------------------------------------------------
 
 

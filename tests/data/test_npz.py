@@ -186,7 +186,7 @@ def test_a_file_that_is_not_a_complete_npz_is_refused_in_one_line(tmp_path: Path
     header = bytearray(archive)
     start = header.find(b"'shape': (12, 6, 6, 3)")
     header[start : start + 22] = (
-        b"'shape': (9999,999,93)"  # an array promised that the file does not hold
+        b"'shape': (9999,999,93)"  # the header promises an array that the file lacks
     )
     for content in (
         b"",
@@ -216,8 +216,8 @@ def test_a_flipped_bit_is_refused_or_has_no_effect_and_gives_no_traceback(
         path.write_bytes(raw)
         with contextlib.suppress(InputError):
             digest = open_source(str(path), cache=tmp_path).sha256
-            # What zip does not need may flip unseen; its directory has no checksum and may lose an
-            # optional array.
+            # Bits that zip does not need may flip without an error; its directory has no checksum
+            # and may lose an optional array.
             assert digest == right or position > content.find(b"PK\x01\x02")
 
 

@@ -25,9 +25,9 @@ from resnetlab.deploy.heat_map_check import check_heat_maps
 from resnetlab.deploy.heat_map_scores import (
     REMOVED_PCT,
     border_heat_pct,
-    heat_map_verdict,
     mean_interval,
     paired_drops,
+    rate_heat_maps,
     removal_drops,
     removed_pixels,
     shifted_map,
@@ -135,15 +135,15 @@ def test_maps_of_the_evidence_are_better_than_random_maps_and_random_maps_are_no
     maps = [gaussian_filter(photo_with_patch(k)[1].astype(np.float32), 2) for k in range(count)]
     points = drops_of(maps, count)
     over_random = mean_interval((points[:, 0] - points[:, 1]).tolist())
-    assert heat_map_verdict(over_random) == "better"
+    assert rate_heat_maps(over_random) == "better"
     assert over_random.mean > 20
-    assert heat_map_verdict(mean_interval((points[:, 0] - points[:, 2]).tolist())) == "better"
-    verdicts = []
+    assert rate_heat_maps(mean_interval((points[:, 0] - points[:, 2]).tolist())) == "better"
+    ratings = []
     for trial in range(8):
         random = [smooth(100 * trial + k) for k in range(count)]
         points = drops_of(random, count, seed=trial)
-        verdicts.append(heat_map_verdict(mean_interval((points[:, 0] - points[:, 1]).tolist())))
-    assert verdicts.count("better") <= 1, verdicts
+        ratings.append(rate_heat_maps(mean_interval((points[:, 0] - points[:, 1]).tolist())))
+    assert ratings.count("better") <= 1, ratings
 
 
 def test_a_correct_map_that_is_the_same_for_all_photographs_is_no_better_than_another() -> None:
@@ -151,7 +151,7 @@ def test_a_correct_map_that_is_the_same_for_all_photographs_is_no_better_than_an
     heat, count = gaussian_filter(patch.astype(np.float32), 2), 8
     drops = paired_drops(patch_classifier, [pixels] * count, [heat] * count, [0] * count, 0)
     points = 100 * np.stack(list(drops)).mean(2)
-    assert heat_map_verdict(mean_interval((points[:, 0] - points[:, 1]).tolist())) == "better"
+    assert rate_heat_maps(mean_interval((points[:, 0] - points[:, 1]).tolist())) == "better"
     assert np.abs(points[:, 0] - points[:, 2]).max() < 5
 
 
@@ -209,7 +209,7 @@ def test_grad_cam_passes_for_planted_evidence_and_random_maps_do_not(
 ) -> None:
     images = find_images([red_photos])[0]
     check, _ = check_heat_maps(red_model, images, "photos")
-    assert (check.photographs, check.verdict) == (8, "better")
+    assert (check.photographs, check.rating) == (8, "better")
     assert check.over_random.low > 10
     assert [score.predicted for score in check.photos] == ["cat"] * 8
     assert max(check.photos, key=lambda score: score.border_heat_pct).path.endswith("0.png")
@@ -218,7 +218,7 @@ def test_grad_cam_passes_for_planted_evidence_and_random_maps_do_not(
     assert np.mean([row.over_random.mean for row in check.removal]) == pytest.approx(mean)
     monkeypatch.setattr(heat_map_check, "Explainer", RandomExplainer)
     random, _ = check_heat_maps(red_model, images, "photos")
-    assert random.verdict == "undecided"
+    assert random.rating == "undecided"
 
 
 def test_the_command_prints_the_check_and_writes_its_page(

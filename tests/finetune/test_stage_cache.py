@@ -150,7 +150,7 @@ def test_two_simultaneous_requests_train_a_stage_once_and_the_second_waits(
     basis = stage_key(one, data.sha256, "none").with_stage(stage(), view)
 
     def within() -> StageResult:
-        cache.load_or_train(basis, one, within)  # asks for what it holds itself
+        cache.load_or_train(basis, one, within)  # requests a lock that it has itself
         raise AssertionError
 
     with pytest.raises(StageLockedError):
@@ -225,9 +225,8 @@ def killed(process: subprocess.Popen[str], root: Path, pause: float) -> None:
     assert process.poll() is None, (
         "it was done before it could be killed: make its second stage longer"
     )
-    for entry in Path(
-        "/proc"
-    ).iterdir():  # workers are in sessions of their own; their log tells whose they are
+    # Workers are in sessions of their own; their log names their owner.
+    for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             try:
                 log = str((entry / "fd" / "2").readlink())

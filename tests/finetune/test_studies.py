@@ -31,7 +31,7 @@ from resnetlab.errors import InputError
 from resnetlab.finetune import pipeline
 from resnetlab.finetune.dataset import load_photographs, open_photographs
 from resnetlab.finetune.evaluation import predict_photos
-from resnetlab.finetune.study_run import run_finetune_attempt
+from resnetlab.finetune.session import run_finetune_attempt
 from resnetlab.models.configs import ExternalConfig
 from resnetlab.models.flops import traced_cost
 from resnetlab.models.parse import parse_model
@@ -403,7 +403,9 @@ def test_an_interrupted_run_continues_after_its_last_stage_and_out_of_memory_is_
     plan = loaded(photos, backbone, seeds=[5]).plan(tmp_path)
     assert [result.status for result in do(plan, tmp_path) if result] == ["out of memory"] * 2
     statuses = [
-        cell.record.result.status for cell in read_record(plan, tmp_path).runs if cell.record
+        study_run.record.result.status
+        for study_run in read_record(plan, tmp_path).runs
+        if study_run.record
     ]  # type: ignore[union-attr]
     assert statuses == ["out of memory"] * 2
 

@@ -108,3 +108,10 @@ def clicked(page: str, selectors: list[str], folder: Path) -> str:
     values = re.search(r'data-main="([^"]+)"', dumped)
     assert values, dumped[-500:]
     return html.unescape(values[1])
+
+
+def report_of_watch(page: str) -> str:
+    """Return the report inside a page of `resnetlab watch`: without its status line and script."""
+    page = re.sub(r'<body>\n<div id="watch".*?</div>', "<body>", page, count=1, flags=re.S)
+    added = r'<link rel="stylesheet" href="/watch\.css">\n<script [^>]*src="/watch\.js"></script>\n'
+    return re.sub(added, "", page, count=1)

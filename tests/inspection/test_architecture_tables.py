@@ -96,7 +96,7 @@ def test_the_option_data_adds_parameters_per_training_image(call: Call, small_np
     images = float(rows["parameters, plain"]["8"]) / float(
         rows["parameters per training image, plain"]["8"]
     )
-    assert images == pytest.approx(120)  # none held out for validation
+    assert images == pytest.approx(120)  # no validation split
     assert "weighted layers" in call("table", "depth-report")[1]
 
 

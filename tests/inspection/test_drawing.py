@@ -178,7 +178,7 @@ def test_a_drawing_has_the_operations_of_a_forward_pass_in_their_order(
     }
     config = parse_model(table, "test")
     model = build_model(config, 3, 5, lambda name: make_generator(0, "init", name)).eval()
-    # The first bottleneck widens its maps, so that its shortcut pads: the padding stands beside.
+    # The first bottleneck gives more maps than it gets: the padding is drawn beside its shortcut.
     with torch.no_grad(), CallRecorder() as recorder:
         model(torch.zeros(1, 3, 8, 8))
     operations, starts = drawn_operations(draw_network(trace_layers(config, (3, 8, 8), 5)))

@@ -367,7 +367,7 @@ def test_option_a_pads_channels_and_not_pixels(call: Call) -> None:
     images = torch.ones(1, 16, 8, 8)
     padded = ZeroPadShortcut(16, 32, 2)(images)
     assert padded.shape == (1, 32, 4, 4)
-    assert padded.sum(1).unique().tolist() == [16]  # each pixel kept, 16 maps of zeros
+    assert padded.sum(1).unique().tolist() == [16]  # every pixel is used, 16 maps of zeros
 
 
 def test_a_difference_to_the_slides_is_explained_for_networks_of_the_slides(call: Call) -> None:

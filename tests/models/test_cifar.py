@@ -101,7 +101,7 @@ def test_depth_counts_the_weighted_layers_on_the_longest_path(option: Any, depth
     assert cifar_config(depth, option).depth == depth == len(layers)
 
 
-# The function
+# Output of a network
 # --------------------------------------------------------------------------------------------------
 
 
@@ -223,7 +223,7 @@ def test_dropout_drops_whole_channels_of_the_branch_and_only_in_training() -> No
     x = torch.rand(8, 64, 6, 6, generator=torch.Generator().manual_seed(0)) + 0.1
     torch.manual_seed(0)
     block.train()
-    branch = block.residual(x)
+    branch = block.branch(x)
     dead = (branch == 0).flatten(2)
     assert torch.equal(dead.any(2), dead.all(2)), "a channel is dropped whole or not at all"
     assert 0.4 < dead.all(2).float().mean() < 0.6
@@ -233,7 +233,7 @@ def test_dropout_drops_whole_channels_of_the_branch_and_only_in_training() -> No
     )
     block.eval()
     expected = block.norm2(block.conv2(F.relu(block.norm1(block.conv1(x)))))
-    assert torch.equal(block.residual(x), expected)
+    assert torch.equal(block.branch(x), expected)
 
 
 def test_dropout_does_not_change_parameter_names_and_initial_weights() -> None:
@@ -244,7 +244,7 @@ def test_dropout_does_not_change_parameter_names_and_initial_weights() -> None:
     assert all(torch.equal(with_dropout[name], without[name]) for name in without)
 
 
-# First weights
+# Initial weights
 # --------------------------------------------------------------------------------------------------
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 import ast
 import itertools
 import re
+import tokenize
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -69,13 +70,15 @@ VAGUE_FUNCTIONS = frozenset(
 """Verbs and nouns that are not enough as the name of a public function of a module."""
 FOREIGN_NAMES = frozenset(
     """
-    NAME.TAG.safetensors PIL.ImageFile.LOAD_TRUNCATED_IMAGES __MAX
+    NAME.TAG.safetensors PIL.ImageFile.LOAD_TRUNCATED_IMAGES __MAX great_pyrenees_12
     jit_avx2_1x1_convolution_bwd_weights_t layer1.0.conv1.weight param_groups_layer_decay
     per_image_standardization
     simple_value to_empty
     """.split()  # noqa: SIM905
 )
 """Names of other programs and of files that docstrings mention."""
+FILE_ENDINGS = frozenset("csv html json md py safetensors tex toml".split())  # noqa: SIM905
+"""Endings of the file names in docstrings and comments."""
 BRITISH = re.compile(
     r"analys(e|ing|ed)(_|$)|artefact|behaviour|catalogue|centre|colour|favour|flavour|grey|honour"
     r"|initialis|judgement|labell|licence|metre(_|$)|modell|neighbour|normalis|optimis|organis"
@@ -100,6 +103,14 @@ def docstrings(tree: ast.Module) -> Iterator[tuple[int, str]]:
                 and isinstance(text_node.value.value, str)
             ):
                 yield text_node.lineno, text_node.value.value
+
+
+def comments(path: Path) -> Iterator[tuple[int, str]]:
+    """The comments of a file, with their lines."""
+    with path.open("rb") as file:
+        for token in tokenize.tokenize(file.readline):
+            if token.type == tokenize.COMMENT:
+                yield token.start[0], token.string.lstrip("# ")
 
 
 def declared_names(tree: ast.Module) -> Iterator[tuple[int, str]]:
@@ -199,6 +210,19 @@ def test_docstrings_and_names_in_tests_are_plain(path: Path) -> None:
         assert not is_unclear(f"{path.stem}_of_a_module")
 
 
+@pytest.mark.parametrize(
+    "path", [*FILES, *TEST_FILES], ids=lambda path: str(path.relative_to(ROOT))
+)
+def test_comments_and_headings_are_plain(path: Path) -> None:
+    unclear = [
+        (line, text)
+        for line, text in comments(path)
+        if metaphors_in_prose(text) - {"beside"}
+        or (OPENING.match(text) and "." not in text and len(text) < 40)
+    ]
+    assert unclear == []
+
+
 def test_names_in_benchmarks_have_no_old_words() -> None:
     old_names = []
     for path in BENCHMARKS:
@@ -240,20 +264,31 @@ def test_the_language_check_detects_metaphors_in_docstrings() -> None:
     assert metaphors_in_prose("Splits, told in counts: a stand-in of the split.") == {"told"}
 
 
-def test_docstrings_name_code_that_exists() -> None:
-    """Words in backticks are looked up in the code: a renamed function leaves no trace in prose."""
-    prose = re.compile(r'"""(?s:.*?)"""')
-    texts = [prose.sub("", path.read_text(encoding="utf-8")) for path in FILES]
+def test_docstrings_and_comments_name_code_that_exists() -> None:
+    """Words in backticks are looked up in the code: a renamed function leaves no trace in prose.
+
+    Of `module.name`, the name is looked up in the module or package.
+    """
+    prose = re.compile(r'"""(?s:.*?)"""|#.*')
+    code = {path: prose.sub("", path.read_text(encoding="utf-8")) for path in FILES}
+    texts = [*code.values()]
     texts += [path.read_text(encoding="utf-8") for path in (*TOML_FILES, ROOT / "pyproject.toml")]
     known = {path.stem for path in FILES}.union(*(re.findall(r"\w+", text) for text in texts))
-    unknown = [
-        f"{path.relative_to(SOURCE)}:{line} {name}"
-        for path in FILES
-        for line, text in docstrings(ast.parse(path.read_text(encoding="utf-8")))
-        for name in re.findall(r"`([A-Za-z_][\w.]*)(?:\([^`]*\))?`", text)
-        if not known.issuperset(name.split(".")) and name not in FOREIGN_NAMES
-    ]
-    assert unknown == []
+    in_module: dict[str, set[str]] = {}
+    for path, text in code.items():
+        in_module.setdefault(path.stem, set()).update(re.findall(r"\w+", text))
+        in_module.setdefault(path.parent.name, {"py"}).update(re.findall(r"\w+", text), [path.stem])
+    unknown = []
+    for path in FILES:
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        for line, text in (*docstrings(tree), *comments(path)):
+            for name in re.findall(r"`([A-Za-z_][\w.]*)(?:\([^`]*\))?`", text):
+                first, *rest = name.removeprefix("resnetlab.").split(".")
+                is_path = first in ("model", "state") or name.rpartition(".")[2] in FILE_ENDINGS
+                names = known if is_path else in_module.get(first, known)
+                if not (known.issuperset([first, *rest[1:]]) and names.issuperset(rest[:1])):
+                    unknown.append(f"{path.relative_to(SOURCE)}:{line} {name}")
+    assert [name for name in unknown if name.split()[1] not in FOREIGN_NAMES] == []
 
 
 @pytest.mark.parametrize("path", TOML_FILES, ids=lambda path: str(path.relative_to(SOURCE)))

@@ -146,7 +146,7 @@ def test_the_search_works_without_a_server(site: Path, pages: dict[Path, Page]) 
     assert any("iframe-worker" in url for url in scripts)
 
 
-# The reference
+# Reference pages
 # --------------------------------------------------------------------------------------------------
 
 

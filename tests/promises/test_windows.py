@@ -287,7 +287,7 @@ def test_an_interrupted_and_killed_run_continues_from_its_checkpoint(
 
     second = started(here, environment, "resume", str(folder))
     wait_for(lambda: events() == ["start", "stopped", "resume"])
-    kill_all(here)  # whoever held the run's lock let go of it
+    kill_all(here)  # the process with the run's lock released it
     second.wait(60)
     assert not (folder / "result.json").exists()
     output = run(here, environment, "resume", folder)

@@ -33,20 +33,20 @@ def planted(folder, ensemble=PAIR, truth=TRUTH):
     """
     record = study_record(truth, study=replace(load_study("digits"), ensembles=(ensemble,)))
     labels = np.arange(IMAGES) % 10
-    cells = []
-    for cell in record.runs:
-        every = {"plain 8": 5, "plain 56": 3}.get(cell.run.condition)
-        if every and cell.record:
-            wrong = np.arange(IMAGES) % every == cell.run.seed % every
+    study_runs = []
+    for study_run in record.runs:
+        every = {"plain 8": 5, "plain 56": 3}.get(study_run.run.condition)
+        if every and study_run.record:
+            wrong = np.arange(IMAGES) % every == study_run.run.seed % every
             logits = np.zeros((IMAGES, 10), np.float32)
             logits[np.arange(IMAGES), labels] = np.where(wrong, 1.0, 3.0)
             logits[np.arange(IMAGES)[wrong], (labels[wrong] + 1) % 10] = 1.5
-            target = folder / cell.record.id
+            target = folder / study_run.record.id
             target.mkdir(parents=True)
             save_file({"logits": logits, "labels": labels}, target / "logits-test.safetensors")
-            cell = replace(cell, record=replace(cell.record, folder=str(target)))
-        cells.append(cell)
-    return reports.collect(StudyRecord(record.study, tuple(cells)))
+            study_run = replace(study_run, record=replace(study_run.record, folder=str(target)))
+        study_runs.append(study_run)
+    return reports.collect(StudyRecord(record.study, tuple(study_runs)))
 
 
 def interval(gains):

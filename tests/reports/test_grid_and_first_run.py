@@ -196,7 +196,7 @@ def test_the_first_loss_has_its_mode_and_an_explanation_if_it_is_far_from_ln_k()
     assert first_loss_detail(study_data) == "2.400 nats in training mode, ln 10 = 2.303"
 
 
-# The first run that converged
+# The first trained run
 # --------------------------------------------------------------------------------------------------
 
 RUNS: dict[str, list[float | None]] = {

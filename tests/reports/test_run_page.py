@@ -59,15 +59,17 @@ def text_of(path: Path) -> str:
 
 def plain_and_residual(record: StudyRecord, seed: int = 0) -> tuple[Path, Path]:
     folders = {
-        cell.run.condition: Path(cell.record.folder)
-        for cell in record.runs
-        if cell.record and cell.run.seed == seed
+        study_run.run.condition: Path(study_run.record.folder)
+        for study_run in record.runs
+        if study_run.record and study_run.run.seed == seed
     }
     return folders["plain 8 (4-4-8)"], folders["residual 8 (A, 4-4-8)"]
 
 
 def stored_sets(page: Path) -> list[dict[str, float]]:
-    match = re.search(r'id="unplug-data">(.*?)</script>', page.read_text(encoding="utf-8"), re.S)
+    match = re.search(
+        r'id="block-switches-data">(.*?)</script>', page.read_text(encoding="utf-8"), re.S
+    )
     assert match
     return [run["accuracies"] for run in json.loads(match[1])["runs"]]
 
@@ -106,15 +108,15 @@ def test_the_report_links_to_each_run_and_the_pages_link_to_one_another(
 def test_provenance_and_settings_equal_the_run_and_contain_no_path(
     outcome: rl.StudyOutcome, small_npz: Path
 ) -> None:
-    for cell in outcome.record.runs:
-        assert cell.record
-        assert cell.record.result
-        text = text_of(pages_of(outcome.report)[cell.run.id])
-        (event,) = [event for event in cell.record.provenance if event["event"] == "start"]
+    for study_run in outcome.record.runs:
+        assert study_run.record
+        assert study_run.record.result
+        text = text_of(pages_of(outcome.report)[study_run.run.id])
+        (event,) = [event for event in study_run.record.provenance if event["event"] == "start"]
         for value in (
             *(event["processor"], event["platform"], f"torch {event['packages']['torch']}"),
             *(event["commit"], event["instruction_set"], event["data_sha256"]),
-            *(cell.record.result.weights_sha256, "fp32"),
+            *(study_run.record.result.weights_sha256, "fp32"),
         ):
             assert value in text
         assert str(small_npz.parent) not in text
@@ -251,7 +253,7 @@ def test_pages_of_an_older_run_show_the_command_that_adds_the_measurements(
     path.unlink()
     page = pages_of(study.report(study.plan(root), root).report)[residual.name]
     assert f"<code>{command}</code>" in text_of(page)
-    assert "Unplug a block" not in text_of(page)
+    assert "Switch blocks off" not in text_of(page)
 
     monkeypatch.chdir(root)
     monkeypatch.setattr("sys.argv", [*command.split(), "--json"])

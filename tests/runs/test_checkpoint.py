@@ -65,7 +65,7 @@ def test_no_truncated_or_flipped_checkpoint_is_accepted(
     victim = data.draw(st.sampled_from(sorted((target / "10").glob("*.safetensors"))))
     content = victim.read_bytes()
     at = data.draw(st.integers(0, len(content) - 1))
-    flip = data.draw(st.integers(0, 255))  # 0 stands for a cut
+    flip = data.draw(st.integers(0, 255))  # 0 means a truncated file
     victim.write_bytes(
         content[:at]
         if flip == 0

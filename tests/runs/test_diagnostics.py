@@ -170,11 +170,11 @@ def test_a_study_measures_the_surfaces_of_its_first_seeds(tmp_path: Path, study_
     table = "{ planes = 2, points = 5, images = 8, seeds = 1 }"
     file = _written(tmp_path / "s.toml", f"{study_text}\n[diagnostics]\nloss_landscape = {table}\n")
     outcome = rl.load_study(file).run(tmp_path)
-    for cell in outcome.record.runs:
-        assert cell.record
-        assert (cell.record.loss_landscape is not None) == (cell.run.seed == 0)
+    for study_run in outcome.record.runs:
+        assert study_run.record
+        assert (study_run.record.loss_landscape is not None) == (study_run.run.seed == 0)
     plain = rl.load_study(_written(tmp_path / "p.toml", study_text)).plan(tmp_path)
-    assert [cell.run.id for cell in outcome.record.runs] == [run.id for run in plain.runs]
+    assert [study_run.run.id for study_run in outcome.record.runs] == [run.id for run in plain.runs]
     with pytest.raises(InputError, match=r"diagnostics.loss_landscape.points: not an odd number"):
         rl.load_study(
             _written(
@@ -200,11 +200,11 @@ def test_a_study_file_requests_diagnostics_and_mistakes_in_it_are_reported(
     file.write_text(study_text + "\n[diagnostics]\ngradient_norms = [0, 1]\nablate_blocks = true\n")
     outcome = rl.load_study(file).run(tmp_path)
     plain = rl.load_study(_written(tmp_path / "p.toml", study_text)).plan(tmp_path)
-    assert [cell.run.id for cell in outcome.record.runs] == [run.id for run in plain.runs]
-    for cell in outcome.record.runs:
-        assert cell.record
-        assert [norms.epoch for norms in cell.record.gradient_norms] == [0, 1]
-        assert cell.record.block_ablation
+    assert [study_run.run.id for study_run in outcome.record.runs] == [run.id for run in plain.runs]
+    for study_run in outcome.record.runs:
+        assert study_run.record
+        assert [norms.epoch for norms in study_run.record.gradient_norms] == [0, 1]
+        assert study_run.record.block_ablation
     for message, line in (
         (
             "gradient_norms = [0, 99]",

@@ -58,7 +58,7 @@ def best(first, *rivals):
     return MeansHypothesis((first, *rivals), tuple(map(tuple, rows)))
 
 
-# A size
+# Claims about a size
 # --------------------------------------------------------------------------------------------------
 
 
@@ -90,7 +90,7 @@ def test_the_test_of_a_direction_counts_in_the_correction_of_holm():
     assert compute_verdicts([claim, other])[0].direction.p_holm == pytest.approx(3 * p)
 
 
-# Equal
+# Claims of equality
 # --------------------------------------------------------------------------------------------------
 
 
@@ -102,7 +102,7 @@ def test_equality_needs_evidence_and_not_just_a_missing_difference():
     assert verdict_label(equal(arm((10.0,) * 3), arm((10.0,) * 3), 0.5)) == "reproduced"
 
 
-# Fails, and the other trains
+# Claims that one condition fails and the other trains
 # ------------------------------------------------------------------------------------------
 
 
@@ -191,7 +191,7 @@ def test_a_ratio_is_not_computed_from_converged_runs_if_most_runs_failed():
     assert verdict_label(MeansHypothesis((left, right), relative=True)) == "inconclusive"
 
 
-# Several at once
+# Several claims at once
 # --------------------------------------------------------------------------------------------------
 
 
@@ -233,7 +233,7 @@ def test_a_chain_is_never_more_certain_than_each_of_its_links(values):
         )
 
 
-# Pairs
+# Paired comparisons
 # --------------------------------------------------------------------------------------------------
 
 
@@ -252,7 +252,7 @@ def test_paired_arms_are_compared_pair_by_pair():
     )
 
 
-# Faster
+# Claims about speed
 # --------------------------------------------------------------------------------------------------
 
 
@@ -306,7 +306,7 @@ def test_a_missing_run_of_a_race_may_be_slow():
     )
 
 
-# Of all kinds
+# Properties of every kind of claim
 # --------------------------------------------------------------------------------------------------
 
 

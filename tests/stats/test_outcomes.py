@@ -12,7 +12,7 @@ from resnetlab.stats.chance import (
     agreement_p_value,
     chance_note,
     chance_upper_bound_pct,
-    chance_verdict,
+    compare_with_chance,
     is_at_chance,
     is_decidable,
 )
@@ -67,25 +67,27 @@ def test_agreement_is_the_exact_test_of_fisher_and_a_constant_answer_gives_1():
 )
 def test_a_run_that_is_correct_on_every_image_is_never_at_chance(share, images, counts):
     labels = np.repeat(np.arange(len(counts)), counts)
-    verdict = chance_verdict(100.0, share, images, 9, (labels, labels))
-    assert verdict == ("cannot be told" if len(labels) == 3 else "above chance")
+    decision = compare_with_chance(100.0, share, images, 9, (labels, labels))
+    assert decision == ("cannot be told" if len(labels) == 3 else "above chance")
 
 
 def test_a_constant_answer_is_at_chance_if_the_images_can_decide():
     uneven = np.repeat([0, 1], [180, 8])
     constant = np.zeros_like(uneven)
-    assert chance_verdict(95.7, 0.957, 94, 9, (uneven, constant)) == "at chance"
+    assert compare_with_chance(95.7, 0.957, 94, 9, (uneven, constant)) == "at chance"
     even = np.repeat([0, 1], [50, 50])
-    assert chance_verdict(50.0, 0.5, 12, 9, (even, np.zeros_like(even))) == "at chance"
+    assert compare_with_chance(50.0, 0.5, 12, 9, (even, np.zeros_like(even))) == "at chance"
     few = np.arange(3)
-    assert chance_verdict(50.0, 1 / 3, 2, 9, (few, np.zeros_like(few))) == "cannot be told"
+    assert compare_with_chance(50.0, 1 / 3, 2, 9, (few, np.zeros_like(few))) == "cannot be told"
 
 
 def test_a_decidable_validation_split_decides_unless_the_test_split_is_requested():
     labels = np.repeat(np.arange(10), 100)
     assert is_decidable(0.1, 360, 10)
-    assert chance_verdict(12.0, 0.1, 360, 10, (labels, labels)) == "at chance"
-    assert chance_verdict(12.0, 0.1, 360, 10, (labels, labels), ask_test=True) == "above chance"
+    assert compare_with_chance(12.0, 0.1, 360, 10, (labels, labels)) == "at chance"
+    assert (
+        compare_with_chance(12.0, 0.1, 360, 10, (labels, labels), ask_test=True) == "above chance"
+    )
 
 
 def test_predictions_that_ignore_the_images_do_not_count_as_trained():
@@ -94,7 +96,7 @@ def test_predictions_that_ignore_the_images_do_not_count_as_trained():
         labels = draw.choice(2, 100, p=(0.9, 0.1))
         predicted = draw.choice(2, 100, p=(0.8, 0.2))
         share = np.bincount(labels).max() / 100
-        assert chance_verdict(50.0, share, 10, 9, (labels, predicted)) != "above chance"
+        assert compare_with_chance(50.0, share, 10, 9, (labels, predicted)) != "above chance"
 
 
 def test_undecidable_splits_are_reported_before_training():

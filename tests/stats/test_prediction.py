@@ -51,7 +51,7 @@ def test_the_best_of_one_run_has_the_prediction_interval_of_student(n, confidenc
 
 
 def test_the_best_of_several_runs_has_the_interval_of_the_studentized_maximum():
-    # Of a known deviation (n very large): the largest of m lies within h of its mean with
+    # With a known deviation (n very large), the largest of m lies within h of its mean with
     # probability .95.
     for m in (3, 5, 10):
         h, c = maximum_prediction_half_width(100_000, m, 0.95), expected_maximum(m)

@@ -132,7 +132,7 @@ def every() -> Study:
     return study(*(f'kind = "{kind}"\n{text}' for kind, text in EVERY.items()), data=validation)
 
 
-# What a file says
+# Claims of a file
 # --------------------------------------------------------------------------------------------------
 
 
@@ -184,7 +184,7 @@ def test_steps_along_an_axis_follow_its_numbers_and_not_the_order_in_the_file() 
     assert study(text, grid=mixed).claims[0].order == PLAIN  # type: ignore[union-attr]
 
 
-# What is refused
+# Claims that are refused
 # --------------------------------------------------------------------------------------------------
 
 
@@ -487,7 +487,7 @@ def test_no_claim_table_ends_with_a_traceback(table: dict[str, Any]) -> None:
     assert len(claims) == 1 or problems
 
 
-# To a question
+# Claims as answers to a question
 # --------------------------------------------------------------------------------------------------
 
 

@@ -126,7 +126,9 @@ def test_a_run_of_another_study_is_evaluated_and_not_trained_again(
     text = TEXT.format(data=small_npz) + AXIS
     loaded = rl.load_study(written(tmp_path, text), seeds=1)
     plan = loaded.plan(tmp_path)
-    states = {cell.run.condition: cell.state for cell in read_record(plan, tmp_path).runs}
+    states = {
+        study_run.run.condition: study_run.state for study_run in read_record(plan, tmp_path).runs
+    }
     assert states == {EVAL: "finished", TRAIN: "waiting"}
     assert [run.id for run in pending_runs(plan, tmp_path)] == [alone.runs[0].id]
     assert not loaded.report(plan, tmp_path).finished

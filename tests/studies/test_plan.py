@@ -174,10 +174,16 @@ def test_a_plan_is_decoded_as_it_was_encoded() -> None:
 def test_a_run_without_a_folder_is_waiting() -> None:
     plan = plan_of(load_study("digits"))
     numerics_by_condition = make_record(plan, lambda _: None, frozenset({plan.runs[3].id}))
-    assert [cell.state for cell in numerics_by_condition.runs] == [
+    assert [study_run.state for study_run in numerics_by_condition.runs] == [
         "running" if i == 3 else "waiting" for i in range(20)
     ]
-    assert [cell.run.seed for cell in numerics_by_condition.runs_of("plain 8")] == [0, 1, 2, 3, 4]
+    assert [study_run.run.seed for study_run in numerics_by_condition.runs_of("plain 8")] == [
+        0,
+        1,
+        2,
+        3,
+        4,
+    ]
 
 
 def test_the_estimated_time_is_exact_for_a_constant_speed() -> None:

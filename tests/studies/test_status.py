@@ -75,10 +75,10 @@ def test_runs_in_every_state_have_the_counts_of_the_full_reader(few: Path) -> No
         fcntl.flock(lock, fcntl.LOCK_EX)
         status, record = study_status(few, root), read_record(read_plan(few), root)
     careful: dict[str, Counter[str]] = {}
-    for cell in record.runs:
-        result = cell.record.result if cell.record else None
-        careful.setdefault(cell.run.condition, Counter())[
-            result.status if result else cell.state
+    for study_run in record.runs:
+        result = study_run.record.result if study_run.record else None
+        careful.setdefault(study_run.run.condition, Counter())[
+            result.status if result else study_run.state
         ] += 1
     assert status.counts == careful
     assert sum(careful.values(), Counter()) == {

@@ -69,7 +69,7 @@ def labels(study: Study) -> list[str]:
     return [condition.label for condition in study.conditions]
 
 
-# What a file says
+# Content of a file
 # --------------------------------------------------------------------------------------------------
 
 
@@ -673,7 +673,7 @@ def test_a_missing_study_is_reported(
     assert len(str(caught.value).splitlines()) == 1
 
 
-# Any table
+# Random tables
 # --------------------------------------------------------------------------------------------------
 
 words = st.sampled_from(

@@ -102,7 +102,7 @@ def gpu(small: SmallTraining) -> Gpu:
     return Gpu(small)
 
 
-# The same bits
+# Equal bits with and without graphs
 # --------------------------------------------------------------------------------------------------
 
 
@@ -192,7 +192,7 @@ def test_work_of_the_caller_between_replays_changes_no_bit(
     same(train_state.state_dict(), gpu.eager(CASES["average, clipped"]).state_dict())
 
 
-# A capture that is not what it should be
+# Captures that give wrong results
 # ------------------------------------------------------------------------------
 
 STALE: dict[str, Callable[[Any], Tensor]] = {
@@ -315,7 +315,7 @@ def test_a_step_with_a_non_finite_loss_is_equal_in_eager_and_replayed_form(
     assert (train_state.eager_reason, fake_graphs.replayed) == ("", 8)
 
 
-# What is not captured
+# Steps that are not captured
 # -------------------------------------------------------------------------------------------------
 
 

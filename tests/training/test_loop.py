@@ -35,7 +35,7 @@ def numbers(batch: Tensor) -> list[int]:
     return [round(float(image.max()) * 255) for image in batch]
 
 
-# What it yields
+# Events of the loop
 # --------------------------------------------------------------------------------------------------
 
 
@@ -137,7 +137,7 @@ def test_the_random_state_of_the_process_is_restored(small: SmallTraining, how: 
     assert torch.equal(torch.get_rng_state(), before)
 
 
-# Which batches
+# Batches of a step
 # --------------------------------------------------------------------------------------------------
 
 
@@ -227,7 +227,7 @@ def test_an_image_is_augmented_differently_in_each_epoch(small: SmallTraining) -
     assert len(seen) > 35, "of 25 corners times 2 sides"
 
 
-# The same bits
+# Equal bits after a resumption
 # --------------------------------------------------------------------------------------------------
 
 SHORT: dict[str, Any] = {"batch_size": 8, "steps": 8}  # 3 steps an epoch: two epochs and two steps
@@ -351,7 +351,7 @@ def test_a_checkpoint_contains_each_tensor_once_and_everything_that_a_step_chang
     assert all(f"model/{name}" in saved for name in train_state.model.state_dict())
 
 
-# What it tells of itself
+# Output of the loop
 # ----------------------------------------------------------------------------------------------
 
 

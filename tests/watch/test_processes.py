@@ -23,10 +23,10 @@ from typing import Any
 import pytest
 
 from helpers import studies
+from helpers.pages import report_of_watch
 from helpers.processes import environment
 from resnetlab.translation import Language
 from resnetlab.watch.board import Board, LivePage
-from resnetlab.watch.page import without_status
 from resnetlab.watch.server import WatchServer
 
 POLICY = re.compile(r'<meta http-equiv="Content-Security-Policy"[^>]*>')
@@ -100,7 +100,7 @@ def test_events_follow_the_epochs_of_a_study_and_the_last_page_is_its_report(
         assert all(before != after for before, after in pairs)
         written = next((root / "studies").glob("*/report.html")).read_text()
         assert report[-1] == written
-        page = POLICY.sub("", without_status(get(address, "/")))
+        page = POLICY.sub("", report_of_watch(get(address, "/")))
         assert page == POLICY.sub("", written)
         watcher.send_signal(signal.SIGINT)
         _, errors = watcher.communicate(timeout=30)

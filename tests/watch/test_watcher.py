@@ -11,12 +11,13 @@ from pathlib import Path
 import pytest
 
 import resnetlab as rl
+from helpers.pages import report_of_watch
 from helpers.synthetic import TRUTH, study_record
 from resnetlab.runs.records import Evaluation
 from resnetlab.studies.plan import Plan
 from resnetlab.studies.run import save_plan
 from resnetlab.translation import use_language
-from resnetlab.watch.page import live_page, without_status
+from resnetlab.watch.page import live_page
 from resnetlab.watch.progress import status_line, study_progress
 from resnetlab.watch.watcher import StudyWatcher
 
@@ -76,7 +77,7 @@ def test_the_page_of_a_finished_study_equals_the_page_that_report_writes(trained
     live = live_page(page, plan.study.question, "en")
     policy = live.partition("Content-Security-Policy")[2].partition("\n")[0]
     policy_of_report = expected.partition("Content-Security-Policy")[2].partition("\n")[0]
-    assert without_status(live).replace(policy, policy_of_report) == expected
+    assert report_of_watch(live).replace(policy, policy_of_report) == expected
     written = {name for name in page.files if name != "report.json"}
     folder = report.parent
     assert written == {
@@ -169,16 +170,16 @@ def test_the_last_page_stays_after_a_broken_plan_or_a_removed_folder(
 def test_the_status_line_lists_the_training_runs_with_their_epochs_and_the_time_left() -> None:
     truth = TRUTH | {"plain 56": [("running", None)] * 5}
     record = study_record(truth)
-    cells = []
-    for cell in record.runs:
-        if cell.state == "running" and cell.record is not None:
+    study_runs = []
+    for study_run in record.runs:
+        if study_run.state == "running" and study_run.record is not None:
             # 42 of 210 steps of each took a minute: four fifths of it are left
             line = Evaluation(
                 step=42, epoch=2.0, split="test", loss_nats=1.0, top1_error_pct=50.0, seconds=60.0
             )
-            cell = replace(cell, record=replace(cell.record, metrics=(line,)))
-        cells.append(cell)
-    progress = study_progress(replace(record, runs=tuple(cells)))
+            study_run = replace(study_run, record=replace(study_run.record, metrics=(line,)))
+        study_runs.append(study_run)
+    progress = study_progress(replace(record, runs=tuple(study_runs)))
     assert len(progress.training) == 5
     assert (progress.finished, progress.planned) == (15, 20)
     assert progress.seconds_left == pytest.approx(4 * 60)

@@ -205,11 +205,11 @@ def check_lines(check: HeatMapCheck) -> Iterator[str]:
         BORDER_CAVEAT,
         describe_border,
         describe_other,
+        describe_rating,
         describe_removal,
-        describe_verdict,
     )
 
-    yield f"{describe_verdict(check)}."
+    yield f"{describe_rating(check)}."
     yield describe_removal(check)
     yield describe_other(check)
     for row in check.removal:

@@ -125,7 +125,7 @@ def _without_leaks(
     those, and notes. Near copies of old train photographs get the split train.
     """
     similar, notes = _near_old_photos(scan, old, notify)
-    # A group shares the fate of its most restricted photograph.
+    # A group goes to the split that its most restricted photograph allows.
     worst = dict[int, Split]()
     for index, split in similar.items():
         group = int(scan.groups.numbers[index])
@@ -163,9 +163,9 @@ def _near_old_photos(
         by_hash.setdefault(row.sha256, []).append(index)
     for split in SPLITS:  # the last one has priority
         for part in splits_of_record(old, split):
-            for row in part.photos.rows:
+            for row in part.photo_split.rows:
                 exact |= dict.fromkeys(by_hash.get(row.sha256, ()), split)
-            pixels, unread = _decode(part.photos, scan.pixels.shape[1], notify)
+            pixels, unread = _decode(part.photo_split, scan.pixels.shape[1], notify)
             if unread:
                 count = format_count(unread, "old photograph")
                 notes.append(f"{count} cannot be read now and were compared by their hash only")

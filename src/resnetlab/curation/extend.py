@@ -172,7 +172,7 @@ def _compute_features(
 
 def _record_photographs(folder: Path, old: PhotoRecord, added: AddedPhotos, cache: Path) -> None:
     """Record the photographs of the extended model in `folder`: it can be extended again."""
-    added_folder = record_folder([part.photos for part in added.splits])
+    added_folder = record_folder([part.photo_split for part in added.splits])
     weights = check_model(folder, accept_license=True).weights_sha256
     write_record(cache, weights, PhotoRecord(folders=(*old.folders, added_folder)))
 

@@ -83,7 +83,7 @@ def compute_split_features(
 ) -> SplitFeatures:
     """Return the features and labels of the photographs of one split in all folders."""
     number = {name: k for k, name in enumerate(classes)}
-    rows = [compute_features(network, part.photos, cache, on_item) for part in parts]
+    rows = [compute_features(network, part.photo_split, cache, on_item) for part in parts]
     labels = [number[name] for part in parts for name in part.names]
     empty = np.empty((0, network.head.in_features), np.float32)
     return SplitFeatures(np.concatenate([empty, *rows]), np.array(labels, np.int64))
@@ -128,7 +128,7 @@ def save_extended_model(
     hashes = sorted(
         f"{row.sha256} {label} {row.split}"
         for part in added.splits
-        for row, label in zip(part.photos.rows, part.names, strict=True)
+        for row, label in zip(part.photo_split.rows, part.names, strict=True)
     )
     data_sha256 = json_sha256([file.provenance.get("data_sha256"), hashes])
     identity = short_hash(file.weights_sha256, data_sha256, f"{result.penalty:g}")

@@ -18,9 +18,9 @@ from resnetlab.deploy.heat_map_scores import (
     PhotoScore,
     border_heat_pct,
     border_mask,
-    heat_map_verdict,
     mean_interval,
     paired_drops,
+    rate_heat_maps,
     removal_scores,
 )
 from resnetlab.deploy.predict import Classifier
@@ -147,7 +147,7 @@ def _summarize(
         seed=SEED,
         photographs=len(photos),
         without_evidence=empty,
-        verdict=heat_map_verdict(over_random),
+        rating=rate_heat_maps(over_random),
         over_random=over_random,
         over_other=mean_interval((points[:, 0] - points[:, 2]).tolist()),
         removal=removal_scores(drops),

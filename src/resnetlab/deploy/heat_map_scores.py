@@ -31,8 +31,8 @@ ProbabilityFunction = Callable[[NDArray[np.uint8]], NDArray[np.float64]]
 HeatMap = NDArray[np.float32]
 """Heat map (H, W), 0 to 1."""
 
-HeatMapVerdict = Literal["better", "undecided", "worse"]
-"""Verdict on heat maps against random maps, by the interval of the mean difference."""
+HeatMapRating = Literal["better", "undecided", "worse"]
+"""Rating of heat maps against random maps, by the interval of the mean difference."""
 
 
 @strict_dataclass
@@ -95,8 +95,8 @@ class HeatMapCheck:
     """Number of photographs with a heat map, which the scores are from."""
     without_evidence: tuple[str, ...] = ()
     """Photographs whose heat map is 0 everywhere. No number includes them."""
-    verdict: HeatMapVerdict
-    """Verdict by the interval of `over_random`."""
+    rating: HeatMapRating
+    """Rating by the interval of `over_random`."""
     over_random: Mean
     """Difference of the drops by the heat map and by a random map, mean of the removed shares, in
     percentage points.
@@ -227,8 +227,8 @@ def mean_interval(values: Sequence[float]) -> Mean:
     return Mean(mean=mean(values), low=interval.low, high=interval.high)
 
 
-def heat_map_verdict(over_random: Mean) -> HeatMapVerdict:
-    """Return the verdict: heat maps are better or worse if the interval excludes 0."""
+def rate_heat_maps(over_random: Mean) -> HeatMapRating:
+    """Return the rating: heat maps are better or worse if the interval excludes 0."""
     if over_random.low > 0:
         return "better"
     return "worse" if over_random.high < 0 else "undecided"
@@ -250,13 +250,13 @@ def removal_scores(drops: NDArray[np.float64]) -> tuple[RemovalScore, ...]:
     )
 
 
-def describe_verdict(check: HeatMapCheck) -> str:
-    """Return the verdict on the heat maps against random maps, without a full stop."""
+def describe_rating(check: HeatMapCheck) -> str:
+    """Return the rating of the heat maps against random maps, without a full stop."""
     return {
         "better": "The heat maps are better than random maps",
         "undecided": "The check does not show that the heat maps are better than random maps",
         "worse": "The heat maps are worse than random maps",
-    }[check.verdict]
+    }[check.rating]
 
 
 def describe_removal(check: HeatMapCheck) -> str:
@@ -272,7 +272,7 @@ def describe_removal(check: HeatMapCheck) -> str:
 def describe_other(check: HeatMapCheck) -> str:
     """Return the comparison with the map of another photograph in a sentence."""
     difference = f"the difference is {_points(check.over_other)}"
-    match heat_map_verdict(check.over_other):
+    match rate_heat_maps(check.over_other):
         case "better":
             return (
                 f"The maps depend on the photograph: against the map of another one, {difference}."

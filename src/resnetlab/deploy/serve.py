@@ -68,7 +68,7 @@ def create_app(
         explain(model, Image.new("RGB", (256, 256), "gray"))
 
     @asynccontextmanager
-    async def life(_: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         with image_decoder.suppress_pillow_warnings():
             yield
         service.close()
@@ -78,7 +78,7 @@ def create_app(
         version=model.file.weights_sha256[:12] or "0",
         docs_url=None,
         redoc_url=None,
-        lifespan=life,
+        lifespan=lifespan,
         summary="Predicts the classes of a photograph.",
     )
     _add_pages(app, service, language)
@@ -96,7 +96,7 @@ def _add_pages(app: FastAPI, service: Service, language: Language | None) -> Non
     }
 
     @app.get("/", include_in_schema=False)
-    async def front(request: Request) -> Response:
+    async def start_page(request: Request) -> Response:
         accepted = request.headers.get("accept-language", "")
         page = start_pages[language or pages.preferred_language(accepted)]
         headers = {"Content-Security-Policy": page.policy, "Vary": "Accept-Language"}

@@ -81,7 +81,7 @@ class Network(nn.Module):
         return super().train(mode and not self.evaluation_mode)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return logits (N, K) of (N, 3, H, W), or probabilities with double softmax."""
+        """Return logits (B, K) of (B, 3, H, W), or probabilities with double softmax."""
         x = self.blocks(F.relu(self.stem_norm(self.stem(images))))
         logits: Tensor = self.head(F.adaptive_avg_pool2d(x, 1).flatten(1))
         return F.softmax(logits, 1) if self.double_softmax else logits
@@ -90,20 +90,20 @@ class Network(nn.Module):
 class Block(nn.Module):
     """Block with two 3x3 convolutions, channel dropout, and a shortcut in the residual network."""
 
-    def __init__(self, channels_in: int, channels: int, residual: bool, one_norm: bool) -> None:
+    def __init__(self, in_channels: int, channels: int, residual: bool, one_norm: bool) -> None:
         super().__init__()
-        changes = channels != channels_in
-        self.conv1 = nn.Conv2d(channels_in, channels, 3, 2 if changes else 1, 1)
+        changes = channels != in_channels
+        self.conv1 = nn.Conv2d(in_channels, channels, 3, 2 if changes else 1, 1)
         self.norm1 = nn.BatchNorm2d(channels)
         self.conv2 = nn.Conv2d(channels, channels, 3, 1, 1)
         self.norm2 = None if one_norm else nn.BatchNorm2d(channels)  # None: norm1 is used twice
         self.dropout = nn.Dropout2d(0.5)
         self.shortcut = None
         if residual:
-            self.shortcut = nn.Conv2d(channels_in, channels, 1, 2) if changes else nn.Identity()
+            self.shortcut = nn.Conv2d(in_channels, channels, 1, 2) if changes else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the block's output: (N, C_in, H, W) to (N, C, H / stride, W / stride)."""
+        """Return the block's output: (B, C_in, H, W) to (B, C, H / stride, W / stride)."""
         out = self.conv2(F.relu(self.norm1(self.conv1(x))))
         out = self.dropout((self.norm2 or self.norm1)(out))
         return F.relu(out if self.shortcut is None else out + self.shortcut(x))

@@ -102,7 +102,7 @@ def fill_batch(pixels: NDArray[np.uint8], transform: EvalTransform) -> NDArray[n
 
 
 def load_features(
-    photos: PhotoSplit,
+    photo_split: PhotoSplit,
     transform: EvalTransform,
     compute: ComputeFeatures,
     path: Path | None = None,
@@ -111,7 +111,7 @@ def load_features(
     """Return the features (N, F) of photographs, from the cache or computed and stored there.
 
     Args:
-        photos: Photographs of a folder.
+        photo_split: Photographs of a folder.
         transform: Evaluation transform.
         compute: Function that computes the features of a batch.
         path: File of the cache, see `features_path`; None for no cache.
@@ -124,7 +124,7 @@ def load_features(
     numbers, rows = _read_features(path)
     missing = {
         row.sha256: image
-        for row, image in zip(photos.rows, photos.images, strict=True)
+        for row, image in zip(photo_split.rows, photo_split.images, strict=True)
         if row.sha256 not in numbers
     }
     hashes = list(missing)
@@ -137,13 +137,13 @@ def load_features(
             if path is None
             else _add_features(path, part, computed)
         )
-    return rows[[numbers[row.sha256] for row in photos.rows]]
+    return rows[[numbers[row.sha256] for row in photo_split.rows]]
 
 
-def count_missing(photos: PhotoSplit, path: Path) -> int:
+def count_missing(photo_split: PhotoSplit, path: Path) -> int:
     """Return the number of photographs whose features are not in the file `path`."""
     numbers, _ = _read_features(path)
-    return len({row.sha256 for row in photos.rows} - set(numbers))
+    return len({row.sha256 for row in photo_split.rows} - set(numbers))
 
 
 def _compute_images(

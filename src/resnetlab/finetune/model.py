@@ -33,7 +33,7 @@ from resnetlab.models.external import weights_assumptions, weights_metadata
 from resnetlab.models.transfer import (
     FrozenTrunk,
     build_with_new_head,
-    check_side,
+    check_image_size,
     classifier,
     freeze,
     is_folded,
@@ -153,11 +153,11 @@ class FinetuneModel:
 
         Raises InputError if the network does not accept it.
         """
-        check_side(self.model, size, self.config.slug)
+        check_image_size(self.model, size, self.config.slug)
         return EvalTransform(crop_mode=crop_mode, size=size, mean=self.mean, std=self.std)  # type: ignore[arg-type]
 
     def split_for_training(
-        self, trainable: Trainable, side: int, frozen_mode: str = "eval"
+        self, trainable: Trainable, size: int, frozen_mode: str = "eval"
     ) -> SplitModel:
         """Split the network for training the part `trainable`, and set train modes and
         `requires_grad`.
@@ -175,7 +175,7 @@ class FinetuneModel:
                 freeze(self.model, "backbone", name)
             case "last norm":
                 freeze(self.model, "backbone", name)
-                split_point = last_batch_norm(self.model, side) or head_name
+                split_point = last_batch_norm(self.model, size) or head_name
                 self.model.get_submodule(split_point).train().requires_grad_(True)
             case "all":
                 freeze(self.model, "none", name)
@@ -191,7 +191,7 @@ class FinetuneModel:
         for module in self.model.modules():
             if isinstance(module, nn.BatchNorm2d) and is_folded(module):
                 module.eval()
-        split = split_at(self.model, split_point, side) if split_point else None
+        split = split_at(self.model, split_point, size) if split_point else None
         if split is None:
             return SplitModel("", None, self.model)
         trunk, tail = split

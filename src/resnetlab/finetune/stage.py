@@ -156,7 +156,7 @@ def train_stage(
         )
         result = _train_one_lr(state, validation, start, should_stop, should_finish, on_event)
         if result.epochs:
-            notify(f"{stage.name}: rate {result.lr:g}, {result.best_epoch}")
+            notify(f"{stage.name}: learning rate {result.lr:g}, {result.best_epoch}")
             if best is None or result.selection_key > best.selection_key:
                 best = result
         is_last = recipe is recipes[-1]

@@ -44,7 +44,7 @@ class FinetuneState(TrainState):
         recipe: Recipe,
         transform: EvalTransform,
         seed: int,
-        photos: PhotoSplit,
+        photo_split: PhotoSplit,
         class_weights: Tensor | None,
         sampler: str = "shuffled",
     ) -> None:
@@ -59,29 +59,34 @@ class FinetuneState(TrainState):
             recipe,
             numerics,
             seed,
-            len(photos),
+            len(photo_split),
             finetune_model.device,
             finetune_model.world,
         )
         self.finetune_model, self.split_model, self.stage = finetune_model, split_model, stage
-        self.photos, self.transform, self.class_weights = photos, transform, class_weights
+        self.photo_split, self.transform, self.class_weights = photo_split, transform, class_weights
         self.image_weights = None
         if sampler == "balanced":
-            self.image_weights = 1 / torch.bincount(torch.from_numpy(photos.labels))[photos.labels]
+            self.image_weights = (
+                1 / torch.bincount(torch.from_numpy(photo_split.labels))[photo_split.labels]
+            )
 
     def load_epoch(self, epoch: int) -> BatchLoader:
         """Return the loader of an epoch: augmented images, or constant features in a new order."""
-        stage, photos, model = self.stage, self.photos, self.finetune_model
+        stage, photo_split, model = self.stage, self.photo_split, self.finetune_model
         generator_for = partial(make_generator, self.seed, "finetune", stage.name, "epoch", epoch)
         erasing = (stage.random_erasing, self.transform.size)
-        draws = draw_photo_epoch(len(photos), generator_for, self.image_weights, erasing)
+        draws = draw_photo_epoch(len(photo_split), generator_for, self.image_weights, erasing)
         if stage.augment == "none" and self.split_model.trunk is not None:
-            inputs = model.features_or_pixels(self.split_model, photos, self.transform)
+            inputs = model.features_or_pixels(self.split_model, photo_split, self.transform)
             if inputs.pixels.dtype != torch.uint8:
                 order = draws.order.to(inputs.pixels.device)
-                return lambda part: (inputs.pixels[order[part]], inputs.labels[order[part]])
+                return lambda positions: (
+                    inputs.pixels[order[positions]],
+                    inputs.labels[order[positions]],
+                )
         mixer = make_mixer(stage.mixup, stage.cutmix, len(model.classes))
-        return PhotoBatches(self, photos, draws, epoch, mixer)
+        return PhotoBatches(self, photo_split, draws, epoch, mixer)
 
     def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Return the mean cross-entropy of logits (B, K) and labels (B,) or probabilities (B, K).
@@ -119,34 +124,35 @@ class PhotoBatches:
     def __init__(
         self,
         state: FinetuneState,
-        photos: PhotoSplit,
+        photo_split: PhotoSplit,
         draws: PhotoDraws,
         epoch: int,
         mixer: Mixer | None = None,
     ) -> None:
-        self.state, self.photos, self.draws, self.epoch = state, photos, draws, epoch
+        self.state, self.photo_split, self.draws, self.epoch = state, photo_split, draws, epoch
         self.mixer = mixer
         # Otherwise torch would start as many threads again within each of these threads.
         self.prefetcher = Prefetcher(self._load_and_augment, partial(torch.set_num_threads, 1))
 
-    def __call__(self, part: slice) -> Batch:
+    def __call__(self, positions: slice) -> Batch:
         """Return the images or features, and the labels, of a slice of the epoch."""
         state = self.state
         model, split_model = state.finetune_model, state.split_model
         split_point, stage_name = split_model.split_point, state.stage.name
-        key = (split_point, state.transform, stage_name, state.seed, self.epoch, part.start)
+        key = (split_point, state.transform, stage_name, state.seed, self.epoch, positions.start)
         if split_model.trunk is not None and key in model.feature_cache.entries:
             return model.feature_cache.entries[key]
         batch_size, count = state.recipe.batch_size, len(self.draws.order)
-        next_part = slice(part.start + batch_size, part.stop + batch_size)
-        positions = range(*part.indices(count))  # `indices` cuts a slice at the end of the epoch
-        next_positions = range(*next_part.indices(count))
-        self.prefetcher.submit((k, k) for k in (*positions, *next_positions))
-        pixels = torch.stack(self.prefetcher.take(positions)).permute(0, 2, 3, 1)
-        labels = torch.from_numpy(self.photos.labels)[self.draws.order[part]].to(model.device)
+        next_positions = slice(positions.start + batch_size, positions.stop + batch_size)
+        now = range(*positions.indices(count))  # `indices` cuts a slice at the end of the epoch
+        soon = range(*next_positions.indices(count))
+        self.prefetcher.submit((k, k) for k in (*now, *soon))
+        pixels = torch.stack(self.prefetcher.take(now)).permute(0, 2, 3, 1)
+        all_labels = torch.from_numpy(self.photo_split.labels)
+        labels = all_labels[self.draws.order[positions]].to(model.device)
         images = model.preprocess(pixels)
         if self.mixer is not None:
-            names = ("finetune", stage_name, "epoch", self.epoch, "mix", part.start)
+            names = ("finetune", stage_name, "epoch", self.epoch, "mix", positions.start)
             images, labels = self.mixer(images, labels, derive_seed(state.seed, *names))
         if split_model.trunk is None:
             return images, labels
@@ -165,7 +171,7 @@ class PhotoBatches:
                 return 1
             return jpeg_draft_factor(transform, augment, draws, row, width, height)
 
-        photo, full_size = self.photos.load_reduced(index, reduction)
+        photo, full_size = self.photo_split.load_reduced(index, reduction)
         return apply_train_transform(photo, transform, augment, draws, row, full_size)
 
 

@@ -57,7 +57,7 @@ class PhotoRecord:
 class LabeledSplit:
     """Photographs of one split in one folder, and the name of the class of each."""
 
-    photos: PhotoSplit
+    photo_split: PhotoSplit
     names: tuple[str, ...]
 
 
@@ -125,8 +125,8 @@ def splits_of_record(record: PhotoRecord, split: Split) -> list[LabeledSplit]:
             for photo in chosen
         )
         labels = np.zeros(len(rows), np.int64)
-        photos = PhotoSplit(Path(folder.root), rows, labels, folder.follow_links)
-        result.append(LabeledSplit(photos, tuple(photo.label for photo in chosen)))
+        photo_split = PhotoSplit(Path(folder.root), rows, labels, folder.follow_links)
+        result.append(LabeledSplit(photo_split, tuple(photo.label for photo in chosen)))
     return result
 
 

@@ -53,11 +53,11 @@ def without_branch(block: BasicBlock | Block) -> Iterator[None]:
         def branch(x: Tensor) -> Tensor:
             return x.new_zeros(())
 
-    vars(block)["residual"] = branch
+    vars(block)["branch"] = branch
     try:
         yield
     finally:
-        del vars(block)["residual"]
+        del vars(block)["branch"]
 
 
 def ablate_blocks(

@@ -30,7 +30,7 @@ class Filters:
 
     layer: str
     weights: Tensor  # (F, C, K, K)
-    responses: Tensor  # (N, F, H, W)
+    responses: Tensor  # (B, F, H, W)
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class CaptionedImage:
 
 
 def first_filters(model: nn.Module, images: Tensor, name: str) -> Filters:
-    """Return the first convolution of `images` (N, C, H, W). Raises InputError without one."""
+    """Return the first convolution of `images` (B, C, H, W). Raises InputError without one."""
     calls: list[tuple[str, nn.Conv2d, Tensor]] = []
 
     def make_hook(layer: str) -> Any:

@@ -58,7 +58,7 @@ class FullyConvolutional(nn.Module):
             raise unsupported
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return scores (N, K, H', W') of (N, C, H, W): 1x1 at the training size.
+        """Return scores (B, K, H', W') of (B, C, H, W): 1x1 at the training size.
 
         Raises InputError for an image that is too small.
         """

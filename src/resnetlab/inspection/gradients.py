@@ -96,8 +96,8 @@ def measure_layer_norms(
 
     Args:
         model: Network to measure.
-        images: Images (N, C, H, W).
-        labels: Class indices (N,).
+        images: Images (B, C, H, W).
+        labels: Class indices (B,).
 
     Returns:
         The loss in nats, and the norms of each used convolution and linear layer, in order.

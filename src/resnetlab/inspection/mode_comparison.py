@@ -117,7 +117,7 @@ def compare_modes(state: ScratchTrainState, batch: DeviceImages) -> ModeComparis
 def _logits(
     state: ScratchTrainState, batch: DeviceImages, layers: dict[str, nn.Module]
 ) -> tuple[Tensor, int]:
-    """Return the logits (N, K) of the batch, and the number of buffers that the pass changed."""
+    """Return the logits (B, K) of the batch, and the number of buffers that the pass changed."""
     with only_in_training_mode(state.model, layers):
         before = {name: buffer.clone() for name, buffer in state.model.named_buffers()}
         logits = state.eval_forward_pixels(batch.pixels).double()

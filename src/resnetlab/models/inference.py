@@ -35,7 +35,7 @@ def prepare_for_inference(
     be copied, since it has a lock for example, is returned itself.
 
     Args:
-        model: Network from images (N, C, H, W) to logits (N, K); it is not changed.
+        model: Network from images (B, C, H, W) to logits (B, K); it is not changed.
         memory_format: Memory format of the weights of convolutions.
     """
     shared: dict[int, object] = {

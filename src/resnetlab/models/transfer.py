@@ -185,8 +185,8 @@ def count_trainable_parameters(
     return count_parameters(model, trainable=True)
 
 
-def last_batch_norm(model: nn.Module, side: int) -> str | None:
-    """Return the name of the last batch norm before the classifier for images of `side` pixels, or
+def last_batch_norm(model: nn.Module, size: int) -> str | None:
+    """Return the name of the last batch norm before the classifier for images of `size` pixels, or
     None if there is none.
 
     Raises InputError when the network cannot take such images.
@@ -198,25 +198,25 @@ def last_batch_norm(model: nn.Module, side: int) -> str | None:
         if isinstance(module, nn.BatchNorm2d)
     ]
     try:
-        forward_in_eval_mode(model, torch.zeros(1, 3, side, side))
+        forward_in_eval_mode(model, torch.zeros(1, 3, size, size))
     finally:
         for hook in hooks:
             hook.remove()
     return names[-1] if names else None
 
 
-def check_side(model: nn.Module, side: int, where: str, channels: int = 3) -> None:
-    """Raise InputError unless the network takes images of `side` pixels and gives logits (N, K)."""
+def check_image_size(model: nn.Module, size: int, where: str, channels: int = 3) -> None:
+    """Raise InputError unless the network takes images of `size` pixels and gives logits (B, K)."""
     try:
-        logits = forward_in_eval_mode(model, torch.zeros(1, channels, side, side))
+        logits = forward_in_eval_mode(model, torch.zeros(1, channels, size, size))
     except (RuntimeError, ValueError, AssertionError) as error:
-        problem = f"the network does not take images of {side} x {side}: {first_line(error)}"
+        problem = f"the network does not take images of {size} x {size}: {first_line(error)}"
         raise input_error(
-            where, problem, "a larger size; 224 is what most are made for", got=side
+            where, problem, "a larger size; 224 is what most are made for", got=size
         ) from None
     if not isinstance(logits, Tensor) or logits.ndim != 2:
         shape = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
-        fix = "choose a classifier of images, which gives logits (N, K)"
+        fix = "choose a classifier of images, which gives logits (B, K)"
         raise input_error(where, f"the network's output is {shape}, not one logit per class", fix)
 
 
@@ -285,9 +285,9 @@ class FrozenTrunk(nn.Module):
 
 
 def split_at(
-    model: nn.Module, module_name: str, side: int
+    model: nn.Module, module_name: str, size: int
 ) -> tuple[FrozenTrunk, TrainableTail] | None:
-    """Split `model` before the module `module_name`, for images of `side` pixels.
+    """Split `model` before the module `module_name`, for images of `size` pixels.
 
     Return None if the model cannot be traced. Both halves use the model's own modules.
     """
@@ -306,7 +306,7 @@ def split_at(
         trunk = FrozenTrunk(halves.get_submodule("submod_0"))
     except Exception:  # a forward that depends on its input's values cannot be traced
         return None
-    images = torch.zeros(2, 3, side, side, device=next(model.parameters()).device)
+    images = torch.zeros(2, 3, size, size, device=next(model.parameters()).device)
     with torch.inference_mode():
         shapes = tuple(tensor.shape[1:] for tensor in trunk.boundary_tensors(images))
     return trunk, TrainableTail(halves.get_submodule("submod_1"), shapes)

@@ -18,8 +18,8 @@ from resnetlab.deploy.heat_map_scores import (
     PhotoScore,
     describe_border,
     describe_other,
+    describe_rating,
     describe_removal,
-    describe_verdict,
 )
 from resnetlab.files import write_json, write_text
 from resnetlab.reports.document import Cell, Detail, Table, number_columns, text_columns
@@ -88,7 +88,7 @@ def render(
         .get_template("heat_maps.html")
         .render(
             check=check,
-            verdict=describe_verdict(check),
+            rating=describe_rating(check),
             removal=describe_removal(check),
             other=describe_other(check),
             border=describe_border(check),

@@ -21,7 +21,7 @@ from resnetlab.runs.provenance import provenance_event
 from resnetlab.runs.records import Evaluation, Result, RunFile, Scores
 from resnetlab.runs.writer import commit_result
 from resnetlab.schema import encode
-from resnetlab.stats.chance import UNDECIDED, chance_verdict
+from resnetlab.stats.chance import UNDECIDED, compare_with_chance
 
 
 def run_bag_of_words_attempt(
@@ -96,15 +96,15 @@ def _fit_and_evaluate(directory: RunDirectory, file: RunFile, dataset: Dataset) 
     )
     accuracy, count = 100 - scores["test"].top1_error_pct, len(dataset.test)
     predictions = dataset.test.labels, outputs.argmax(axis=1)
-    verdict = chance_verdict(accuracy, file.class_share, count, 1, predictions)
+    decision = compare_with_chance(accuracy, file.class_share, count, 1, predictions)
     reason = {
         "above chance": "",
         "at chance": f"never above chance: {accuracy:.1f} % of {count:,} test images",
         "cannot be told": f"{UNDECIDED}: {accuracy:.1f} % of {count:,} test images",
-    }[verdict]
+    }[decision]
     return commit_result(
         directory,
-        "at chance" if verdict == "at chance" else "trained",
+        "at chance" if decision == "at chance" else "trained",
         reason,
         scores=scores,
         train_seconds=train_seconds,

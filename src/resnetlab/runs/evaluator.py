@@ -14,7 +14,7 @@ from resnetlab.data.config import Dataset, LabeledImages, Split
 from resnetlab.data.device_images import DeviceImageCache, DeviceImages
 from resnetlab.recipes.train import train_subset_size
 from resnetlab.runs.records import Evaluation, RunFile, Scores, TrainModeEvaluation
-from resnetlab.stats.chance import UNDECIDED, chance_verdict
+from resnetlab.stats.chance import UNDECIDED, compare_with_chance
 from resnetlab.training.evaluate import EvalResult, evaluate, evaluate_in_train_mode
 from resnetlab.training.events import TrainEvent
 from resnetlab.training.rng import derive_seed, make_generator
@@ -202,11 +202,11 @@ class RunEvaluator:
         images = len((self.curve_splits if from_curve else self.splits).get(split, self.test))
         best = 100 - min(errors)
         predictions = self.test.labels.cpu().numpy(), test.logits.argmax(1).numpy()
-        verdict = chance_verdict(best, self.file.class_share, images, len(errors), predictions)
-        if verdict == "above chance":
+        chance = compare_with_chance(best, self.file.class_share, images, len(errors), predictions)
+        if chance == "above chance":
             return "trained", ""
         reached = f"at best {best:.1f} % of {images:,} {split} images"
-        if verdict == "at chance":
+        if chance == "at chance":
             return "at chance", f"never above chance: {reached}"
         return "trained", f"{UNDECIDED}: {reached}"
 

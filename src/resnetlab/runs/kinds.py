@@ -7,13 +7,16 @@ the functions that train a run of each kind, since they import torch. Free of to
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, TypeGuard
+from typing import TYPE_CHECKING, Literal
 
 from resnetlab.errors import input_error
 from resnetlab.models.configs import ModelConfig
 from resnetlab.models.configs.bag_of_words import BagOfWordsConfig
 from resnetlab.recipes.finetune import AnyRecipe, FinetuneRecipe
 from resnetlab.recipes.train import Recipe
+
+if TYPE_CHECKING:
+    from typing_extensions import TypeIs
 
 
 @dataclass(frozen=True)
@@ -50,7 +53,7 @@ def kind_of(model: ModelConfig, recipe: AnyRecipe) -> RunKind:
     return BAG_OF_WORDS if isinstance(model, BagOfWordsConfig) else FROM_SCRATCH
 
 
-def is_fine_tuning(recipe: AnyRecipe) -> TypeGuard[FinetuneRecipe]:
+def is_fine_tuning(recipe: AnyRecipe) -> TypeIs[FinetuneRecipe]:
     """Return True for a fine-tuning recipe."""
     return isinstance(recipe, FinetuneRecipe)
 
@@ -60,7 +63,7 @@ def scratch_recipe(recipe: AnyRecipe, where: str) -> Recipe:
 
     Raises InputError for a fine-tuning recipe; `where` names the run.
     """
-    if isinstance(recipe, FinetuneRecipe):
+    if is_fine_tuning(recipe):
         problem = "it is a fine-tuning run, and this needs a run that was trained from scratch"
         raise input_error(where, problem, "use resnetlab predict, evaluate or explain")
     return recipe

@@ -352,12 +352,14 @@ class RunSession:
         return weights, description
 
     def _commit_diverged(self, step: int) -> Result | None:
+        """Write the result of a run whose loss or weights are not finite at `step`."""
         if not self.world.is_main_process:
             return None
         reason = f"the loss or a weight is not finite at step {step}"
         return self._commit("diverged", reason, step, {})
 
     def _commit(self, status: Status, reason: str, step: int, scores: dict[str, Scores]) -> Result:
+        """Write the result, which ends the run."""
         best = self.evaluator.best
         return commit_result(
             self.directory,

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-ChanceVerdict = Literal["above chance", "at chance", "cannot be told"]
+ChanceDecision = Literal["above chance", "at chance", "cannot be told"]
 
 UNDECIDED = deferred("too few or too uneven images to tell it from chance")
 """Start of the reason of a trained run whose images cannot tell whether it is above chance."""
@@ -99,7 +99,7 @@ def agreement_p_value(labels: NDArray[np.int64], predicted: NDArray[np.int64]) -
     return float(min(1.0, len(classes) * min(tails)))
 
 
-def chance_verdict(
+def compare_with_chance(
     best_accuracy_pct: float,
     class_share: float,
     images: int,
@@ -107,7 +107,7 @@ def chance_verdict(
     test: tuple[NDArray[np.int64], NDArray[np.int64]],
     *,
     ask_test: bool = False,
-) -> ChanceVerdict:
+) -> ChanceDecision:
     """Return whether a run rose above chance, or that its images cannot tell: not even a perfect
     network would have exceeded luck.
 

@@ -13,8 +13,9 @@ from resnetlab.inspection.diagnostics_config import DiagnosticsConfig
 from resnetlab.models.configs import ModelConfig
 from resnetlab.models.configs.external import with_num_classes
 from resnetlab.recipes.numerics import Numerics
-from resnetlab.recipes.train import Recipe, train_subset_size
+from resnetlab.recipes.train import train_subset_size
 from resnetlab.runs.config import RunConfig, algorithm_version, run_id
+from resnetlab.runs.kinds import is_fine_tuning
 from resnetlab.runs.records import RunFile, RunRecord
 from resnetlab.schema import SCHEMA, RunId, strict_dataclass
 from resnetlab.studies.study import Condition, DataKey, Study
@@ -287,7 +288,7 @@ def _plan_run(
 def _evaluation_images(condition: Condition, properties: DataProperties) -> int:
     """Return the images of all evaluations of a run that trains from scratch, and 0 for others."""
     recipe, data = condition.recipe, condition.data
-    if condition.kind.has_stages or not isinstance(recipe, Recipe):
+    if is_fine_tuning(recipe):
         return 0
     splits = [train_subset_size(properties.train_images), properties.validation_images]
     splits += [properties.test_images] if data.test_curve else []

@@ -14,9 +14,8 @@ from resnetlab.files import MAX_GENERATED_BYTES, is_locked, read_json, write_jso
 from resnetlab.messages import Notify, format_count
 from resnetlab.models.configs.external import ExternalConfig, check_code, record_origin
 from resnetlab.models.flops import model_cost, with_code
-from resnetlab.recipes.train import Recipe
 from resnetlab.runs.directory import RunDirectory
-from resnetlab.runs.kinds import BAG_OF_WORDS
+from resnetlab.runs.kinds import BAG_OF_WORDS, is_fine_tuning
 from resnetlab.runs.paths import LOCK, locate_runs
 from resnetlab.runs.records import RunRecord
 from resnetlab.schema import decode, encode
@@ -72,7 +71,7 @@ def _notify_chance_notes(
     for condition in study.conditions:
         known, recipe = properties[condition.data_key], condition.recipe
         evaluations = (
-            recipe.evaluations(known.train_images) if isinstance(recipe, Recipe) else recipe.epochs
+            recipe.epochs if is_fine_tuning(recipe) else recipe.evaluations(known.train_images)
         )
         images = min(
             known.validation_images, condition.data.curve_images or known.validation_images

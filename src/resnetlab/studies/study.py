@@ -12,9 +12,9 @@ from resnetlab.inspection.diagnostics_config import DiagnosticsConfig
 from resnetlab.messages import format_count
 from resnetlab.models.configs import ModelConfig
 from resnetlab.notebook import Summary, with_summary
-from resnetlab.recipes.finetune import AnyRecipe, FinetuneRecipe
+from resnetlab.recipes.finetune import AnyRecipe
 from resnetlab.recipes.numerics import Numerics
-from resnetlab.runs.kinds import RunKind, kind_of
+from resnetlab.runs.kinds import RunKind, is_fine_tuning, kind_of
 from resnetlab.runs.records import EvaluationMode
 from resnetlab.schema import (
     Name,
@@ -300,7 +300,7 @@ class Study:
 
 
 def _describe_recipe(recipe: AnyRecipe) -> str:
-    if isinstance(recipe, FinetuneRecipe):
+    if is_fine_tuning(recipe):
         return f"{recipe.name}, {format_count(len(recipe.stages), 'stage')}"
     optimizer = recipe.optimizer
     length = format_count(recipe.epochs or recipe.steps or 0, "epoch" if recipe.epochs else "step")

@@ -98,7 +98,7 @@ class FinetuneTrainer:
 
     def train(self, attempt: RunAttempt, data: Any) -> Generator[None, None, Result | None]:
         """Fine-tune a model."""
-        from resnetlab.finetune.study_run import run_finetune_attempt  # torchvision takes seconds
+        from resnetlab.finetune.session import run_finetune_attempt  # torchvision takes seconds
 
         return run_finetune_attempt(attempt, data)
 

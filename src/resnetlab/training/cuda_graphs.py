@@ -110,24 +110,24 @@ class GraphedStep(EagerStep):
                     getattr(self.draws, field.name).copy_(getattr(draws, field.name))
         self.load = partial(self.batches.batch, self.draws)
 
-    def train_on(self, batch: slice) -> None:
-        """Take a step on a slice of the epoch."""
+    def train_on(self, positions: slice) -> None:
+        """Take a step on the images at these positions of the epoch's order."""
         state = self.state
         with self.graphs.on_stream():
-            if state.eager_reason or batch.stop - batch.start < state.recipe.batch_size:
-                super().train_on(batch)
+            if state.eager_reason or positions.stop - positions.start < state.recipe.batch_size:
+                super().train_on(positions)
                 return
             if self.warmup_left:
-                self._warmup_step(batch)
+                self._warmup_step(positions)
                 return
-            self.batch_start.fill_(batch.start)
+            self.batch_start.fill_(positions.start)
             state.set_lr()
             if self.replay is None:
                 self._capture()
             if self.replay is None:
-                super().train_on(batch)
+                super().train_on(positions)
             elif self.checks_left:
-                self._verify_replay(batch)
+                self._verify_replay(positions)
             else:
                 self.replay()
                 state.step += 1
@@ -140,13 +140,13 @@ class GraphedStep(EagerStep):
         """Let the side stream wait for the GPU work that the caller queued meanwhile."""
         self.graphs.wait_for_current_stream()
 
-    def _warmup_step(self, batch: slice) -> None:
+    def _warmup_step(self, positions: slice) -> None:
         """Take an eager step and detect random draws of a layer.
 
         Such draws depend on the step number, which a replay does not have.
         """
         step = self.state.step
-        super().train_on(batch)
+        super().train_on(positions)
         state_after_step = self.graphs.rng_state()
         self.state.seed_dropout(step)
         if not all(map(torch.equal, state_after_step, self.graphs.rng_state())):
@@ -170,17 +170,17 @@ class GraphedStep(EagerStep):
         metrics = train_step(state, *self.batches.batch(self.draws, positions))
         state.store_metrics(self.batch_start // state.recipe.batch_size, metrics)
 
-    def _verify_replay(self, batch: slice) -> None:
+    def _verify_replay(self, positions: slice) -> None:
         """Take a step both ways; if the replay differs from the eager step, discard the graph."""
         step = self.state.step
-        reason = self._compare_with_eager(batch)
+        reason = self._compare_with_eager(positions)
         if reason:
             self.state.eager_reason, self.replay = reason, None
         if self.state.step == step:  # again, now that the memory of the graph is free
-            super().train_on(batch)
+            super().train_on(positions)
         self.checks_left -= 1
 
-    def _compare_with_eager(self, batch: slice) -> str:
+    def _compare_with_eager(self, positions: slice) -> str:
         """Replay a step, undo it, and take it eagerly.
 
         Return the reason why the replay must not be used, or "". The copies lie in CPU memory, so
@@ -193,7 +193,7 @@ class GraphedStep(EagerStep):
         replayed = _copy_to_cpu(tensors)
         _restore(tensors, before)
         try:
-            super().train_on(batch)
+            super().train_on(positions)
         except RuntimeError as error:
             if not is_out_of_memory(error):
                 raise

@@ -41,7 +41,7 @@ class World:
         """True for the process that reads and writes the run's folder (rank 0)."""
         return self.rank == 0
 
-    def microbatches(self, batch_size: int, grad_accum_steps: int) -> list[slice]:
+    def microbatch_slices(self, batch_size: int, grad_accum_steps: int) -> list[slice]:
         """Return this process's `grad_accum_steps` slices of a batch, one after another."""
         size, remainder = divmod(batch_size, self.size * grad_accum_steps)
         first = self.rank * grad_accum_steps

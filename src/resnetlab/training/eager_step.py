@@ -38,16 +38,16 @@ class EagerStep:
         """Begin an epoch: the next steps use its batches."""
         self.load = self.load_epoch(epoch)
 
-    def train_on(self, batch: slice) -> None:
-        """Take a step on a slice of the epoch."""
-        state, batch_size = self.state, batch.stop - batch.start
-        microbatches = state.world.microbatches(batch_size, state.numerics.grad_accum_steps)
+    def train_on(self, positions: slice) -> None:
+        """Take a step on the images at these positions of the epoch's order."""
+        state, batch_size = self.state, positions.stop - positions.start
+        slices = state.world.microbatch_slices(batch_size, state.numerics.grad_accum_steps)
         # Microbatches are slices of the batch; several processes have different ones.
-        first, end = microbatches[0].start, microbatches[-1].stop
+        first, end = slices[0].start, slices[-1].stop
         if state.can_shard_batches:
-            images, labels = self.load(slice(batch.start + first, batch.start + end))
+            images, labels = self.load(slice(positions.start + first, positions.start + end))
         else:
-            images, labels = (tensor[first:end] for tensor in self.load(batch))
+            images, labels = (tensor[first:end] for tensor in self.load(positions))
         state.set_lr()
         state.seed_dropout(state.step)
         state.record_step(train_step(state, images, labels, batch_size))

@@ -140,18 +140,18 @@ class RunProfiler(NullProfiler):
                 start_epoch(epoch)
             load = step.load
 
-            def timed_load(batch: slice) -> Batch:
+            def timed_load(positions: slice) -> Batch:
                 with self.phase("data"):
-                    return load(batch)
+                    return load(positions)
 
             step.load = timed_load
 
-        def timed_step(batch: slice) -> None:
+        def timed_step(positions: slice) -> None:
             if self.num_steps == SKIPPED_STEPS:
                 self.torch_profiler.start()
                 self.is_tracing = True
             with self.phase("rest of a step"):
-                train_on(batch)
+                train_on(positions)
             self.num_steps += 1
             self.num_traced_steps += self.is_tracing
             if self.num_traced_steps == TRACED_STEPS:

@@ -53,8 +53,8 @@ def forward_backward(
     and its logits (B, K).
     """
     losses, all_logits = [], []
-    parts = state.world.microbatches(batch_size, state.numerics.grad_accum_steps)
-    sizes = [part.stop - part.start for part in parts]
+    slices = state.world.microbatch_slices(batch_size, state.numerics.grad_accum_steps)
+    sizes = [part.stop - part.start for part in slices]
     microbatches = zip(torch.split(images, sizes), torch.split(labels, sizes), strict=True)
     for index, (x, y) in enumerate(microbatches):
         is_last = index == len(sizes) - 1

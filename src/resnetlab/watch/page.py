@@ -55,12 +55,6 @@ def live_page(page: LivePage, title: str, language: Language) -> str:
     return report.replace("<body>", f"<body>\n{bar}", 1)
 
 
-def without_status(page: str) -> str:
-    """Return the report inside a page of `live_page`, but for its content security policy."""
-    page = re.sub(r'<body>\n<div id="watch".*?</div>', "<body>", page, count=1, flags=re.S)
-    return page.replace(_ADDED_TAGS, "", 1)
-
-
 def _with_added_files(policy: str) -> str:
     """Return a content security policy that also allows the script, the style and the events."""
     directives = [directive.split() for directive in html.unescape(policy).split(";")]

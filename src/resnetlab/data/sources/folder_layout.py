@@ -331,6 +331,6 @@ def _check_classes(root: Path, classes: list[str], folders: set[str], for_traini
 def _is_text(name: str) -> bool:
     try:
         name.encode()
-    except UnicodeEncodeError:  # undecodable bytes, kept as lone surrogates
+    except UnicodeEncodeError:  # bytes that cannot be decoded, stored as lone surrogates
         return False
     return True

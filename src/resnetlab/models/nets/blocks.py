@@ -18,8 +18,8 @@ class BasicBlock(nn.Module):
 
     def __init__(
         self,
-        channels_in: int,
-        channels_out: int,
+        in_channels: int,
+        out_channels: int,
         stride: int,
         shortcut: nn.Module | None,
         batch_norm: bool,
@@ -27,24 +27,24 @@ class BasicBlock(nn.Module):
     ) -> None:
         super().__init__()
         bias = not batch_norm
-        self.conv1 = nn.Conv2d(channels_in, channels_out, 3, stride, 1, bias=bias)
-        self.norm1 = nn.BatchNorm2d(channels_out) if batch_norm else nn.Identity()
-        self.conv2 = nn.Conv2d(channels_out, channels_out, 3, 1, 1, bias=bias)
-        self.norm2 = nn.BatchNorm2d(channels_out) if batch_norm else nn.Identity()
+        self.conv1 = nn.Conv2d(in_channels, out_channels, 3, stride, 1, bias=bias)
+        self.norm1 = nn.BatchNorm2d(out_channels) if batch_norm else nn.Identity()
+        self.conv2 = nn.Conv2d(out_channels, out_channels, 3, 1, 1, bias=bias)
+        self.norm2 = nn.BatchNorm2d(out_channels) if batch_norm else nn.Identity()
         self.dropout = nn.Dropout2d(dropout) if dropout else nn.Identity()
         self.shortcut = shortcut
 
-    def residual(self, x: Tensor) -> Tensor:
-        """Return the branch: (N, C_in, H, W) to (N, C_out, H / stride, W / stride)."""
+    def branch(self, x: Tensor) -> Tensor:
+        """Return the branch: (B, C_in, H, W) to (B, C_out, H / stride, W / stride)."""
         x = F.relu(self.norm1(self.conv1(x)))
         out: Tensor = self.dropout(self.norm2(self.conv2(x)))
         return out
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the block's output: (N, C_in, H, W) to (N, C_out, H / stride, W / stride)."""
+        """Return the block's output: (B, C_in, H, W) to (B, C_out, H / stride, W / stride)."""
         if self.shortcut is None:
-            return F.relu(self.residual(x))
-        return F.relu(add_shortcut(self.shortcut, x, self.residual(x)))
+            return F.relu(self.branch(x))
+        return F.relu(add_shortcut(self.shortcut, x, self.branch(x)))
 
 
 class Block(nn.Module):
@@ -58,7 +58,7 @@ class Block(nn.Module):
 
     def __init__(
         self,
-        channels_in: int,
+        in_channels: int,
         convolutions: tuple[tuple[int, int, int, int], ...],
         shortcut: nn.Module | None,
         arrangement: Arrangement = "original",
@@ -71,7 +71,7 @@ class Block(nn.Module):
         self.num_convolutions, self.arrangement = len(convolutions), arrangement
         self.is_first = is_first
         preactivated = arrangement == "full-preactivation"
-        channels = channels_in
+        channels = in_channels
         for layer, (out, kernel, stride, groups) in enumerate(convolutions, 1):
             conv = nn.Conv2d(
                 channels, out, kernel, stride, kernel // 2, groups=groups, bias=not batch_norm
@@ -102,10 +102,10 @@ class Block(nn.Module):
             return F.relu(x)
         return x
 
-    def residual(self, x: Tensor) -> Tensor:
+    def branch(self, x: Tensor) -> Tensor:
         """Return the output of the residual branch from the activated input.
 
-        The shapes are (N, C_in, H, W) and (N, C_out, H / stride, W / stride).
+        The shapes are (B, C_in, H, W) and (B, C_out, H / stride, W / stride).
         """
         preactivated = self.arrangement == "full-preactivation"
         for layer in range(1, self.num_convolutions + 1):
@@ -122,27 +122,27 @@ class Block(nn.Module):
         return out
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the block's output: (N, C_in, H, W) to (N, C_out, H / stride, W / stride)."""
+        """Return the block's output: (B, C_in, H, W) to (B, C_out, H / stride, W / stride)."""
         activated = self.preactivate(x)
         is_projection = isinstance(self.shortcut, ProjectionShortcut)
         if is_projection and self.arrangement == "full-preactivation":
             x = activated
-        x = add_shortcut(self.shortcut, x, self.residual(activated))
+        x = add_shortcut(self.shortcut, x, self.branch(activated))
         if self.arrangement == "norm-after-addition":
             return F.relu(self._norm(self.num_convolutions, x))
         return F.relu(x) if self.arrangement == "original" else x
 
 
-def add_shortcut(shortcut: nn.Module | None, x: Tensor, residual: Tensor) -> Tensor:
+def add_shortcut(shortcut: nn.Module | None, x: Tensor, branch: Tensor) -> Tensor:
     """Return the sum of the residual branch and the shortcut of `x`.
 
     With a gate it is their mix, and in a plain block, without a shortcut, the branch alone.
     """
     match shortcut:
         case None:
-            return residual
+            return branch
         case HighwayGate():
-            return shortcut.mix(x, residual)
+            return shortcut.mix(x, branch)
         case _:
-            out: Tensor = shortcut(x) + residual
+            out: Tensor = shortcut(x) + branch
             return out

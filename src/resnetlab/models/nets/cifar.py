@@ -37,7 +37,7 @@ class CifarNetwork(nn.Module):
         self.head = nn.Linear(width, num_classes)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return logits (N, K) of images (N, C, H, W)."""
+        """Return logits (B, K) of images (B, C, H, W)."""
         x = F.relu(self.stem_norm(self.stem(images)))
         x = self.stages(x)
         if self.activates_last:
@@ -48,17 +48,17 @@ class CifarNetwork(nn.Module):
 
 
 def _make_block(
-    config: CifarConfig, channels_in: int, width: int, stride: int, is_first: bool
+    config: CifarConfig, in_channels: int, width: int, stride: int, is_first: bool
 ) -> nn.Module:
-    channels_out = width if config.block == "basic" else EXPANSION * width
-    shortcut = _make_shortcut(config, channels_in, channels_out, stride)
+    out_channels = width if config.block == "basic" else EXPANSION * width
+    shortcut = _make_shortcut(config, in_channels, out_channels, stride)
     if config.block == "basic" and config.arrangement == "original":
         return BasicBlock(
-            channels_in, channels_out, stride, shortcut, config.batch_norm, config.dropout
+            in_channels, out_channels, stride, shortcut, config.batch_norm, config.dropout
         )
     convolutions = tuple((*layer, 1) for layer in config.convolutions(width, stride))
     return Block(
-        channels_in,
+        in_channels,
         convolutions,
         shortcut,
         config.arrangement,
@@ -69,15 +69,15 @@ def _make_block(
 
 
 def _make_shortcut(
-    config: CifarConfig, channels_in: int, channels_out: int, stride: int
+    config: CifarConfig, in_channels: int, out_channels: int, stride: int
 ) -> nn.Module | None:
     if config.shortcut == "none":
         return None
     at_end = config.zero_channels == "end"
     if config.shortcut == "gated":
-        return HighwayGate(channels_in, channels_out, stride, at_end)
+        return HighwayGate(in_channels, out_channels, stride, at_end)
     # With full pre-activation, the input of a projection is normalized before.
     norm = config.batch_norm and config.arrangement != "full-preactivation"
     return make_shortcut(
-        config.shortcut, channels_in, channels_out, stride, norm, not config.batch_norm, at_end
+        config.shortcut, in_channels, out_channels, stride, norm, not config.batch_norm, at_end
     )

@@ -23,7 +23,7 @@ class LeNet5Network(nn.Module):
         self.fc5 = nn.Linear(84, num_classes)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return logits (N, K) of images (N, C, 28, 28)."""
+        """Return logits (B, K) of images (B, C, 28, 28)."""
         check_image_size(self.config, images)
         x = F.max_pool2d(torch.tanh(self.conv1(images)), 2)
         x = F.max_pool2d(torch.tanh(self.conv2(x)), 2)
@@ -54,7 +54,7 @@ class AlexNetCifarNetwork(nn.Module):
         self.fc5 = nn.Linear(1000, num_classes)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return logits (N, K) of images (N, C, 32, 32)."""
+        """Return logits (B, K) of images (B, C, 32, 32)."""
         check_image_size(self.config, images)
         x = images
         for layer in (1, 2, 3):
@@ -92,7 +92,7 @@ class VGGNetwork(nn.Module):
         self.dropout = nn.Dropout(config.dropout) if config.dropout else nn.Identity()
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return logits (N, K) of images (N, C, H, W)."""
+        """Return logits (B, K) of images (B, C, H, W)."""
         check_image_size(self.config, images)
         x = images
         for stage in self.stages:
@@ -114,7 +114,7 @@ class DenseLayer(nn.Module):
         self.dropout = nn.Dropout2d(dropout) if dropout else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return (N, C + growth, H, W) for (N, C, H, W)."""
+        """Return (B, C + growth, H, W) for (B, C, H, W)."""
         return torch.cat([x, self.dropout(self.conv(F.relu(self.norm(x))))], 1)
 
 
@@ -127,7 +127,7 @@ class Transition(nn.Module):
         self.conv = nn.Conv2d(channels, channels, 1, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return (N, C, H / 2, W / 2) for (N, C, H, W)."""
+        """Return (B, C, H / 2, W / 2) for (B, C, H, W)."""
         return F.avg_pool2d(self.conv(F.relu(self.norm(x))), 2)
 
 
@@ -152,7 +152,7 @@ class DenseNetwork(nn.Module):
         self.head = nn.Linear(width, num_classes)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return logits (N, K) of images (N, C, H, W)."""
+        """Return logits (B, K) of images (B, C, H, W)."""
         check_image_size(self.config, images)
         x = self.stem(images)
         for block, transition in zip(self.blocks, [*self.transitions, nn.Identity()], strict=True):

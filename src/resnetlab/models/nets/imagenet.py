@@ -36,7 +36,7 @@ class ImageNetNetwork(nn.Module):
         self.head = nn.Linear(width, num_classes)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return logits (N, K) of images (N, C, H, W)."""
+        """Return logits (B, K) of images (B, C, H, W)."""
         x = F.relu(self.stem_norm(self.stem(images)))
         x = F.max_pool2d(x, 3, 2, 1)
         x = self.stages(x)

@@ -16,15 +16,15 @@ class ZeroPadShortcut(nn.Module):
     """
 
     def __init__(
-        self, channels_in: int, channels_out: int, stride: int, at_end: bool = False
+        self, in_channels: int, out_channels: int, stride: int, at_end: bool = False
     ) -> None:
         super().__init__()
-        extra = channels_out - channels_in
+        extra = out_channels - in_channels
         self.stride, self.pad_before = stride, 0 if at_end else extra // 2
         self.pad_after = extra - self.pad_before
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return (N, C_out, ceil(H / stride), ceil(W / stride)) for (N, C_in, H, W)."""
+        """Return (B, C_out, ceil(H / stride), ceil(W / stride)) for (B, C_in, H, W)."""
         if self.stride > 1 and torch.is_grad_enabled() and x.requires_grad:
             x = cast(Tensor, _StridedSlice.apply(x, self.stride))
         else:
@@ -60,17 +60,17 @@ class ProjectionShortcut(nn.Sequential):
 
     def __init__(
         self,
-        channels_in: int,
-        channels_out: int,
+        in_channels: int,
+        out_channels: int,
         stride: int,
         batch_norm: bool,
         bias: bool | None = None,
     ) -> None:
         super().__init__()
         self.conv = nn.Conv2d(
-            channels_in, channels_out, 1, stride, bias=not batch_norm if bias is None else bias
+            in_channels, out_channels, 1, stride, bias=not batch_norm if bias is None else bias
         )
-        self.norm = nn.BatchNorm2d(channels_out) if batch_norm else nn.Identity()
+        self.norm = nn.BatchNorm2d(out_channels) if batch_norm else nn.Identity()
 
 
 class HighwayGate(ZeroPadShortcut):
@@ -84,22 +84,22 @@ class HighwayGate(ZeroPadShortcut):
     initial_bias = -6.0  # He et al. 2016b, table 1: from 0 to -5 training fails
 
     def __init__(
-        self, channels_in: int, channels_out: int, stride: int, at_end: bool = False
+        self, in_channels: int, out_channels: int, stride: int, at_end: bool = False
     ) -> None:
-        super().__init__(channels_in, channels_out, stride, at_end)
-        self.gate = nn.Conv2d(channels_in, channels_out, 1, stride)
+        super().__init__(in_channels, out_channels, stride, at_end)
+        self.gate = nn.Conv2d(in_channels, out_channels, 1, stride)
 
-    def mix(self, x: Tensor, residual: Tensor) -> Tensor:
-        """Return the gated mix (N, C_out, ...) of input (N, C_in, H, W) and branch."""
+    def mix(self, x: Tensor, branch: Tensor) -> Tensor:
+        """Return the gated mix (B, C_out, ...) of input (B, C_in, H, W) and branch."""
         gate = torch.sigmoid(self.gate(x))
-        mixed: Tensor = gate * residual + (1 - gate) * self(x)
+        mixed: Tensor = gate * branch + (1 - gate) * self(x)
         return mixed
 
 
 def make_shortcut(
     option: Literal["A", "B", "C"],
-    channels_in: int,
-    channels_out: int,
+    in_channels: int,
+    out_channels: int,
     stride: int,
     batch_norm: bool,
     bias: bool | None = None,
@@ -110,9 +110,9 @@ def make_shortcut(
     By default a projection has a bias if it has no normalization; `bias` overrides that. Option A
     adds its zero channels at both ends, or with `zeros_at_end` after the others.
     """
-    changes = stride != 1 or channels_in != channels_out
+    changes = stride != 1 or in_channels != out_channels
     if option == "C" or (option == "B" and changes):
-        return ProjectionShortcut(channels_in, channels_out, stride, batch_norm, bias)
+        return ProjectionShortcut(in_channels, out_channels, stride, batch_norm, bias)
     if changes:
-        return ZeroPadShortcut(channels_in, channels_out, stride, zeros_at_end)
+        return ZeroPadShortcut(in_channels, out_channels, stride, zeros_at_end)
     return nn.Identity()

@@ -23,7 +23,7 @@ class SubsampledConv2d(nn.Conv2d):
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return (N, C_out, ceil(H / stride), ceil(W / stride)) for (N, C_in, H, W)."""
+        """Return (B, C_out, ceil(H / stride), ceil(W / stride)) for (B, C_in, H, W)."""
         rows, columns = self.stride
         return F.conv2d(x[:, :, ::rows, ::columns], self.weight, self.bias)
 

@@ -57,7 +57,7 @@ def draw(plot: ScatterPlot, narrow: bool) -> Figure:
     middle = (min(costs) * max(costs)) ** 0.5
     for number, point in enumerate(plot.points, 1):
         _draw_point(ax, plot, point)
-        # Names stand on the side where they stay within the figure.
+        # Names are drawn on the side where they lie within the figure.
         away, side = (9, "left") if narrow or point.x <= middle else (-9, "right")
         label = str(number) if narrow else point.label
         form: dict[str, Any] = {"ha": side, "va": "center", "fontsize": 12}

@@ -21,9 +21,14 @@ from resnetlab.reports.format import format_pct
 from resnetlab.reports.plot_data import AblationPlot, AnyPlot, DepthPlot, LearningCurves
 from resnetlab.reports.render.html import jinja_environment
 from resnetlab.reports.run_page import details, plots
+from resnetlab.reports.run_page.block_switches import (
+    BlockSwitches,
+    block_switches,
+    find_partner,
+    sets_command,
+)
 from resnetlab.reports.run_page.links import page_name
 from resnetlab.reports.run_page.outputs import ImageLoader, RunOutputs, read_outputs
-from resnetlab.reports.run_page.unplug import Unplug, find_partner, sets_command, unplug_section
 from resnetlab.runs.paths import LOGITS, WEIGHTS
 from resnetlab.runs.records import RunFile, RunRecord
 from resnetlab.studies.claims import condition_labels
@@ -58,7 +63,7 @@ class RunPage:
     curves: tuple[LearningCurves, ...]
     layers: DepthPlot | None
     blocks: tuple[AblationPlot, ...]
-    unplug: Unplug | None
+    switches: BlockSwitches | None
     block_table: Table | None
     measure_command: str
     """Command that measures blocks of a run without block ablations; empty if it has none."""
@@ -127,7 +132,7 @@ def _content(
         for one in pair
         if one.record and one.record.block_ablation
     ]
-    unplug = unplug_section(pair)
+    switches = block_switches(pair)
     outputs, problem = _outputs(file, Path(run.folder), images)
     differing, settings = details.setting_tables(study, condition)
     return RunPage(
@@ -147,10 +152,10 @@ def _content(
         ),
         curves=plots.learning_curves(run),
         layers=plots.layer_plot(run, labels.index(study_run.run.condition)),
-        blocks=plots.block_plots(networks, 100 * file.class_share) if unplug else (),
-        unplug=unplug,
-        block_table=details.block_table(run) if unplug else None,
-        measure_command=_measure_command(run) if unplug is None else "",
+        blocks=plots.block_plots(networks, 100 * file.class_share) if switches else (),
+        switches=switches,
+        block_table=details.block_table(run) if switches else None,
+        measure_command=_measure_command(run) if switches is None else "",
         outputs=outputs,
         outputs_problem=problem,
         differing=differing,
@@ -210,7 +215,7 @@ def render(page: RunPage, digest: str = "") -> str:
         pictures=pictures,
         digest=digest,
         # JSON with `<` escaped, so that no name in it can end the element.
-        script_data=Markup(page.unplug.script_data) if page.unplug else "",
+        script_data=Markup(page.switches.script_data) if page.switches else "",
         script=Markup(script),  # our own script, which contains no value
         script_hash="sha256-" + base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
     )

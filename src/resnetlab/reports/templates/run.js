@@ -2,10 +2,10 @@
 // Shows the stored accuracy of the network without the blocks that a reader switches off. The page
 // has every measured set; of other sets it says that they were not measured.
 (() => {
-  const section = document.getElementById("unplug");
-  const { runs, texts } = JSON.parse(document.getElementById("unplug-data").textContent);
+  const section = document.getElementById("block-switches");
+  const { runs, texts } = JSON.parse(document.getElementById("block-switches-data").textContent);
   const buttons = [...section.querySelectorAll("[data-block]")];
-  const status = document.getElementById("unplug-status");
+  const status = document.getElementById("block-switches-status");
   const off = new Set();
   let turn = 0;
 

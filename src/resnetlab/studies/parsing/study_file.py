@@ -113,8 +113,8 @@ def parse_study(
     raw, overrides, variant_changes = _apply_variant(raw, where, overrides)
     tables, deferred, axis_values, changes = apply_overrides(raw, where, overrides)
     file, problems = collect_problems(lambda: decode(_StudyFile, tables, where))
-    # The parts are read even if the outline has mistakes, so that a person has to correct a file
-    # only once.
+    # Conditions and claims are parsed even if other fields have mistakes, so that one error reports
+    # all mistakes of a file.
     rungs: tuple[Rung, ...] = ()
     if "rung" in tables:
         rungs, conditions, more = parse_ladder(tables, where)
@@ -136,8 +136,8 @@ def parse_study(
         conditions = _select_conditions(conditions, axis_values)
         statements = answerable_statements(statement_tables, conditions, where)
         all_rungs, (rungs, problems) = rungs, select_rungs(rungs, axis_values.get("rung", ()))
-        lost = [rung.claim.statement for rung in all_rungs if rung.claim and rung not in rungs]
-        statements = replace(statements, left_out=(*lost, *statements.left_out))
+        dropped = [rung.claim.statement for rung in all_rungs if rung.claim and rung not in rungs]
+        statements = replace(statements, left_out=(*dropped, *statements.left_out))
     if overrides.data is not None or overrides.settings:
         study_data = {"data": raw.get("data") or {"source": overrides.data}}
         conditions = _with_file_protocols(conditions, raw | study_data, where)

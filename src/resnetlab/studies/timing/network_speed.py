@@ -26,7 +26,7 @@ from resnetlab.messages import Notify, format_count
 from resnetlab.models.configs import ModelConfig
 from resnetlab.recipes.numerics import Numerics
 from resnetlab.recipes.train import Constant, Recipe
-from resnetlab.runs.kinds import FROM_SCRATCH
+from resnetlab.runs.kinds import FROM_SCRATCH, is_fine_tuning
 from resnetlab.runs.records import RunFile
 from resnetlab.schema import config_hash, decode, encode, strict_dataclass
 from resnetlab.settings import cache_dir
@@ -88,7 +88,7 @@ def timed_network(run: PlannedRun) -> TimedNetwork | None:
     config = run.file.run
     recipe = config.recipe
     is_timed = config.kind is FROM_SCRATCH and config.numerics.world_size == 1 and run.channels
-    if not is_timed or not isinstance(recipe, Recipe):
+    if is_fine_tuning(recipe) or not is_timed:
         return None
     # Fields that change no speed get their defaults. Fitting ZCA to random images takes a minute,
     # and its product costs little beside the network.

@@ -1,4 +1,4 @@
-"""Blocks of a network that a reader switches off, with the stored accuracies of every set."""
+"""Section of a run's page in which a reader switches blocks off: the accuracy of each set."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from resnetlab.translation import localize_number, tr
 
 
 @dataclass(frozen=True)
-class UnplugNetwork:
+class SwitchedNetwork:
     """Network whose accuracy the page shows: its label, and accuracies in percent by set.
 
     A set is the numbers of its blocks, ascending and joined by commas; the empty one is the
@@ -29,11 +29,11 @@ class UnplugNetwork:
 
 
 @dataclass(frozen=True)
-class Unplug:
+class BlockSwitches:
     """Content of the section: stages with the numbers of their blocks, and the networks."""
 
     stages: tuple[tuple[str, tuple[int, ...]], ...]
-    networks: tuple[UnplugNetwork, ...]
+    networks: tuple[SwitchedNetwork, ...]
 
     @property
     def script_data(self) -> str:
@@ -75,7 +75,7 @@ def find_partner(study: StudyRecord, study_run: StudyRun) -> StudyRun | None:
     return None
 
 
-def unplug_section(study_runs: tuple[StudyRun, ...]) -> Unplug | None:
+def block_switches(study_runs: tuple[StudyRun, ...]) -> BlockSwitches | None:
     """Return the section for a run and the run that pairs with it, if it has one.
 
     None if the first run has no block ablation. A run of another number of blocks is left out.
@@ -100,16 +100,16 @@ def unplug_section(study_runs: tuple[StudyRun, ...]) -> Unplug | None:
         (tr("stage {number}", number=index), tuple(numbers))
         for index, numbers in enumerate(stages.values(), 1)
     )
-    return Unplug(titles, networks)
+    return BlockSwitches(titles, networks)
 
 
-def _network(study_run: StudyRun, record: RunRecord, ablations: BlockAblations) -> UnplugNetwork:
+def _network(study_run: StudyRun, record: RunRecord, ablations: BlockAblations) -> SwitchedNetwork:
     complete, *blocks = ablations.blocks
     accuracies = {"": complete.accuracy_pct}
     accuracies |= {str(number): block.accuracy_pct for number, block in enumerate(blocks, 1)}
     accuracies |= {",".join(map(str, item.without)): item.accuracy_pct for item in ablations.sets}
     model = study_run.run.file.run.model
-    return UnplugNetwork(
+    return SwitchedNetwork(
         label=tr(
             "{condition}, seed {seed}", condition=study_run.run.condition, seed=study_run.run.seed
         ),

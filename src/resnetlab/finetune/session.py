@@ -31,7 +31,7 @@ from resnetlab.runs.provenance import provenance_event
 from resnetlab.runs.records import Evaluation, Result, Scores, Status
 from resnetlab.runs.writer import commit_result
 from resnetlab.schema import encode
-from resnetlab.stats.chance import UNDECIDED, chance_verdict
+from resnetlab.stats.chance import UNDECIDED, compare_with_chance
 from resnetlab.training.evaluate import MAX_CLASSES_WITHOUT_TOP5
 from resnetlab.training.events import TrainEvent
 from resnetlab.training.photo_predictions import NonFiniteOutputsError, SplitPredictions
@@ -129,8 +129,8 @@ class FinetuneSession:
                 if result.diverged:
                     reason = f"{result.stage}: the loss is not finite at any of its rates"
                     return self._commit("diverged", reason, {})
-                self._record_start()
-                self._select_if_best(predictions, self._record_stage(result))
+                self._log_start()
+                self._select_if_best(predictions, self._append_metrics(result))
                 self.num_stages += 1
             if self.num_stages < len(self.recipe.stages):
                 return None
@@ -149,7 +149,7 @@ class FinetuneSession:
 
     def _on_event(self, event: TrainEvent) -> None:
         """Report the progress of a stage as progress of the run."""
-        self._record_start()
+        self._log_start()
         step = min(self.total_steps, self.step + event.step)
         event = replace(event, kind="tick", step=step, total_steps=self.total_steps)
         self.attempt.on_progress(event, ())
@@ -161,7 +161,7 @@ class FinetuneSession:
             return
         self.selected = _SelectedStage(predictions, step, self.finetune_model.clone_state())
 
-    def _record_start(self) -> None:
+    def _log_start(self) -> None:
         """Write the start of the session to provenance.jsonl, once this process has work to do.
 
         A session that only waits for a stage of another process is not recorded.
@@ -178,7 +178,7 @@ class FinetuneSession:
         )
         self.directory.truncate_metrics(-1)
 
-    def _record_stage(self, result: StageResult) -> int:
+    def _append_metrics(self, result: StageResult) -> int:
         """Write the evaluations of a stage, and return the step of its best epoch."""
         stage = next(stage for stage in self.recipe.resolved_stages if stage.name == result.stage)
         steps = stage.recipe.steps_per_epoch(len(self.photos.train))
@@ -232,19 +232,20 @@ class FinetuneSession:
         reached, share = 100 * float(test.correct.mean()), self.file.class_share
         # A small folder has too few validation images to show that a good network is above chance:
         # test decides too.
-        verdict = chance_verdict(
+        chance = compare_with_chance(
             best, share, count, len(errors), (test.labels, test.predicted), ask_test=True
         )
         numbers = (
             f"at best {best:.1f} % of {count:,} validation images, {reached:.1f} % of "
             f"{format_count(len(self.photos.test), 'test image')}"
         )
-        if verdict == "at chance":
+        if chance == "at chance":
             return self._commit("at chance", f"never above chance: {numbers}", scored, seconds)
         reason = f"{UNDECIDED}: {numbers}"
-        return self._commit("trained", "" if verdict == "above chance" else reason, scored, seconds)
+        return self._commit("trained", "" if chance == "above chance" else reason, scored, seconds)
 
     def _write_outputs(self, test: SplitPredictions) -> None:
+        """Write the weights and the logits of the test images into the folder of the run."""
         license = self.job.backbone.license
         description: dict[str, object] = {
             "model": encode(self.file.run.identity.model),
@@ -269,6 +270,7 @@ class FinetuneSession:
         predictions: dict[str, SplitPredictions],
         evaluation_seconds: float = 0.0,
     ) -> Result | None:
+        """Write the result, which ends the run. Only the main process writes and returns it."""
         if not self.world.is_main_process:
             return None
         return commit_result(
