@@ -54,9 +54,9 @@ def fabricate(root: Path, runs: int) -> Path:
     rates = [round(1e-3 + place * 1e-6, 6) for place in range(max(2, runs // SEEDS))]
     seeds = list(range(runs // len(rates)))
     file.write_text(STUDY.format(rates=rates, seeds=seeds, first=rates[0], second=rates[1]))
-    backend = LocalExecutor(root, Placement(workers=1))
+    executor = LocalExecutor(root, Placement(workers=1))
     plan = plan_study(
-        load_study(file), root, backend, lambda _: None, "resnetlab study run fabricated.toml"
+        load_study(file), root, executor, lambda _: None, "resnetlab study run fabricated.toml"
     )
     plan = replace(plan, source_sha256=source_sha256(file))
     save_plan(plan, root)

@@ -172,9 +172,9 @@ FILE_FORMATS: dict[str, tuple[str, tuple[type, ...]]] = {
         "One line for each block of a run, in the folder of a report, if blocks were ablated.",
         (study_data.BlockRow,),
     ),
-    "surfaces.csv": (
-        "One line for each point of a loss surface, in the folder of a report, if it was measured.",
-        (study_data.SurfacePoint,),
+    "landscape.csv": (
+        "One line for each point of a loss landscape, in the folder of a report, if measured.",
+        (study_data.LandscapePoint,),
     ),
     "ensembles.csv": (
         "One line for each ensemble, in the folder of a report, if the study has ensembles.",

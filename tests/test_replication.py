@@ -15,7 +15,7 @@ from resnetlab.api.replication import (
     Replication,
     format_replication,
     repeat_runs,
-    repetition_folder,
+    replication_folder,
     sample_runs,
     summary,
 )
@@ -178,7 +178,7 @@ def test_a_stopped_call_leaves_its_folder_and_the_next_call_continues_and_remove
 
     def repeat(most: int) -> int:
         trained: list[str] = []
-        with repetition_folder(result) as root:
+        with replication_folder(result) as root:
 
             def train(loaded: LoadedStudy, plan: Plan) -> bool:
                 if len(trained) == most:
@@ -196,9 +196,9 @@ def test_a_stopped_call_leaves_its_folder_and_the_next_call_continues_and_remove
     (repetition,) = (path for path in (tmp_path / "verify").iterdir() if path.is_dir())
     assert len(list((repetition / "runs").glob("*/result.json"))) == 1
     with (
-        repetition_folder(result) as root,
+        replication_folder(result) as root,
         pytest.raises(InputError, match="another process verifies"),
-        repetition_folder(result),
+        replication_folder(result),
     ):
         pytest.fail(str(root))
     assert not repetition.exists()

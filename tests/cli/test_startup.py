@@ -144,7 +144,7 @@ MISTAKES = {
         "inspect block-ablation nosuch",
         "nosuch: no finished run",
     ),
-    "measure surfaces of a folder that is no run": (
+    "measure landscapes of a folder that is no run": (
         "inspect landscape nosuch",
         "nosuch: no finished run",
     ),

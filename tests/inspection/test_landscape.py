@@ -1,4 +1,4 @@
-"""Loss surfaces follow the published method, equal known formulas, and change no weight."""
+"""Loss landscapes follow the published method, equal known formulas, and change no weight."""
 
 from __future__ import annotations
 
@@ -171,7 +171,7 @@ def test_a_saddle_is_concave_along_the_direction_of_its_negative_eigenvalue() ->
     assert saddle.negative_curvature_pct == pytest.approx(100 * share)
 
 
-def test_the_surface_of_a_linear_network_equals_its_formula() -> None:
+def test_the_landscape_of_a_linear_network_equals_its_formula() -> None:
     """A linear layer with two outputs z = (w a, 0) has the loss log(1 + exp(-w a)) for label 0."""
     model = nn.Linear(1, 2)
     with torch.no_grad():
@@ -239,7 +239,7 @@ def test_two_runs_have_a_table_a_picture_and_the_same_numbers_in_python(
     call: Call, runs: list[Path], tmp_path: Path
 ) -> None:
     size = ("--planes", "2", "--points", "5", "--images", "20")
-    names, picture = [str(run) for run in runs], tmp_path / "surfaces.svg"
+    names, picture = [str(run) for run in runs], tmp_path / "landscapes.svg"
     code, out, err = call("landscape", *names, *size, "--draw", str(picture))
     assert code == 0
     assert "100 losses to measure: about" in err

@@ -31,7 +31,7 @@ PICTURES = {
     "gradients.svg": "inspect gradients cifar-plain56 cifar-resnet56 --data digits --draw",
 }
 """Command that draws each picture of docs/pictures, without the name of the file."""
-PICTURES_OF_RUNS = {"loss-surfaces.svg"}
+PICTURES_OF_RUNS = {"loss-landscapes.svg"}
 """Pictures of trained networks. Their command needs the runs of a study, and stands beside them."""
 PICTURE_OF_PACKAGES = "packages.svg"
 """Picture that `python docs/packages.py` draws."""

@@ -44,6 +44,6 @@ def test_a_ray_cluster_gives_the_results_of_one_worker(
 ) -> None:
     pytest.importorskip("ray", reason="ray is not installed")
     study, expected = uninterrupted
-    finish(study, tmp_path, "--backend", "ray", *LONGER)
+    finish(study, tmp_path, "--executor", "ray", *LONGER)
     assert outcomes(tmp_path) == expected
     figures(f"{len(expected)} runs, 0 bits differ between a Ray cluster and 1 worker")

@@ -10,10 +10,10 @@ import pytest
 from helpers.synthetic import study_record
 from resnetlab.analysis.collect import collect
 from resnetlab.analysis.data_files import load
-from resnetlab.analysis.study_data import BlockRow, GradientNormRow, StudyData, SurfacePoint
+from resnetlab.analysis.study_data import BlockRow, GradientNormRow, LandscapePoint, StudyData
 from resnetlab.inspection.diagnostics_config import DiagnosticsConfig
 from resnetlab.inspection.landscape_summary import axis_values
-from resnetlab.reports.plot_data import AblationPlot, DepthPlot, SurfacePlot
+from resnetlab.reports.plot_data import AblationPlot, DepthPlot, LandscapePlot
 from resnetlab.reports.study.assemble import build_report
 from resnetlab.reports.write import rebuild, write
 
@@ -78,11 +78,11 @@ def measured() -> StudyData:
 
 
 @pytest.fixture(scope="module")
-def surfaces(measured: StudyData) -> StudyData:
+def landscapes(measured: StudyData) -> StudyData:
     """Bowls on two planes: plain ones rise by 8 and 4 nats at distance 1, the others by 2 and 1."""
     labels = [condition.label for condition in measured.study.conditions]
     points = [
-        SurfacePoint(
+        LandscapePoint(
             batch_norm="running",
             condition=label,
             seed=0,
@@ -99,33 +99,33 @@ def surfaces(measured: StudyData) -> StudyData:
         for x in axis_values(5)
         for y in axis_values(5)
     ]
-    return replace(measured, gradient_norms=(), blocks=(), surface_points=tuple(points))
+    return replace(measured, gradient_norms=(), blocks=(), landscape_points=tuple(points))
 
 
-def test_surfaces_have_a_figure_with_the_spread_over_planes(
-    surfaces: StudyData, tmp_path: Path
+def test_landscapes_have_a_figure_with_the_spread_over_planes(
+    landscapes: StudyData, tmp_path: Path
 ) -> None:
-    (plot,) = build_report(surfaces).diagnostics
-    assert isinstance(plot, SurfacePlot)
+    (plot,) = build_report(landscapes).diagnostics
+    assert isinstance(plot, LandscapePlot)
     assert [panel.label for panel in plot.panels] == [
-        condition.label for condition in surfaces.study.conditions
+        condition.label for condition in landscapes.study.conditions
     ]
     assert "plain 8 6 (4 to 8)" in plot.caption
     assert "residual 56 (A) 1.5 (1 to 2)" in plot.caption
     assert "description without a verdict" in plot.caption
-    page = write(surfaces, tmp_path / "a").read_text(encoding="utf-8")
-    assert "Loss surfaces</" in page
+    page = write(landscapes, tmp_path / "a").read_text(encoding="utf-8")
+    assert "Loss landscapes</" in page
     assert "Layers and blocks" not in page
-    assert load(tmp_path / "a").surface_points == surfaces.surface_points
+    assert load(tmp_path / "a").landscape_points == landscapes.landscape_points
     rebuild(tmp_path / "a", tmp_path / "b")
     for path in sorted((tmp_path / "a").rglob("*.*")):
         assert (tmp_path / "b" / path.relative_to(tmp_path / "a")).read_bytes() == path.read_bytes()
-    drawn = (tmp_path / "a" / "figures" / "loss-surfaces.svg").read_text()
+    drawn = (tmp_path / "a" / "figures" / "loss-landscapes.svg").read_text()
     assert drawn.count("<path") > 4 * 5  # levels of four panels
 
 
-def test_surfaces_are_drawn_in_french(surfaces: StudyData) -> None:
-    (plot,) = build_report(surfaces, language="fr").diagnostics
+def test_landscapes_are_drawn_in_french(landscapes: StudyData) -> None:
+    (plot,) = build_report(landscapes, language="fr").diagnostics
     assert "plain 8 6 (4 à 8)" in plot.caption
 
 

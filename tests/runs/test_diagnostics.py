@@ -15,9 +15,9 @@ from helpers.small_run import SmallRun
 from resnetlab.errors import InputError
 
 pytestmark = pytest.mark.usefixtures("tick_after_every_step")
-SURFACES = rl.LandscapeConfig(planes=2, points=5, images=8)
+LANDSCAPE = rl.LandscapeConfig(planes=2, points=5, images=8)
 ALL = rl.DiagnosticsConfig(
-    gradient_norms=(0, 1, 3), ablate_blocks=True, ablate_sets=True, loss_landscape=SURFACES
+    gradient_norms=(0, 1, 3), ablate_blocks=True, ablate_sets=True, loss_landscape=LANDSCAPE
 )
 FIXED = ("recipe.epochs=3",)
 
@@ -145,12 +145,12 @@ def test_block_ablation_may_be_requested_after_the_end_without_training_again(
     assert run.measured()["block-ablation.json"] == uninterrupted.measured()["block-ablation.json"]
 
 
-def test_surfaces_are_measured_after_the_end_and_again_if_their_size_changes(
+def test_landscapes_are_measured_after_the_end_and_again_if_their_size_changes(
     tmp_path: Path, small_npz: Path
 ) -> None:
     run = Run(small_npz, tmp_path / "late", rl.DiagnosticsConfig())
     result = run()
-    for size in (SURFACES, replace(SURFACES, planes=1)):
+    for size in (LANDSCAPE, replace(LANDSCAPE, planes=1)):
         requested = replace(run.file, diagnostics=rl.DiagnosticsConfig(loss_landscape=size))
         assert run.directory.needs_work(requested)
         assert run(file=requested) == result
@@ -166,7 +166,9 @@ def test_surfaces_are_measured_after_the_end_and_again_if_their_size_changes(
     assert measured.planes[0] == landscape.planes[0]
 
 
-def test_a_study_measures_the_surfaces_of_its_first_seeds(tmp_path: Path, study_text: str) -> None:
+def test_a_study_measures_the_landscapes_of_its_first_seeds(
+    tmp_path: Path, study_text: str
+) -> None:
     table = "{ planes = 2, points = 5, images = 8, seeds = 1 }"
     file = _written(tmp_path / "s.toml", f"{study_text}\n[diagnostics]\nloss_landscape = {table}\n")
     outcome = rl.load_study(file).run(tmp_path)

@@ -103,11 +103,11 @@ def test_a_launcher_that_cannot_start_ends_its_workers(
 
 
 def test_a_killed_launcher_loses_no_run(tmp_path: Path, jobs: list[Job]) -> None:
-    backend = LocalExecutor(tmp_path, rl.Placement(workers=2))
+    executor = LocalExecutor(tmp_path, rl.Placement(workers=2))
     events: list[RunEvent] = []
-    for event in backend.run(jobs, lambda: False):
-        if not events and backend.launcher is not None:
-            os.kill(backend.launcher.process.pid, signal.SIGKILL)
+    for event in executor.run(jobs, lambda: False):
+        if not events and executor.launcher is not None:
+            os.kill(executor.launcher.process.pid, signal.SIGKILL)
         events.append(event)
     assert sorted(event.id for event in events if event.kind == "finished") == sorted(
         job.id for job in jobs

@@ -41,7 +41,7 @@ FINISH = 'tell(kind="finished", id=run, status="trained")'
 
 
 @pytest.fixture
-def backend(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Iterator[RunEvent]]:
+def run_jobs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Iterator[RunEvent]]:
     """Run jobs under `tmp_path` with workers that do `act`."""
 
     def run(
@@ -80,17 +80,17 @@ def events_of(root: Path, job: Job) -> list[str]:
 
 
 def test_each_job_is_executed_once_and_in_order(
-    backend: Callable[..., Iterator[RunEvent]], jobs: list[Job]
+    run_jobs: Callable[..., Iterator[RunEvent]], jobs: list[Job]
 ) -> None:
-    assert kinds(backend(jobs, FINISH)) == [("finished", job.id) for job in jobs]
+    assert kinds(run_jobs(jobs, FINISH)) == [("finished", job.id) for job in jobs]
 
 
 def test_a_run_whose_process_dies_is_tried_three_times_and_then_missing(
-    backend: Callable[..., Iterator[RunEvent]], jobs: list[Job], tmp_path: Path
+    run_jobs: Callable[..., Iterator[RunEvent]], jobs: list[Job], tmp_path: Path
 ) -> None:
     victim, others = jobs[0], jobs[1:]
     act = f'os.kill(os.getpid(), 9) if run == "{victim.id}" else {FINISH}'
-    events = list(backend(jobs, act))
+    events = list(run_jobs(jobs, act))
     assert sorted(kinds(iter(events))) == sorted(
         [("failed", victim.id)] * 2
         + [("missing", victim.id)]
@@ -103,51 +103,51 @@ def test_a_run_whose_process_dies_is_tried_three_times_and_then_missing(
 
 
 def test_a_run_that_dies_once_is_finished_at_its_second_attempt(
-    backend: Callable[..., Iterator[RunEvent]], jobs: list[Job], tmp_path: Path
+    run_jobs: Callable[..., Iterator[RunEvent]], jobs: list[Job], tmp_path: Path
 ) -> None:
     act = f"os._exit(7) if attempt == 1 else {FINISH}"
-    assert kinds(backend(jobs[:1], act)) == [("failed", jobs[0].id), ("finished", jobs[0].id)]
+    assert kinds(run_jobs(jobs[:1], act)) == [("failed", jobs[0].id), ("finished", jobs[0].id)]
     assert events_of(tmp_path, jobs[0]) == ["failed"]
 
 
 def test_a_mistake_that_would_occur_again_is_not_retried(
-    backend: Callable[..., Iterator[RunEvent]], jobs: list[Job], tmp_path: Path
+    run_jobs: Callable[..., Iterator[RunEvent]], jobs: list[Job], tmp_path: Path
 ) -> None:
     act = 'tell(kind="failed", id=run, reason="ValueError: no", exit_code=1, again=False)'
-    assert kinds(backend(jobs[:2], act)) == [("missing", job.id) for job in jobs[:2]]
+    assert kinds(run_jobs(jobs[:2], act)) == [("missing", job.id) for job in jobs[:2]]
     assert events_of(tmp_path, jobs[0]) == ["failed", "gave up"]
 
 
 def test_an_operating_system_error_is_retried(
-    backend: Callable[..., Iterator[RunEvent]], jobs: list[Job]
+    run_jobs: Callable[..., Iterator[RunEvent]], jobs: list[Job]
 ) -> None:
     act = (
         'tell(kind="failed", id=run, reason="EIO", exit_code=1, again=True) if attempt < 3 else '
         f"{FINISH}"
     )
-    assert kinds(backend(jobs[:1], act)) == [("failed", jobs[0].id)] * 2 + [
+    assert kinds(run_jobs(jobs[:1], act)) == [("failed", jobs[0].id)] * 2 + [
         ("finished", jobs[0].id)
     ]
 
 
 def test_a_full_disk_ends_the_study_and_counts_as_the_result_of_no_run(
-    backend: Callable[..., Iterator[RunEvent]], jobs: list[Job], tmp_path: Path
+    run_jobs: Callable[..., Iterator[RunEvent]], jobs: list[Job], tmp_path: Path
 ) -> None:
     act = 'tell(kind="failed", id=run, reason="the disk is full", exit_code=4, again=False)'
     with pytest.raises(ResourceError, match="the disk is full"):
-        list(backend(jobs, act))
+        list(run_jobs(jobs, act))
     assert "gave up" not in events_of(tmp_path, jobs[0])
 
 
 def test_a_process_killed_by_the_system_for_lack_of_memory_gives_an_out_of_memory_result(
-    backend: Callable[..., Iterator[RunEvent]],
+    run_jobs: Callable[..., Iterator[RunEvent]],
     jobs: list[Job],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     killed = tmp_path / jobs[0].id
     monkeypatch.setattr(local, "_memory_kills", lambda: int(killed.exists()))
-    events = [e for e in backend(jobs[:1], "os.kill(os.getpid(), 9)") if e.kind == "finished"]
+    events = [e for e in run_jobs(jobs[:1], "os.kill(os.getpid(), 9)") if e.kind == "finished"]
     assert [event.status for event in events] == ["out of memory"]
     result = RunDirectory.find(tmp_path, jobs[0].id).result()
     assert result is not None
@@ -155,28 +155,28 @@ def test_a_process_killed_by_the_system_for_lack_of_memory_gives_an_out_of_memor
 
 
 def test_the_executor_waits_for_a_run_that_another_driver_has_locked(
-    backend: Callable[..., Iterator[RunEvent]], jobs: list[Job]
+    run_jobs: Callable[..., Iterator[RunEvent]], jobs: list[Job]
 ) -> None:
     act = f'tell(kind="busy", id=run) if attempt == 1 and run == "{jobs[0].id}" else {FINISH}'
-    assert kinds(backend(jobs[:2], act)) == [("finished", jobs[1].id), ("finished", jobs[0].id)]
+    assert kinds(run_jobs(jobs[:2], act)) == [("finished", jobs[1].id), ("finished", jobs[0].id)]
 
 
 def test_a_stop_waits_for_each_worker_and_leaves_no_process(
-    backend: Callable[..., Iterator[RunEvent]], jobs: list[Job], monkeypatch: pytest.MonkeyPatch
+    run_jobs: Callable[..., Iterator[RunEvent]], jobs: list[Job], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(local, "STOP_TIMEOUT_SECONDS", 5.0)
     began = time.monotonic()
     act = 'sys.stdin.readline(); tell(kind="interrupted", id=run); sys.exit()'
-    events = kinds(backend(jobs, act, workers=2, stop=lambda: time.monotonic() - began > 1))
+    events = kinds(run_jobs(jobs, act, workers=2, stop=lambda: time.monotonic() - began > 1))
     assert sorted(events) == sorted([("interrupted", job.id) for job in jobs[:2]])
 
 
 def test_a_worker_that_hangs_is_killed_after_its_time_limit(
-    backend: Callable[..., Iterator[RunEvent]], jobs: list[Job], monkeypatch: pytest.MonkeyPatch
+    run_jobs: Callable[..., Iterator[RunEvent]], jobs: list[Job], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(local, "STOP_TIMEOUT_SECONDS", 0.5)
     began = time.monotonic()
-    assert kinds(backend(jobs, "time.sleep(60)", stop=lambda: time.monotonic() - began > 1)) == []
+    assert kinds(run_jobs(jobs, "time.sleep(60)", stop=lambda: time.monotonic() - began > 1)) == []
 
 
 def test_workers_use_no_more_threads_in_total_than_there_are_cores(

@@ -137,7 +137,7 @@ def test_another_driver_continues_after_a_driver_stopped_or_died(
         "--seeds",
         "2",
     ]
-    words += ["--backend", "ray", "--address", cluster.address]
+    words += ["--executor", "ray", "--address", cluster.address]
 
     def drive() -> subprocess.Popen[str]:
         return subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
@@ -166,13 +166,13 @@ def test_another_driver_continues_after_a_driver_stopped_or_died(
     ("words", "output_text"),
     [
         (
-            ["--backend", "slurm"],
-            "backend: no such backend (got slurm; allowed: local, ray). Fix: --backend local",
+            ["--executor", "slurm"],
+            "executor: no such executor (got slurm; allowed: local, ray). Fix: --executor local",
         ),
-        (["--backend", "ray", "--address", "127.0.0.1:1"], "address: no Ray cluster answers"),
+        (["--executor", "ray", "--address", "127.0.0.1:1"], "address: no Ray cluster answers"),
     ],
 )
-def test_an_absent_backend_is_reported_in_one_line(
+def test_an_absent_executor_is_reported_in_one_line(
     words: list[str], output_text: str, tmp_path: Path
 ) -> None:
     command = [
@@ -195,23 +195,23 @@ def test_an_absent_backend_is_reported_in_one_line(
 def test_every_machine_uses_the_cache_folder_of_the_driver(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    backend = pytest.importorskip("resnetlab.studies.executors.ray")
+    ray_executor = pytest.importorskip("resnetlab.studies.executors.ray")
     marker = tmp_path / "cluster"
     marker.write_text("7")
     monkeypatch.setenv("RESNETLAB_CACHE", "/of/this/machine")
     monkeypatch.chdir(tmp_path)
-    here = {"folder": str(tmp_path), "marker": str(marker), "text": "7", **backend._versions()}
-    backend._enter_driver_environment(here)
+    here = {"folder": str(tmp_path), "marker": str(marker), "text": "7", **ray_executor._versions()}
+    ray_executor._enter_driver_environment(here)
     assert os.environ["RESNETLAB_CACHE"] == "/of/this/machine"
-    backend._enter_driver_environment(here | {"RESNETLAB_CACHE": str(tmp_path / "shared")})
+    ray_executor._enter_driver_environment(here | {"RESNETLAB_CACHE": str(tmp_path / "shared")})
     assert os.environ["RESNETLAB_CACHE"] == str(tmp_path / "shared")
 
 
 def test_differences_between_a_machine_and_the_driver_are_reported(tmp_path: Path) -> None:
-    backend = pytest.importorskip("resnetlab.studies.executors.ray")
+    ray_executor = pytest.importorskip("resnetlab.studies.executors.ray")
     marker = tmp_path / "cache" / "cluster"
-    here = {"folder": str(tmp_path), "marker": str(marker), "text": "7", **backend._versions()}
+    here = {"folder": str(tmp_path), "marker": str(marker), "text": "7", **ray_executor._versions()}
     with pytest.raises(rl.InputError, match=r"does not see .* storage that all machines share"):
-        backend._enter_driver_environment(here)
+        ray_executor._enter_driver_environment(here)
     with pytest.raises(rl.InputError, match=r"another torch than the driver's .*allowed: 1\.0"):
-        backend._enter_driver_environment(here | {"torch": "1.0"})
+        ray_executor._enter_driver_environment(here | {"torch": "1.0"})

@@ -13,10 +13,10 @@ from resnetlab.analysis.study_data import (
     CurvePoint,
     DatasetInfo,
     GradientNormRow,
+    LandscapePoint,
     Machine,
     RunRow,
     StudyData,
-    SurfacePoint,
 )
 from resnetlab.data.config import Split
 from resnetlab.inspection.landscape_summary import axis_values
@@ -46,8 +46,8 @@ def collect(record: StudyRecord, command: str = "") -> StudyData:
             norm for study_run in study_runs for norm in _gradient_norm_rows(study_run, study)
         ),
         blocks=tuple(block for study_run in study_runs for block in _block_rows(study_run, study)),
-        surface_points=tuple(
-            point for study_run in study_runs for point in _surface_points(study_run)
+        landscape_points=tuple(
+            point for study_run in study_runs for point in _landscape_points(study_run)
         ),
         ensembles=ensemble_rows(study.ensembles, study_runs),
     )
@@ -151,7 +151,7 @@ def _block_rows(study_run: StudyRun, study: Study) -> Iterable[BlockRow]:
             yield BlockRow(condition=run.condition, seed=run.seed, **vars(block))
 
 
-def _surface_points(study_run: StudyRun) -> Iterable[SurfacePoint]:
+def _landscape_points(study_run: StudyRun) -> Iterable[LandscapePoint]:
     """Yield the losses on the planes of a run that is asked for them, in this size."""
     file, record = study_run.run.file, study_run.record
     config = file.diagnostics.loss_landscape
@@ -162,7 +162,7 @@ def _surface_points(study_run: StudyRun) -> Iterable[SurfacePoint]:
     for plane in landscape.planes:
         for y, row in zip(axis, plane.losses_nats, strict=True):
             for x, loss in zip(axis, row, strict=True):
-                yield SurfacePoint(
+                yield LandscapePoint(
                     condition=study_run.run.condition,
                     seed=study_run.run.seed,
                     images=landscape.images,

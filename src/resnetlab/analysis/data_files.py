@@ -3,7 +3,7 @@
 `report.json` holds the study, its data and the machines. `results.csv` has a row for each planned
 run, and `curves.csv` has a row for each evaluation; both have a column for each field in which the
 conditions differ. If the study asks for them, `layers.csv` has a row for each layer and epoch,
-`blocks.csv` for each block, `surfaces.csv` for each point of a loss surface, and `ensembles.csv`
+`blocks.csv` for each block, `landscape.csv` for each point of a loss landscape, and `ensembles.csv`
 for each ensemble.
 """
 
@@ -24,9 +24,9 @@ from resnetlab.analysis.study_data import (
     BlockRow,
     CurvePoint,
     GradientNormRow,
+    LandscapePoint,
     RunRow,
     StudyData,
-    SurfacePoint,
 )
 from resnetlab.analysis.varied_fields import row_table, varied_fields
 from resnetlab.checksums import CHECKSUMS, check_files, write_checksums
@@ -38,7 +38,7 @@ T = TypeVar("T")
 
 DATA_FILES = (
     *("report.json", "results.csv", "curves.csv"),
-    *("layers.csv", "blocks.csv", "surfaces.csv", "ensembles.csv"),
+    *("layers.csv", "blocks.csv", "landscape.csv", "ensembles.csv"),
 )
 
 
@@ -50,7 +50,7 @@ def save(study_data: StudyData, folder: Path) -> None:
         curve_points=(),
         gradient_norms=(),
         blocks=(),
-        surface_points=(),
+        landscape_points=(),
         ensembles=(),
     )
     (folder / CHECKSUMS).unlink(missing_ok=True)  # a kill leaves files without checksums
@@ -63,7 +63,7 @@ def save(study_data: StudyData, folder: Path) -> None:
     for name, row_type, rows in (
         ("layers.csv", GradientNormRow, study_data.gradient_norms),
         ("blocks.csv", BlockRow, study_data.blocks),
-        ("surfaces.csv", SurfacePoint, study_data.surface_points),
+        ("landscape.csv", LandscapePoint, study_data.landscape_points),
         ("ensembles.csv", EnsembleRow, study_data.ensembles),
     ):
         if rows:
@@ -87,7 +87,7 @@ def load(folder: Path) -> StudyData:
         curve_points=_read_csv(CurvePoint, folder / "curves.csv", varied),
         gradient_norms=_read_csv(GradientNormRow, folder / "layers.csv", optional=True),
         blocks=_read_csv(BlockRow, folder / "blocks.csv", optional=True),
-        surface_points=_read_csv(SurfacePoint, folder / "surfaces.csv", optional=True),
+        landscape_points=_read_csv(LandscapePoint, folder / "landscape.csv", optional=True),
         ensembles=_read_csv(EnsembleRow, folder / "ensembles.csv", optional=True),
     )
 

@@ -127,8 +127,8 @@ class BlockRow(BlockAblation, _RunKey):
 
 
 @strict_dataclass
-class SurfacePoint(_RunKey):
-    """Loss at a point of a plane through the weights of a run: a line of surfaces.csv."""
+class LandscapePoint(_RunKey):
+    """Loss at a point of a plane through the weights of a run: a line of landscape.csv."""
 
     images: int
     """Number of train images whose mean loss was measured."""
@@ -249,5 +249,5 @@ class StudyData:
     curve_points: tuple[CurvePoint, ...] = ()
     gradient_norms: tuple[GradientNormRow, ...] = ()
     blocks: tuple[BlockRow, ...] = ()
-    surface_points: tuple[SurfacePoint, ...] = ()
+    landscape_points: tuple[LandscapePoint, ...] = ()
     ensembles: tuple[EnsembleRow, ...] = ()

@@ -1,4 +1,4 @@
-"""Loss surfaces of finished runs, for the command line and from Python.
+"""Loss landscapes of finished runs, for the command line and from Python.
 
 Heavy imports stay inside the functions.
 """
@@ -35,7 +35,7 @@ def inspect_landscape(
     seed: int = 0,
     batch_statistics: bool = False,
 ) -> Table:
-    """Measure filter-normalized loss surfaces of finished runs: `inspect landscape`.
+    """Measure filter-normalized loss landscapes of finished runs: `inspect landscape`.
 
     Source: Li, Xu, Taylor, Studer and Goldstein 2018, sec. 4.
 
@@ -62,7 +62,7 @@ def inspect_landscape(
     folders = [Path(run) for run in ([runs] if isinstance(runs, str | Path) else runs)]
     config = landscape_config(planes, points, images, "{}".format)
     measured = measure_landscapes(folders, data, config, seed, batch_statistics)
-    return Table.from_rows(plane_rows(measured), "Loss surfaces", landscape_sentences(measured))
+    return Table.from_rows(plane_rows(measured), "Loss landscapes", landscape_sentences(measured))
 
 
 def landscape_config(
@@ -90,7 +90,7 @@ def measure_landscapes(
     notify: Notify = silent,
     on_progress: ItemCallback = silent,
 ) -> list[NamedLandscape]:
-    """Measure the loss surfaces of finished runs on all cores of this machine.
+    """Measure the loss landscapes of finished runs on all cores of this machine.
 
     Args:
         folders: Folders of the runs.

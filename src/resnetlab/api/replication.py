@@ -1,4 +1,4 @@
-"""Repetition of reported runs: draw some, train them here and compare them with the report.
+"""Replication of reported runs: draw some, train them here and compare them with the report.
 
 The 95 % prediction interval of one new run is mean +- t s sqrt(1 + 1 / n), from the n reported
 trained runs of its condition. One run proves nothing about a mean, and one in twenty lies outside
@@ -38,7 +38,7 @@ from resnetlab.training.hardware import processor_has_bf16
 
 @dataclass(frozen=True)
 class Replication:
-    """Pair of a reported run and its repetition here. Accuracies are in percent."""
+    """Pair of a reported run and its replication here. Accuracies are in percent."""
 
     reported: RunRow
     repeated: RunRow
@@ -55,7 +55,7 @@ class Replication:
 
     @property
     def is_consistent(self) -> bool:
-        """Return True if the repetition agrees with the reported run.
+        """Return True if the replication agrees with the reported run.
 
         Both must have the same status. The accuracy of a trained run must equal the reported one
         or lie in the prediction interval.
@@ -116,7 +116,7 @@ def repeat_runs(
 
     Args:
         folder: Folder of the committed report.
-        root: Output folder of the repetitions.
+        root: Output folder of the replications.
         num_runs: Number of runs to repeat.
         seed: Seed of the draw of these runs.
         data: Path of the data on this machine; empty for the path of the study.
@@ -170,8 +170,8 @@ def _study_of_run(study_data: StudyData, row: RunRow, data: str, where: str) -> 
 
 
 @contextmanager
-def repetition_folder(folder: Path) -> Iterator[Path]:
-    """Yield a folder of the user's cache for the repetitions of a report; the same one each time.
+def replication_folder(folder: Path) -> Iterator[Path]:
+    """Yield a folder of the user's cache for the replications of a report; the same one each time.
 
     It is removed at the end of a `with` block that no exception left, so a call that was stopped
     or killed goes on from its finished runs and checkpoints. Leave the block by an exception to
@@ -213,7 +213,7 @@ def _check_bf16_support(numerics: Numerics, where: str) -> None:
 
 
 def format_replication(replication: Replication) -> str:
-    """Describe one repetition in a line."""
+    """Describe one replication in a line."""
     head = f"{replication.reported.condition}, seed {replication.reported.seed}: "
     if replication.code_changed:
         head += "the network's own code is not that of the report; "
@@ -240,7 +240,7 @@ def format_replication(replication: Replication) -> str:
 
 
 def summary(replications: Sequence[Replication]) -> str:
-    """Summarize the repetitions and state the limits of the evidence."""
+    """Summarize the replications and state the limits of the evidence."""
     count = sum(item.is_consistent for item in replications)
     shares = sorted({str(item.share.message) for item in replications if item.share})
     limited = ""
@@ -259,7 +259,7 @@ def summary(replications: Sequence[Replication]) -> str:
 
 
 def to_dict(replications: Sequence[Replication]) -> dict[str, Any]:
-    """Return the repetitions as plain values, for `--json`. Accuracies are in percent."""
+    """Return the replications as plain values, for `--json`. Accuracies are in percent."""
     repeated = [
         {
             "condition": item.reported.condition,
@@ -310,7 +310,7 @@ def _matching_numerics(study_data: StudyData, condition: Condition) -> Numerics:
 
 
 def _is_same_environment(reported: StudyData, repeated: StudyData, plan: Plan, row: RunRow) -> bool:
-    """Return True if the repetition had the reported configuration, processor and torch.
+    """Return True if the replication had the reported configuration, processor and torch.
 
     The id of a run ends in the hash of its configuration, data and numerics.
     """
@@ -326,7 +326,7 @@ def _has_same_config(plan: Plan, row: RunRow) -> bool:
 
 
 def _is_code_changed(reported: StudyData, plan: Plan, row: RunRow) -> bool:
-    """Return True if only the code of the network can make the id of the repetition another one."""
+    """Return True if only the code of the network can give the replication another id."""
     run = plan.runs[0].file.run
     return (
         getattr(run.model, "needs_consent", False)

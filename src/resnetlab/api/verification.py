@@ -65,7 +65,7 @@ def verify(
         root = (
             Path(output)
             if output is not None
-            else stack.enter_context(replication.repetition_folder(folder))
+            else stack.enter_context(replication.replication_folder(folder))
         )
 
         def train(loaded: LoadedStudy, plan: Plan) -> bool:

@@ -70,7 +70,7 @@ def verify(
 
     items = []
     with contextlib.ExitStack() as stack:
-        root = output or stack.enter_context(replication.repetition_folder(result))
+        root = output or stack.enter_context(replication.replication_folder(result))
         interrupt = stack.enter_context(SignalFlag().installed())
 
         def train(loaded: LoadedStudy, plan: Plan) -> bool:

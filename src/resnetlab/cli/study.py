@@ -34,9 +34,9 @@ from resnetlab.cli.study_files import study_check, study_list, study_new, study_
 from resnetlab.cli.study_options import (
     Address,
     AnswerLanguage,
-    Backend,
     Budget,
     Evidence,
+    ExecutorName,
     GpusPerRun,
     MaxSeeds,
     ParallelSeeds,
@@ -79,7 +79,7 @@ def study_run(
     parallel_seeds: ParallelSeeds = 1,
     until_decided: UntilDecided = False,
     max_seeds: MaxSeeds = 10,
-    backend: Backend = "local",
+    executor_name: ExecutorName = "local",
     address: Address = "",
     gpus_per_run: GpusPerRun = 1.0,
     accept_license: AcceptLicense = False,
@@ -100,7 +100,7 @@ def study_run(
         parallel_seeds=parallel_seeds,
         device_index=parse_device(device)[1] if device else 0,
     )
-    executor = make_executor(backend, output, placement, address)
+    executor = make_executor(executor_name, output, placement, address)
     settings = [*settings, *(["data.skip_bad=true"] if skip_bad else [])]
     settings += reading_settings(follow_links, nested)
     variant = variant_name(budget, evidence)

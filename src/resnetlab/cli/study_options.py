@@ -71,7 +71,9 @@ UntilDecided = Annotated[
 MaxSeeds = Annotated[
     int, typer.Option(help="Largest number of seeds per condition with --until-decided.")
 ]
-Backend = Annotated[str, typer.Option(help="Where runs are trained: local, or ray for a cluster.")]
+ExecutorName = Annotated[
+    str, typer.Option("--executor", help="Where runs are trained: local, or ray for a cluster.")
+]
 Address = Annotated[
     str,
     typer.Option(

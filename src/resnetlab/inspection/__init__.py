@@ -1,4 +1,4 @@
-"""Inspection of networks and runs: layers, receptive fields, gradients, blocks, loss surfaces.
+"""Inspection of networks and runs: layers, receptive fields, gradients, blocks, loss landscapes.
 
 It writes no run. Start with `layers.py`, then `block_ablation.py`.
 """

@@ -8,12 +8,12 @@ from resnetlab.schema import NonNegativeInt, PositiveInt, strict_dataclass
 from resnetlab.schema_errors import FieldError
 
 MIN_POINTS = 5
-"""Minimum number of grid points on an axis of a loss surface."""
+"""Minimum number of grid points on an axis of a loss landscape."""
 
 
 @strict_dataclass
 class LandscapeConfig:
-    """Size of a measurement of loss surfaces: its planes, its grid and its images."""
+    """Size of a measurement of loss landscapes: its planes, its grid and its images."""
 
     planes: PositiveInt = 3
     """Number of random planes through the weights."""
@@ -175,7 +175,7 @@ class PlaneLosses:
 
 @strict_dataclass
 class LossLandscape:
-    """Loss surfaces of a run, the file diagnostics/loss-landscape.json.
+    """Loss landscapes of a run, the file diagnostics/loss-landscape.json.
 
     An axis goes from -1 to 1 in equal steps. At 1 each filter has moved by its norm.
     """
@@ -192,7 +192,7 @@ class LossLandscape:
     """Losses by plane."""
 
     def fulfills(self, config: LandscapeConfig, available_images: int) -> bool:
-        """Return True if the surfaces are those that `config` requests, in all but their seeds.
+        """Return True if the landscapes are those that `config` requests, in all but their seeds.
 
         Args:
             config: Requested size.

@@ -1,4 +1,4 @@
-"""Contour plots of loss surfaces, with the same levels and colors for all networks of a figure."""
+"""Contour plots of loss landscapes, with equal levels and colors for all networks of a figure."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def contour_levels(grids: Sequence[Grid]) -> Levels:
     return Levels(values, "max" if is_above else "neither")
 
 
-def draw_surface(ax: Axes, grid: Grid, levels: Levels, ink: str) -> None:
+def draw_landscape(ax: Axes, grid: Grid, levels: Levels, ink: str) -> None:
     """Draw the contours of one plane with axes of one scale.
 
     A dot marks the center, and an x each grid point whose loss is not finite.
@@ -148,7 +148,7 @@ def draw_landscapes(runs: Sequence[NamedLandscape]) -> str:
         for column, (run, planes) in enumerate(zip(runs, grids, strict=True)):
             axes[0][column].set_title("\n".join(_title_lines(run)), fontsize=7, loc="left")
             for row, grid in enumerate(planes):
-                draw_surface(axes[row][column], grid, levels, "black")
+                draw_landscape(axes[row][column], grid, levels, "black")
         for row in range(row_count):
             axes[row][0].set_ylabel(f"plane {row}")
         bar = figure.add_axes((1 - (BAR_IN - 0.1) / width, 0.2, 0.15 / width, 0.6))

@@ -1,6 +1,6 @@
-"""Numbers and sentences about loss surfaces. Free of torch.
+"""Numbers and sentences about loss landscapes. Free of torch.
 
-A surface is known at the grid points of a plane alone, so that every number is exact for the grid
+A landscape is known at the grid points of a plane alone, so that every number is exact for the grid
 and an estimate for the plane. None stands for a loss that is not finite; it is counted and never
 replaced.
 """
@@ -28,7 +28,7 @@ Grid = Sequence[Sequence[float | None]]
 
 @dataclass(frozen=True)
 class PlaneSummary:
-    """Numbers of a surface on one plane; None if a loss that they need is not finite."""
+    """Numbers of a landscape on one plane; None if a loss that they need is not finite."""
 
     center_loss_nats: float | None
     """Mean loss in nats at the trained weights."""
@@ -71,7 +71,7 @@ NOTES = (
 STATISTICS_NOTES = {
     "running": "Batch norm keeps its running statistics. Away from the center they do not fit: the "
     "outputs grow from layer to layer, most in deep plain networks, and the loss with them. "
-    "--batch-statistics shows the surface without this growth.",
+    "--batch-statistics shows the landscape without this growth.",
     "batch": "Batch norm uses the statistics of these images at each point, so that the growth of "
     "the outputs from layer to layer is normalized away. The article keeps the running statistics.",
 }
@@ -163,13 +163,13 @@ def spread(values: Sequence[float | None]) -> Spread | None:
 
 @dataclass(frozen=True)
 class NamedLandscape:
-    """Loss surfaces of a run, with its name and the title of its network."""
+    """Loss landscapes of a run, with its name and the title of its network."""
 
     name: str
     network: str
     """Title of the network."""
     config: str
-    """Hash of the run's config without its seed: runs with the same one are repetitions."""
+    """Hash of the config without its seed: runs with the same hash differ in their seed alone."""
     landscape: LossLandscape
 
     @property
@@ -221,7 +221,7 @@ def _number(value: float | None) -> str:
 
 
 def landscape_sentences(runs: Sequence[NamedLandscape]) -> list[str]:
-    """Return the sentences that the surfaces support, computed by rule."""
+    """Return the sentences that the landscapes support, computed by rule."""
     first = runs[0].landscape
     planes, side = len(first.planes), len(first.planes[0].losses_nats)
     sentences = [

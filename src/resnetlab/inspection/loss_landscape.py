@@ -1,4 +1,4 @@
-"""Loss surfaces of a trained network on random planes through its weights. Trains nothing.
+"""Loss landscapes of a trained network on random planes through its weights. Trains nothing.
 
 The method is that of Li, Xu, Taylor, Studer and Goldstein 2018, Visualizing the Loss Landscape of
 Neural Nets, sec. 3 and 4: a plane is f(x, y) = L(w + x d + y e), with two Gaussian directions d and
@@ -214,7 +214,7 @@ def measure_landscape(
 def measure_run_landscape(
     state: ScratchTrainState, train: DeviceImages, config: LandscapeConfig
 ) -> LossLandscape:
-    """Measure the loss surfaces of a run that a study asks for, with the streams of seed 0.
+    """Measure the loss landscapes of a run that a study asks for, with the streams of seed 0.
 
     All runs of a study have the same images and the same Gaussian draws.
     """

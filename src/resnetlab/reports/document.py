@@ -16,9 +16,9 @@ from resnetlab.reports.plot_data import (
     ForestPlot,
     HeatMap,
     LadderPlot,
+    LandscapePlot,
     LearningCurves,
     ScatterPlot,
-    SurfacePlot,
 )
 from resnetlab.translation import NARROW_NBSP, Language, deferred, tr
 
@@ -167,8 +167,8 @@ class Report:
     """Tables on the bias of keeping the first run that converged."""
     exploratory: Table | None = None
     """Table of differences that no claim declared."""
-    diagnostics: tuple[DepthPlot | AblationPlot | SurfacePlot, ...] = ()
-    """Figures of layers, blocks and loss surfaces, if the study asks for these measurements."""
+    diagnostics: tuple[DepthPlot | AblationPlot | LandscapePlot, ...] = ()
+    """Figures of layers, blocks and loss landscapes, if the study asks for these measurements."""
     costs: tuple[ScatterPlot, ...] = ()
     """Figures of accuracy against cost."""
     sources: tuple[Detail, ...] = ()
@@ -182,9 +182,9 @@ class Report:
 
     @property
     def diagnostics_title(self) -> str:
-        """Return the heading of the figures of layers, blocks and loss surfaces."""
-        if all(isinstance(plot, SurfacePlot) for plot in self.diagnostics):
-            return tr("Loss surfaces")
+        """Return the heading of the figures of layers, blocks and loss landscapes."""
+        if all(isinstance(plot, LandscapePlot) for plot in self.diagnostics):
+            return tr("Loss landscapes")
         return tr("Layers and blocks")
 
     @property

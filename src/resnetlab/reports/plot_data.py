@@ -249,8 +249,8 @@ class AblationPlot(Plot):
 
 
 @dataclass(frozen=True)
-class SurfacePanel:
-    """Loss surface of a condition on one plane through the weights of a run."""
+class LandscapePanel:
+    """Loss landscape of a condition on one plane through the weights of a run."""
 
     label: str
     losses_nats: tuple[tuple[float | None, ...], ...]
@@ -258,10 +258,10 @@ class SurfacePanel:
 
 
 @dataclass(frozen=True)
-class SurfacePlot(Plot):
-    """Figure of loss surfaces, with a panel for each condition, on one scale of colors."""
+class LandscapePlot(Plot):
+    """Figure of loss landscapes, with a panel for each condition, on one scale of colors."""
 
-    panels: tuple[SurfacePanel, ...]
+    panels: tuple[LandscapePanel, ...]
 
 
 @dataclass(frozen=True)
@@ -295,6 +295,6 @@ AnyPlot = (
     | HeatMap
     | DepthPlot
     | AblationPlot
-    | SurfacePlot
+    | LandscapePlot
     | ScatterPlot
 )

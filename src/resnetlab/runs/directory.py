@@ -216,12 +216,12 @@ class RunDirectory:
             write_json(self.path / "diagnostics" / "block-ablation.json", encode(ablations))
 
     def loss_landscape(self) -> LossLandscape | None:
-        """Read the loss surfaces, or return None if the run has none."""
+        """Read the loss landscapes, or return None if the run has none."""
         path = self.path / LANDSCAPE
         return decode(LossLandscape, read_json(path), str(path)) if path.exists() else None
 
     def save_loss_landscape(self, landscape: LossLandscape) -> None:
-        """Write the loss surfaces atomically."""
+        """Write the loss landscapes atomically."""
         with self._renewed_checksum(LANDSCAPE, replaced=not (self.path / LANDSCAPE).exists()):
             write_json(self.path / LANDSCAPE, encode(landscape))
 
@@ -267,8 +267,8 @@ class RunDirectory:
     def needs_work(self, file: RunFile) -> bool:
         """Return True if the run has no result, or lacks a measurement that `file` requests.
 
-        A finished run can still be measured by its weights: its block ablation, its loss surfaces,
-        and its final scores in training mode. Gradient norms can only be measured during training,
+        The weights of a finished run can still be measured: block ablation, loss landscapes, and
+        final scores in training mode. Gradient norms can only be measured during training,
         and a bag of words has no diagnostics.
         """
         if not (self.path / "result.json").exists():
@@ -288,7 +288,7 @@ class RunDirectory:
         return ablations is not None and ablations.lacks_sets
 
     def lacks_loss_landscape(self, file: RunFile) -> bool:
-        """Return True if `file` requests loss surfaces and there are none of this size."""
+        """Return True if `file` requests loss landscapes and there are none of this size."""
         if (config := file.diagnostics.loss_landscape) is None:
             return False
         landscape = self.loss_landscape()

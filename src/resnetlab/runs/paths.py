@@ -21,7 +21,7 @@ WEIGHTS, LOGITS = "weights.safetensors", "logits-test.safetensors"
 """Names of the files with the evaluated weights, and with the outputs for the test images."""
 
 LANDSCAPE, TRAIN_MODE = "diagnostics/loss-landscape.json", "diagnostics/train-mode.json"
-"""Names of the files with the loss surfaces, and with the evaluation in training mode."""
+"""Names of the files with the loss landscapes, and with the evaluation in training mode."""
 
 
 def locate_runs(root: Path, run_ids: Collection[str]) -> dict[str, Path]:

@@ -168,7 +168,7 @@ class RunRecord:
     block_ablation: BlockAblations | None = None
     """Block ablation, if it was requested."""
     loss_landscape: LossLandscape | None = None
-    """Loss surfaces, if they were requested."""
+    """Loss landscapes, if they were requested."""
     train_mode: TrainModeEvaluation | None = None
     """Evaluation in training mode, if it was requested."""
     folder: str = ""
@@ -195,7 +195,7 @@ class RunRecord:
         """Return the record with the curve, the status and the scores of one mode of evaluation.
 
         A run that still has to be evaluated in training mode has no result in that mode. Gradient
-        norms, block ablations and loss surfaces belong to the evaluation mode.
+        norms, block ablations and loss landscapes belong to the evaluation mode.
         """
         if mode == "eval":
             return self

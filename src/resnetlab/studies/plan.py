@@ -176,7 +176,7 @@ def make_plan(
 
 
 def _diagnostics_of_seed(diagnostics: DiagnosticsConfig, number: int) -> DiagnosticsConfig:
-    """Return the measurements of the runs with a seed: loss surfaces of the first seeds alone."""
+    """Return the measurements of the runs with a seed: loss landscapes of the first seeds alone."""
     config = diagnostics.loss_landscape
     measured = config is None or number < config.seeds
     return diagnostics if measured else replace(diagnostics, loss_landscape=None)

@@ -1,4 +1,4 @@
-"""Commands of `resnetlab inspect` about trained weights: ablation, gradients, surfaces, filters."""
+"""Commands of `resnetlab inspect` on trained weights: ablation, gradients, landscapes, filters."""
 
 from __future__ import annotations
 
@@ -171,7 +171,7 @@ def landscape(
     csv: Csv = False,
     markdown: Markdown = False,
 ) -> None:
-    """Measure filter-normalized loss surfaces of runs on random planes."""
+    """Measure filter-normalized loss landscapes of runs on random planes."""
     table_format = output_format(json, csv, markdown)
     from resnetlab.api.landscapes import landscape_config, measure_landscapes
     from resnetlab.inspection.landscape_figure import draw_landscapes

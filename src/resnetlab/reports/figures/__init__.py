@@ -14,8 +14,8 @@ from resnetlab.reports.figures import (
     forest,
     heatmap,
     ladder,
+    landscapes,
     scatter,
-    surfaces,
 )
 from resnetlab.reports.figures.canvas import (
     COLORS,
@@ -34,9 +34,9 @@ from resnetlab.reports.plot_data import (
     ForestPlot,
     HeatMap,
     LadderPlot,
+    LandscapePlot,
     LearningCurves,
     ScatterPlot,
-    SurfacePlot,
 )
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ def _draw_figure(plot: AnyPlot, narrow: bool) -> Figure:
         HeatMap: heatmap.draw,
         DepthPlot: depth.draw,
         AblationPlot: depth.draw_ablations,
-        SurfacePlot: surfaces.draw,
+        LandscapePlot: landscapes.draw,
         ScatterPlot: scatter.draw,
     }
     figure = painters[type(plot)](plot, narrow)

@@ -154,8 +154,8 @@ def _files(report: Report, study_data: StudyData) -> tuple[Detail, ...]:
         "curves.csv": tr("a row for each evaluation of a run"),
         "layers.csv": tr("a row for each layer and epoch") if study_data.gradient_norms else "",
         "blocks.csv": tr("a row for each block") if study_data.blocks else "",
-        "surfaces.csv": (
-            tr("a row for each point of a loss surface") if study_data.surface_points else ""
+        "landscape.csv": (
+            tr("a row for each point of a loss landscape") if study_data.landscape_points else ""
         ),
         "ensembles.csv": tr("a row for each ensemble") if study_data.ensembles else "",
         "report.json": tr("the study, its data and machines, and its verdicts"),

@@ -1,4 +1,4 @@
-"""Figures of optional measurements: norms of layers by depth, block ablations, loss surfaces."""
+"""Figures of optional measurements: norms of layers by depth, block ablations, loss landscapes."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from resnetlab.reports.plot_data import (
     AblationPanel,
     AblationPlot,
     DepthPlot,
+    LandscapePlot,
     LayerQuantity,
     Line,
     Panel,
-    SurfacePlot,
 )
-from resnetlab.reports.study.surfaces import surface_plot
+from resnetlab.reports.study.landscapes import landscape_plot
 from resnetlab.translation import deferred, tr
 
 if TYPE_CHECKING:
@@ -35,10 +35,10 @@ QUANTITIES = {
 
 def diagnostic_plots(
     analysis: StudyAnalysis,
-) -> tuple[DepthPlot | AblationPlot | SurfacePlot, ...]:
-    """Return a figure by depth for each measured epoch, and those of blocks and of surfaces."""
+) -> tuple[DepthPlot | AblationPlot | LandscapePlot, ...]:
+    """Return a figure by depth for each measured epoch, and those of blocks and of landscapes."""
     epochs = sorted({norm.epoch for norm in analysis.study_data.gradient_norms})
-    plots = (_ablation_plot(analysis), surface_plot(analysis))
+    plots = (_ablation_plot(analysis), landscape_plot(analysis))
     return (
         *(_depth_plot(analysis, epoch) for epoch in epochs),
         *(plot for plot in plots if plot is not None),

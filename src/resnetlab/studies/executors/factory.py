@@ -19,8 +19,8 @@ def make_executor(name: str, root: Path, placement: Placement, address: str) -> 
     if name == "local":
         return LocalExecutor(root, placement)
     if name != "ray":
-        message, fix = "no such backend", "--backend local"
-        raise input_error("", message, fix, field="backend", got=name, allowed="local, ray")
+        message, fix = "no such executor", "--executor local"
+        raise input_error("", message, fix, field="executor", got=name, allowed="local, ray")
     if placement.parallel_seeds > 1:
         message, fix = "not supported with Ray", "--gpus-per-run 0.2 shares a GPU between runs"
         raise input_error("", message, fix, field="parallel_seeds")
@@ -28,5 +28,5 @@ def make_executor(name: str, root: Path, placement: Placement, address: str) -> 
         from resnetlab.studies.executors.ray import RayExecutor
     except ImportError:
         fix = "pip install 'resnetlab[ray]'"
-        raise input_error("", "ray is not installed", fix, field="backend") from None
+        raise input_error("", "ray is not installed", fix, field="executor") from None
     return RayExecutor(root, placement, address)

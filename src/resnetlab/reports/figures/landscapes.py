@@ -1,12 +1,12 @@
-"""Contour plots of loss surfaces, with a panel for each condition, on one scale of colors."""
+"""Contour plots of loss landscapes, with a panel for each condition, on one scale of colors."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from resnetlab.inspection.landscape_figure import contour_levels, draw_color_bar, draw_surface
+from resnetlab.inspection.landscape_figure import contour_levels, draw_color_bar, draw_landscape
 from resnetlab.reports.figures.canvas import INK, MUTED, NARROW_PX, WIDE_PX, new_figure, wrap_lines
-from resnetlab.reports.plot_data import SurfacePlot
+from resnetlab.reports.plot_data import LandscapePlot
 from resnetlab.translation import localize_number, tr
 
 if TYPE_CHECKING:
@@ -16,8 +16,8 @@ LEFT_PX, GAP_PX, BOTTOM_PX = 34, 24, 92
 """Sizes in pixels: left of the panels, between them, and below the last."""
 
 
-def draw(plot: SurfacePlot, narrow: bool) -> Figure:
-    """Draw the surfaces as a grid of square panels, and the colors of the losses below them."""
+def draw(plot: LandscapePlot, narrow: bool) -> Figure:
+    """Draw the landscapes as a grid of square panels, and the colors of the losses below them."""
     width = NARROW_PX if narrow else WIDE_PX
     columns = min(len(plot.panels), 2 if narrow else 4)
     side = min(220.0, (width - LEFT_PX - 8 - GAP_PX * (columns - 1)) / columns)
@@ -32,7 +32,7 @@ def draw(plot: SurfacePlot, narrow: bool) -> Figure:
         x = LEFT_PX + column * (side + GAP_PX)
         y = height - (row + 1) * (side + title_height + 18) + 18
         ax = figure.add_axes((x / width, y / height, side / width, side / height))
-        draw_surface(ax, panel.losses_nats, levels, INK)
+        draw_landscape(ax, panel.losses_nats, levels, INK)
         ax.set_title("\n".join(title), loc="left", pad=4, fontsize=12)
         ax.tick_params(labelleft=column == 0)
     bar_width = min(420, width - LEFT_PX - 24)

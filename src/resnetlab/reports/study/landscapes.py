@@ -1,4 +1,4 @@
-"""Figure of loss surfaces, with their numbers and the spread over planes and runs."""
+"""Figure of loss landscapes, with their numbers and the spread over planes and runs."""
 
 from __future__ import annotations
 
@@ -7,25 +7,25 @@ from typing import TYPE_CHECKING
 
 from resnetlab.inspection.landscape_summary import PlaneSummary, Spread, spread, summarize_plane
 from resnetlab.reports.format import format_count, join_clauses
-from resnetlab.reports.plot_data import SurfacePanel, SurfacePlot
+from resnetlab.reports.plot_data import LandscapePanel, LandscapePlot
 from resnetlab.translation import tr
 
 if TYPE_CHECKING:
     from resnetlab.analysis.analyze import StudyAnalysis
 
-Surface = tuple[tuple[float | None, ...], ...]
+PlaneGrid = tuple[tuple[float | None, ...], ...]
 """Losses on a plane: a row for each y, a column for each x; None: not finite."""
 
-Planes = dict[tuple[int, int], Surface]
+Planes = dict[tuple[int, int], PlaneGrid]
 """Losses of a condition by seed and plane."""
 
 
-def surface_plot(analysis: StudyAnalysis) -> SurfacePlot | None:
-    """Return the figure of the loss surfaces, or None if no run has been measured."""
+def landscape_plot(analysis: StudyAnalysis) -> LandscapePlot | None:
+    """Return the figure of the loss landscapes, or None if no run has been measured."""
     planes = _planes_by_condition(analysis)
     if not planes:
         return None
-    points = analysis.study_data.surface_points
+    points = analysis.study_data.landscape_points
     side = len(next(iter(next(iter(planes.values())).values())))
     seeds = {(point.condition, point.seed) for point in points}
     caption = tr(
@@ -56,20 +56,20 @@ def surface_plot(analysis: StudyAnalysis) -> SurfacePlot | None:
             "spread between runs."
         )
     panels = tuple(
-        SurfacePanel(label, next(iter(grids.values()))) for label, grids in planes.items()
+        LandscapePanel(label, next(iter(grids.values()))) for label, grids in planes.items()
     )
     alt = tr(
         "Contour plots of the loss on a plane through the weights, one panel per condition. "
         "{numbers}",
         numbers=" ".join(numbers),
     )
-    return SurfacePlot("loss-surfaces", tr("Loss on a random plane"), caption, alt, panels)
+    return LandscapePlot("loss-landscapes", tr("Loss on a random plane"), caption, alt, panels)
 
 
 def _planes_by_condition(analysis: StudyAnalysis) -> dict[str, Planes]:
     """Return the losses of each condition that was measured, in the order of the conditions."""
     rows: dict[tuple[str, int, int], dict[float, dict[float, float | None]]] = {}
-    for point in analysis.study_data.surface_points:
+    for point in analysis.study_data.landscape_points:
         grid = rows.setdefault((point.condition, point.seed, point.plane), {})
         grid.setdefault(point.y, {})[point.x] = point.loss_nats
     planes: dict[str, Planes] = {}
