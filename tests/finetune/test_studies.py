@@ -338,7 +338,7 @@ def test_only_settings_that_change_the_result_change_the_run_id(
     photos: Path, backbone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def hashes(model: Path | str = backbone, **changed: object) -> set[str]:
-        return {run.file.run.hash for run in loaded(photos, model, **changed).plan(tmp_path).runs}
+        return {run.config.hash for run in loaded(photos, model, **changed).plan(tmp_path).runs}
 
     before = hashes()
     moved = tmp_path / "elsewhere"

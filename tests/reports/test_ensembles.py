@@ -35,9 +35,9 @@ def planted(folder, ensemble=PAIR, truth=TRUTH):
     labels = np.arange(IMAGES) % 10
     study_runs = []
     for study_run in record.runs:
-        every = {"plain 8": 5, "plain 56": 3}.get(study_run.run.condition)
+        every = {"plain 8": 5, "plain 56": 3}.get(study_run.planned.condition)
         if every and study_run.record:
-            wrong = np.arange(IMAGES) % every == study_run.run.seed % every
+            wrong = np.arange(IMAGES) % every == study_run.planned.seed % every
             logits = np.zeros((IMAGES, 10), np.float32)
             logits[np.arange(IMAGES), labels] = np.where(wrong, 1.0, 3.0)
             logits[np.arange(IMAGES)[wrong], (labels[wrong] + 1) % 10] = 1.5

@@ -358,10 +358,10 @@ def test_intervals_of_accuracies_are_within_0_and_100_percent(tmp_path):
 def test_trained_runs_no_better_than_chance_are_listed_and_do_not_support_a_claim(tmp_path):
     reason = f"{UNDECIDED}: at best 100.0 % of 2 validation images"
     record = study_record()
-    label = record.runs[0].run.condition
+    label = record.runs[0].planned.condition
     runs = [
         replace(run, record=replace(run.record, result=replace(run.record.result, reason=reason)))
-        if run.run.condition == label and run.record.result.status == "trained"
+        if run.planned.condition == label and run.record.result.status == "trained"
         else run
         for run in record.runs
     ]

@@ -59,9 +59,9 @@ def text_of(path: Path) -> str:
 
 def plain_and_residual(record: StudyRecord, seed: int = 0) -> tuple[Path, Path]:
     folders = {
-        study_run.run.condition: Path(study_run.record.folder)
+        study_run.planned.condition: Path(study_run.record.folder)
         for study_run in record.runs
-        if study_run.record and study_run.run.seed == seed
+        if study_run.record and study_run.planned.seed == seed
     }
     return folders["plain 8 (4-4-8)"], folders["residual 8 (A, 4-4-8)"]
 
@@ -111,7 +111,7 @@ def test_provenance_and_settings_equal_the_run_and_contain_no_path(
     for study_run in outcome.record.runs:
         assert study_run.record
         assert study_run.record.result
-        text = text_of(pages_of(outcome.report)[study_run.run.id])
+        text = text_of(pages_of(outcome.report)[study_run.planned.id])
         (event,) = [event for event in study_run.record.provenance if event["event"] == "start"]
         for value in (
             *(event["processor"], event["platform"], f"torch {event['packages']['torch']}"),

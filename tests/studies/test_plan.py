@@ -113,7 +113,7 @@ def test_numerics_as_an_axis_give_conditions_and_the_other_settings_stay() -> No
         lambda requested: replace(requested, device="cpu"),
         model_cost,
     )
-    numerics_by_condition = {run.condition: run.file.run.numerics for run in plan.runs}
+    numerics_by_condition = {run.condition: run.config.numerics for run in plan.runs}
     assert [(n.precision, n.threads, n.device) for n in numerics_by_condition.values()] == [
         ("fp32", 2, "cpu"),
         ("bf16", 2, "cpu"),
@@ -141,10 +141,10 @@ def test_the_path_and_the_name_of_the_data_are_not_part_of_the_run_id() -> None:
         load_study("digits"),
         load_study("digits", Overrides(data="elsewhere/digits.npz")),
     )
-    hashes = [run.file.run.hash for run in plan_of(study).runs]
+    hashes = [run.config.hash for run in plan_of(study).runs]
     named = replace(PROPERTIES, name="other")
     assert [
-        run.file.run.hash
+        run.config.hash
         for run in make_plan(
             moved, {c.data_key: named for c in moved.conditions}, lambda _: RESOLVED, model_cost
         ).runs
@@ -177,7 +177,7 @@ def test_a_run_without_a_folder_is_waiting() -> None:
     assert [study_run.state for study_run in numerics_by_condition.runs] == [
         "running" if i == 3 else "waiting" for i in range(20)
     ]
-    assert [study_run.run.seed for study_run in numerics_by_condition.runs_of("plain 8")] == [
+    assert [study_run.planned.seed for study_run in numerics_by_condition.runs_of("plain 8")] == [
         0,
         1,
         2,

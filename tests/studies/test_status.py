@@ -77,7 +77,7 @@ def test_runs_in_every_state_have_the_counts_of_the_full_reader(few: Path) -> No
     careful: dict[str, Counter[str]] = {}
     for study_run in record.runs:
         result = study_run.record.result if study_run.record else None
-        careful.setdefault(study_run.run.condition, Counter())[
+        careful.setdefault(study_run.planned.condition, Counter())[
             result.status if result else study_run.state
         ] += 1
     assert status.counts == careful

@@ -79,11 +79,11 @@ def test_a_network_that_takes_too_long_is_reported_by_name(
 
 def test_networks_of_equal_cost_are_timed_once(plan: Plan) -> None:
     run = plan.runs[0]
-    recipe = run.file.run.recipe
+    recipe = run.config.recipe
     assert isinstance(recipe, rl.Recipe)
 
     def with_recipe(**changes: Any) -> Any:
-        config = replace(run.file.run, recipe=replace(recipe, **changes))
+        config = replace(run.config, recipe=replace(recipe, **changes))
         return timed_network(replace(run, file=replace(run.file, run=config)))
 
     assert with_recipe(epochs=90, optimizer=rl.Adam(lr=0.5)) == timed_network(run)

@@ -36,7 +36,7 @@ def collect(record: StudyRecord, command: str = "") -> StudyData:
         study=study_without_paths(study),
         data=_dataset_infos(study_runs),
         machines=_machines(records),
-        numerics=tuple(dict.fromkeys(study_run.run.file.run.numerics for study_run in study_runs)),
+        numerics=tuple(dict.fromkeys(study_run.planned.config.numerics for study_run in study_runs)),
         began=times[0] if times else "",
         ended=times[-1] if times else "",
         command=command,
@@ -57,7 +57,7 @@ def run_rows(record: StudyRecord) -> tuple[RunRow, ...]:
     """Return a row for each planned run of a study, by condition and seed."""
     modes = _evaluation_modes(record)
     return tuple(
-        _run_row(study_run, modes[study_run.run.condition]) for study_run in _study_runs(record)
+        _run_row(study_run, modes[study_run.planned.condition]) for study_run in _study_runs(record)
     )
 
 
@@ -67,7 +67,7 @@ def curve_points(record: StudyRecord) -> tuple[CurvePoint, ...]:
     return tuple(
         point
         for study_run in _study_runs(record)
-        for point in _curve_points(study_run, modes[study_run.run.condition])
+        for point in _curve_points(study_run, modes[study_run.planned.condition])
     )
 
 
@@ -80,7 +80,7 @@ def _evaluation_modes(record: StudyRecord) -> dict[str, EvaluationMode]:
 
 
 def _run_row(study_run: StudyRun, mode: EvaluationMode) -> RunRow:
-    run, record = study_run.run, study_run.record
+    run, record = study_run.planned, study_run.record
     result = record.result if record else None
     events = record.provenance if record else ()
     attempts = sum(event.get("event") in ("start", "resume") for event in events)
@@ -101,7 +101,7 @@ def _run_row(study_run: StudyRun, mode: EvaluationMode) -> RunRow:
     )
     if result is None:
         return row
-    epochs = run.file.run.recipe.epochs_at(result.step, run.file.train_images)
+    epochs = run.config.recipe.epochs_at(result.step, run.file.train_images)
     scores: dict[str, Any] = {}
     for split in ("test", "validation", "train"):
         if (evaluation := getattr(result, split)) is not None:
@@ -124,8 +124,8 @@ def _run_row(study_run: StudyRun, mode: EvaluationMode) -> RunRow:
 def _curve_points(study_run: StudyRun, mode: EvaluationMode) -> Iterable[CurvePoint]:
     for line in study_run.record.metrics if study_run.record else ():
         yield CurvePoint(
-            condition=study_run.run.condition,
-            seed=study_run.run.seed,
+            condition=study_run.planned.condition,
+            seed=study_run.planned.seed,
             split=line.split,
             step=line.step,
             epoch=line.epoch,
@@ -137,7 +137,7 @@ def _curve_points(study_run: StudyRun, mode: EvaluationMode) -> Iterable[CurvePo
 
 def _gradient_norm_rows(study_run: StudyRun, study: Study) -> Iterable[GradientNormRow]:
     """Yield the norms of the epochs that this study asks for; a shared run may have more."""
-    run: dict[str, Any] = {"condition": study_run.run.condition, "seed": study_run.run.seed}
+    run: dict[str, Any] = {"condition": study_run.planned.condition, "seed": study_run.planned.seed}
     for norms in study_run.record.gradient_norms if study_run.record else ():
         if norms.epoch in study.diagnostics.gradient_norms:
             batch = run | {"epoch": norms.epoch, "images": norms.images}
@@ -146,14 +146,14 @@ def _gradient_norm_rows(study_run: StudyRun, study: Study) -> Iterable[GradientN
 
 def _block_rows(study_run: StudyRun, study: Study) -> Iterable[BlockRow]:
     if study.diagnostics.measures_blocks and study_run.record and study_run.record.block_ablation:
-        run = study_run.run
+        run = study_run.planned
         for block in study_run.record.block_ablation.blocks:
             yield BlockRow(condition=run.condition, seed=run.seed, **vars(block))
 
 
 def _landscape_points(study_run: StudyRun) -> Iterable[LandscapePoint]:
     """Yield the losses on the planes of a run that is asked for them, in this size."""
-    file, record = study_run.run.file, study_run.record
+    file, record = study_run.planned.file, study_run.record
     config = file.diagnostics.loss_landscape
     landscape = record.loss_landscape if record else None
     if config is None or landscape is None or not landscape.fulfills(config, file.train_images):
@@ -163,8 +163,8 @@ def _landscape_points(study_run: StudyRun) -> Iterable[LandscapePoint]:
         for y, row in zip(axis, plane.losses_nats, strict=True):
             for x, loss in zip(axis, row, strict=True):
                 yield LandscapePoint(
-                    condition=study_run.run.condition,
-                    seed=study_run.run.seed,
+                    condition=study_run.planned.condition,
+                    seed=study_run.planned.seed,
                     images=landscape.images,
                     batch_norm=landscape.batch_norm,
                     plane=plane.plane,
@@ -181,7 +181,7 @@ def _finite(value: float | None) -> float | None:
 def _dataset_infos(study_runs: Iterable[StudyRun]) -> tuple[DatasetInfo, ...]:
     runs_by_data: dict[tuple[Any, ...], list[StudyRun]] = {}
     for study_run in study_runs:
-        file = study_run.run.file
+        file = study_run.planned.file
         key = (file.data_name, file.run.data, file.class_share, file.train_images)
         runs_by_data.setdefault(key, []).append(study_run)
     return tuple(map(_dataset_info, runs_by_data.values()))
@@ -189,7 +189,7 @@ def _dataset_infos(study_runs: Iterable[StudyRun]) -> tuple[DatasetInfo, ...]:
 
 def _dataset_info(study_runs: Sequence[StudyRun]) -> DatasetInfo:
     """Return the data that these runs share."""
-    file = study_runs[0].run.file
+    file = study_runs[0].planned.file
     results = [
         study_run.record.result
         for study_run in study_runs
@@ -201,7 +201,7 @@ def _dataset_info(study_runs: Sequence[StudyRun]) -> DatasetInfo:
         return next((score.images for score in scores if score is not None), None)
 
     return DatasetInfo(
-        conditions=tuple(dict.fromkeys(study_run.run.condition for study_run in study_runs)),
+        conditions=tuple(dict.fromkeys(study_run.planned.condition for study_run in study_runs)),
         name=file.data_name,
         about=file.data_about,
         sha256=file.run.data.sha256,

@@ -89,7 +89,7 @@ def open_study(folder: str | Path, *, trust_code: bool = False) -> tuple[LoadedS
     """
     plan = read_plan(Path(folder))
     for run in plan.runs if trust_code else ():
-        allow_code(run.file.run.model)
+        allow_code(run.config.model)
     loaded = LoadedStudy(plan.study, plan.command, plan.resume_command, plan.source_sha256)
     return loaded, plan
 

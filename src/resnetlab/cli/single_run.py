@@ -58,7 +58,7 @@ def train(
         download=not dry_run,
     )
     run = plan.runs[0]
-    check_device_index(run.file.run.numerics.device, placement.device_index)
+    check_device_index(run.config.numerics.device, placement.device_index)
     if dry_run:
         from resnetlab.cli.plan_forecast import print_forecast
         from resnetlab.studies.run import absent_data

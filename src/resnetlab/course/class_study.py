@@ -58,7 +58,7 @@ def write_class_study(submissions: Sequence[Submission], lesson: Lesson, out: Pa
         for record in records[exercise.name]:
             planned = PlannedRun(
                 condition=exercise.name,
-                seed=record.file.run.seed,
+                seed=record.config.seed,
                 id=record.id,
                 file=record.file,
                 macs=record.file.macs,

@@ -174,6 +174,11 @@ class RunRecord:
     folder: str = ""
     """Path of the run's folder."""
 
+    @property
+    def config(self) -> RunConfig:
+        """Resolved configuration of the run."""
+        return self.file.run
+
     def curves(self) -> Table:
         """Return the evaluations of the run as a table, a row for each."""
         return Table.from_rows(map(vars, self.metrics), f"Curves of {self.id}")

@@ -132,9 +132,9 @@ def _distinct(records: Sequence[RunRecord]) -> list[RunRecord]:
     """
     by_hash: dict[str, RunRecord] = {}
     for record in records:
-        other = by_hash.setdefault(record.file.run.hash, record)
+        other = by_hash.setdefault(record.config.hash, record)
         if other.result is None:
-            by_hash[record.file.run.hash] = record
+            by_hash[record.config.hash] = record
         elif record.result is not None and record.result.test != other.result.test:
             message = f"is the same run as {other.folder}, and their results differ"
             raise input_error(record.folder, message, "remove the copy that is wrong")
@@ -156,7 +156,7 @@ def _outcome(record: RunRecord) -> tuple[Outcome, float | None]:
 
 
 def _without_seed(record: RunRecord) -> dict[str, Any]:
-    return {key: value for key, value in flatten(encode(record.file.run)).items() if key != "seed"}
+    return {key: value for key, value in flatten(encode(record.config)).items() if key != "seed"}
 
 
 def _differing_fields(a: RunSet, b: RunSet) -> tuple[str, ...]:
@@ -195,8 +195,8 @@ def _warnings(a: RunSet, b: RunSet, effect: Effect | None) -> tuple[str, ...]:
         warnings.append("fewer than two trained runs per set: no interval and no test of means")
     elif min(len(runs.summary.trained_pct) for runs in (a, b)) < FEW_RUNS:
         warnings.append(f"fewer than {FEW_RUNS} trained runs per set: the interval is wide")
-    shared = {record.file.run.seed for record in a.records} & {
-        record.file.run.seed for record in b.records
+    shared = {record.config.seed for record in a.records} & {
+        record.config.seed for record in b.records
     }
     if shared and left.model == right.model:
         warnings.append(

@@ -67,6 +67,11 @@ class PlannedRun:
     side: int = 0
     """Height and width of the images in pixels; 0 for photographs of any size."""
 
+    @property
+    def config(self) -> RunConfig:
+        """Resolved configuration of the run."""
+        return self.file.run
+
 
 @strict_dataclass
 class Plan:
@@ -95,7 +100,7 @@ RunState = Literal["waiting", "running", "missing", "finished"]
 class StudyRun:
     """Planned run with its state and its record."""
 
-    run: PlannedRun
+    planned: PlannedRun
     state: RunState
     record: RunRecord | None
 
@@ -109,7 +114,7 @@ class StudyRecord:
 
     def runs_of(self, label: str) -> tuple[StudyRun, ...]:
         """Return the runs of a condition, in the order of their seeds."""
-        return tuple(sorted(self._runs_by_condition.get(label, ()), key=lambda item: item.run.seed))
+        return tuple(sorted(self._runs_by_condition.get(label, ()), key=lambda item: item.planned.seed))
 
     @property
     def states(self) -> dict[str, RunState]:
@@ -118,13 +123,13 @@ class StudyRecord:
         """
         states: dict[str, RunState] = {}
         for item in self.runs:
-            if states.get(item.run.id, "finished") == "finished":
-                states[item.run.id] = item.state
+            if states.get(item.planned.id, "finished") == "finished":
+                states[item.planned.id] = item.state
         return states
 
     @cached_property
     def _runs_by_condition(self) -> dict[str, list[StudyRun]]:
-        return group_by(self.runs, lambda item: item.run.condition)
+        return group_by(self.runs, lambda item: item.planned.condition)
 
 
 def group_by(items: Iterable[Item], key: Callable[[Item], str]) -> dict[str, list[Item]]:
@@ -206,7 +211,7 @@ def folder_name(plan: Plan) -> str:
     study = plan.study
     if study.overrides == study.variant:
         return study.name
-    changed = [*map(str, study.overrides), *sorted({run.file.run.data.sha256 for run in plan.runs})]
+    changed = [*map(str, study.overrides), *sorted({run.config.data.sha256 for run in plan.runs})]
     return f"{study.name}-{hashlib.sha256('|'.join(changed).encode()).hexdigest()[:6]}"
 
 

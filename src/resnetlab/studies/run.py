@@ -178,7 +178,7 @@ def read_plan(folder: Path) -> Plan:
         raise input_error(str(folder), "no study was started there", "resnetlab study run STUDY")
     plan: Plan = decode(Plan, read_json(path, MAX_GENERATED_BYTES), str(path))
     for run in plan.runs:
-        record_origin(run.file.run.model, str(path))
+        record_origin(run.config.model, str(path))
     return plan
 
 

@@ -49,7 +49,7 @@ class StudyProgress:
 def study_progress(record: StudyRecord) -> StudyProgress:
     """Return the progress of a study."""
     states = list(record.states.values())
-    study_runs = list({study_run.run.id: study_run for study_run in record.runs}.values())
+    study_runs = list({study_run.planned.id: study_run for study_run in record.runs}.values())
     training = [study_run for study_run in study_runs if study_run.state == "running"]
     return StudyProgress(
         planned=len(states),
@@ -115,28 +115,28 @@ def _describe(run: TrainingRun) -> str:
 
 def _training_run(study_run: StudyRun) -> TrainingRun:
     metrics = study_run.record.metrics if study_run.record else ()
-    epochs = study_run.run.file.run.recipe.num_epochs(study_run.run.file.train_images)
+    epochs = study_run.planned.config.recipe.num_epochs(study_run.planned.file.train_images)
     epoch = metrics[-1].epoch if metrics else None
-    return TrainingRun(study_run.run.condition, study_run.run.seed, epoch, epochs)
+    return TrainingRun(study_run.planned.condition, study_run.planned.seed, epoch, epochs)
 
 
 def _seconds_left(study_runs: Sequence[StudyRun], workers: int) -> float | None:
     """Estimate the time of all unfinished runs from the steps that the files record."""
     finished = [
-        study_run.run.id for study_run in study_runs if study_run.state in ("finished", "missing")
+        study_run.planned.id for study_run in study_runs if study_run.state in ("finished", "missing")
     ]
-    estimator = TimeEstimator([study_run.run for study_run in study_runs], finished, workers)
+    estimator = TimeEstimator([study_run.planned for study_run in study_runs], finished, workers)
     for study_run in study_runs:
         steps, total, seconds = _steps(study_run)
         if steps:
-            estimator.update(study_run.run.id, 0, total, 0.0)
-            estimator.update(study_run.run.id, min(steps, total), total, seconds)
+            estimator.update(study_run.planned.id, 0, total, 0.0)
+            estimator.update(study_run.planned.id, min(steps, total), total, seconds)
     return estimator.seconds_left()
 
 
 def _steps(study_run: StudyRun) -> tuple[int, int, float]:
     """Return the steps of a run so far, those of the whole run, and the seconds so far."""
-    file, record = study_run.run.file, study_run.record
+    file, record = study_run.planned.file, study_run.record
     total = file.run.recipe.total_steps(file.train_images)
     if record is None:
         return 0, total, 0.0

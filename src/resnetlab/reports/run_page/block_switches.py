@@ -58,16 +58,16 @@ def find_partner(study: StudyRecord, study_run: StudyRun) -> StudyRun | None:
     A residual run pairs with the plain run of the same seed whose model, data, recipe and numerics
     are otherwise equal; a plain run pairs with the first such residual one.
     """
-    model = study_run.run.file.run.model
+    model = study_run.planned.config.model
     if not isinstance(model, CifarConfig):
         return None
     for other in study.runs:
-        candidate = other.run.file.run.model
+        candidate = other.planned.config.model
         if (
             isinstance(candidate, CifarConfig)
             and (candidate.shortcut == "none") != (model.shortcut == "none")
-            and replace(study_run.run.file.run, model=replace(model, shortcut=candidate.shortcut))
-            == other.run.file.run
+            and replace(study_run.planned.config, model=replace(model, shortcut=candidate.shortcut))
+            == other.planned.config
             and other.record is not None
             and other.record.result is not None
         ):
@@ -108,10 +108,10 @@ def _network(study_run: StudyRun, record: RunRecord, ablations: BlockAblations) 
     accuracies = {"": complete.accuracy_pct}
     accuracies |= {str(number): block.accuracy_pct for number, block in enumerate(blocks, 1)}
     accuracies |= {",".join(map(str, item.without)): item.accuracy_pct for item in ablations.sets}
-    model = study_run.run.file.run.model
+    model = study_run.planned.config.model
     return SwitchedNetwork(
         label=tr(
-            "{condition}, seed {seed}", condition=study_run.run.condition, seed=study_run.run.seed
+            "{condition}, seed {seed}", condition=study_run.planned.condition, seed=study_run.planned.seed
         ),
         is_residual=not (isinstance(model, CifarConfig) and model.shortcut == "none"),
         accuracies=accuracies,

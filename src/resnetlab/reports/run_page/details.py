@@ -62,7 +62,7 @@ def _scores_text(scores: Scores) -> str:
 def provenance_details(record: RunRecord) -> tuple[Detail, ...]:
     """Return details about code, machine, numerics, durations and data of a run."""
     events = [event for event in record.provenance if event.get("event") in ("start", "resume")]
-    numerics, result = record.file.run.numerics, record.result
+    numerics, result = record.config.numerics, record.result
     packages = _distinct(
         ", ".join(f"{name} {version}" for name, version in event.get("packages", {}).items())
         for event in events
@@ -81,7 +81,7 @@ def provenance_details(record: RunRecord) -> tuple[Detail, ...]:
         (tr("System"), _distinct(str(event.get("platform", "")) for event in events)),
         (tr("Versions"), _python(events) + packages),
         (tr("Attempts"), localize_number(f"{len(events):,}")),
-        (tr("SHA-256 of the data"), record.file.run.data.sha256),
+        (tr("SHA-256 of the data"), record.config.data.sha256),
     ]
     if result is not None:
         duration = tr(

@@ -102,15 +102,15 @@ def write_run_pages(
     """
     images, study = ImageLoader(root / "cache"), study_without_paths(record.study)
     study_runs = {
-        study_run.run.id: study_run
+        study_run.planned.id: study_run
         for study_run in reversed(record.runs)
         if study_run.state == "finished"
-        and record.study.condition(study_run.run.condition).evaluation_mode == "eval"
+        and record.study.condition(study_run.planned.condition).evaluation_mode == "eval"
     }
     paths = []
     with use_language(report.language):
         for study_run in study_runs.values():
-            path = folder / page_name(study_run.run.id)
+            path = folder / page_name(study_run.planned.id)
             page = escape_strings(_content(record, study, study_run, report, images))
             _write_page(page, path, report.language)
             paths.append(path)
@@ -120,15 +120,15 @@ def write_run_pages(
 def _content(
     record: StudyRecord, study: Study, study_run: StudyRun, report: Report, images: ImageLoader
 ) -> RunPage:
-    run, file = study_run.record, study_run.run.file
+    run, file = study_run.record, study_run.planned.file
     assert run is not None
     assert run.result is not None
     labels = [condition.label for condition in study.conditions]
-    condition = study.conditions[labels.index(study_run.run.condition)]
+    condition = study.conditions[labels.index(study_run.planned.condition)]
     partner = find_partner(record, study_run)
     pair = (study_run, partner) if partner else (study_run,)
     networks = [
-        (one.run.condition, one.record.block_ablation, labels.index(one.run.condition))
+        (one.planned.condition, one.record.block_ablation, labels.index(one.planned.condition))
         for one in pair
         if one.record and one.record.block_ablation
     ]
@@ -139,8 +139,8 @@ def _content(
         study=study.name,
         question=report.question,
         run=run.id,
-        condition=study_run.run.condition,
-        seed=study_run.run.seed,
+        condition=study_run.planned.condition,
+        seed=study_run.planned.seed,
         status=run.result.status,
         status_note=details.status_note(run),
         answer=details.answer(run),
@@ -148,10 +148,10 @@ def _content(
         claims=tuple(
             item
             for claim, item in zip(study.claims, report.verdicts, strict=True)
-            if study_run.run.condition in condition_labels(claim)
+            if study_run.planned.condition in condition_labels(claim)
         ),
         curves=plots.learning_curves(run),
-        layers=plots.layer_plot(run, labels.index(study_run.run.condition)),
+        layers=plots.layer_plot(run, labels.index(study_run.planned.condition)),
         blocks=plots.block_plots(networks, 100 * file.class_share) if switches else (),
         switches=switches,
         block_table=details.block_table(run) if switches else None,
@@ -176,15 +176,15 @@ def _outputs(file: RunFile, folder: Path, images: ImageLoader) -> tuple[RunOutpu
 
 def _measure_command(run: RunRecord) -> str:
     """Return the command that measures the blocks of a run; empty if it has no blocks."""
-    model = run.file.run.model
-    has_blocks = run.file.run.kind.has_diagnostics and isinstance(model, CifarConfig)
+    model = run.config.model
+    has_blocks = run.config.kind.has_diagnostics and isinstance(model, CifarConfig)
     return sets_command(run) if has_blocks and (Path(run.folder) / WEIGHTS).exists() else ""
 
 
 def _partner_link(partner: StudyRun | None) -> Detail | None:
     if partner is None or partner.record is None:
         return None
-    return Detail(partner.run.condition, str(partner.run.seed), f"{partner.run.id}.html")
+    return Detail(partner.planned.condition, str(partner.planned.seed), f"{partner.planned.id}.html")
 
 
 def _write_page(page: RunPage, path: Path, language: Language) -> None:

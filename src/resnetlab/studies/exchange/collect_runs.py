@@ -103,7 +103,7 @@ def collect_runs(sources: Sequence[Path], into: str, root: Path) -> Collection:
     with open_sources(sources, root) as opened:
         plan, notes = find_plan(into, root, opened)
         save_plan(plan, root)
-        planned = {run.file.run.hash: run for run in plan.unique_runs}
+        planned = {run.config.hash: run for run in plan.unique_runs}
         runs = tuple(
             _collect_run(folder, source, planned, root)
             for source in opened
@@ -134,9 +134,9 @@ def _check_and_copy(
     record = RunDirectory(folder).record()
     if record is None or record.result is None:
         return "not finished", "it has no result.json"
-    run = planned.get(record.file.run.hash)
+    run = planned.get(record.config.hash)
     if run is None:
-        return "not of the study", describe_difference(record.file.run, planned.values())
+        return "not of the study", describe_difference(record.config, planned.values())
     if reason := disagreement(folder, record.result) or _wrong_weights(folder, record.result):
         return "damaged", reason
     for name in LARGE_FILES:

@@ -101,7 +101,7 @@ def _without_seeds(study: Study) -> object:
 
 
 def _without_seed(run: PlannedRun) -> RunConfig:
-    return replace(run.file.run.identity, seed=0)
+    return replace(run.config.identity, seed=0)
 
 
 def describe_difference(run: RunConfig, planned: Iterable[PlannedRun]) -> str:
@@ -109,7 +109,7 @@ def describe_difference(run: RunConfig, planned: Iterable[PlannedRun]) -> str:
     fields = _flatten(encode(run.identity))
     nearest: dict[str, tuple[object, object]] | None = None
     for candidate in planned:
-        other = _flatten(encode(candidate.file.run.identity))
+        other = _flatten(encode(candidate.config.identity))
         different = {
             name: (fields.get(name), other.get(name))
             for name in [*fields, *(name for name in other if name not in fields)]

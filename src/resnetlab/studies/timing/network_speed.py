@@ -85,7 +85,7 @@ def timed_network(run: PlannedRun) -> TimedNetwork | None:
 
     Runs that fine-tune, runs without a network and runs of several processes are not timed.
     """
-    config = run.file.run
+    config = run.config
     recipe = config.recipe
     is_timed = config.kind is FROM_SCRATCH and config.numerics.world_size == 1 and run.channels
     if is_fine_tuning(recipe) or not is_timed:

@@ -140,7 +140,7 @@ class PastSpeeds:
         self._runs: dict[tuple[Any, ...], list[tuple[RunRecord, Result]]] = {}
         self._speeds: dict[tuple[Any, ...], _Speed] = {}
         for record in records:
-            run, result = record.file.run, record.result
+            run, result = record.config, record.result
             if result is not None and result.images_per_second and record.file.macs:
                 for key in (_network_key(run), (run.numerics,)):
                     self._runs.setdefault(key, []).append((record, result))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import assert_never
 
 from resnetlab.reports.study.source_questions.writer import AnswerWriter
+from resnetlab.stats.power import MAX_SEEDS
 from resnetlab.stats.verdict import ReasonKind, Verdict
 from resnetlab.studies import claims
 from resnetlab.studies.claims import AnyClaim
@@ -179,13 +180,38 @@ def _undecided(writer: AnswerWriter, claim: AnyClaim, verdict: Verdict) -> str:
         why = writer.say(f", as {english}", f", car {french}")
     english, french = _open_question(writer, claim)
     if verdict.direction is not None and verdict.direction.label == "reproduced":
-        return writer.say(
+        sentence = writer.say(
             f"The runs support the direction, and do not decide {english}{why}.",
             f"Les essais appuient le sens, mais ne permettent pas de décider {french}{why}.",
         )
+    else:
+        sentence = writer.say(
+            f"These runs do not decide {english}{why}.",
+            f"Ces essais ne permettent pas de décider {french}{why}.",
+        )
+    needed = "" if why else _seeds_needed(writer, verdict)
+    return f"{sentence} {needed}" if needed else sentence
+
+
+def _seeds_needed(writer: AnswerWriter, verdict: Verdict) -> str:
+    """Say how many seeds would decide the claim; return empty text without a forecast."""
+    forecast = verdict.forecast
+    if forecast is None:
+        return ""
+    if forecast.estimate is None:
+        limit = writer.count("seeds of the longest forecast", MAX_SEEDS)
+        return writer.say(
+            f"If the observed difference is the true one, {limit} seeds per condition would not "
+            "decide it in four of five studies.",
+            f"Si la différence observée est la vraie, {limit} graines par condition ne "
+            "suffiraient pas pour trancher dans quatre études sur cinq.",
+        )
+    seeds = writer.count("seeds to decide", forecast.estimate)
     return writer.say(
-        f"These runs do not decide {english}{why}.",
-        f"Ces essais ne permettent pas de décider {french}{why}.",
+        f"If the observed difference is the true one, about {seeds} seeds per condition decide it "
+        "in four of five studies.",
+        f"Si la différence observée est la vraie, environ {seeds} graines par condition "
+        "permettent de trancher dans quatre études sur cinq.",
     )
 
 
