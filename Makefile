@@ -5,7 +5,7 @@ BIN := .venv/bin
 # over tests of another process when it has none left. If a test kills its process, the others continue and the run fails
 # with the name of that test.
 PYTEST := $(BIN)/python -m pytest -n auto --maxprocesses 8 --dist worksteal
-TYPES := $(BIN)/mypy && $(BIN)/lint-imports
+TYPES := $(BIN)/mypy && $(BIN)/mypy --config-file tests/mypy.ini && $(BIN)/lint-imports
 READY := .venv/ready
 # The tests start hundreds of processes. Without compiled files each of them would compile all modules again.
 export PYTHONDONTWRITEBYTECODE :=

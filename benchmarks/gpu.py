@@ -41,13 +41,13 @@ from resnetlab.recipes.train import SGD, Adam, AdamW, Cosine, Recipe, RMSprop
 from resnetlab.schema import encode
 from resnetlab.training.batches import InMemoryBatches
 from resnetlab.training.device import setup_device
-from resnetlab.training.eager_step import EagerStep
 from resnetlab.training.events import train_events
 from resnetlab.training.interleave import round_robin
 from resnetlab.training.make_step import make_step
 from resnetlab.training.resolve import resolve_numerics
 from resnetlab.training.rng import make_generator
 from resnetlab.training.scratch_state import ScratchTrainState
+from resnetlab.training.training_step import TrainingStep
 
 HERE = Path(__file__).parent
 SIDE, CHANNELS, CLASSES = 32, 3, 10
@@ -86,7 +86,7 @@ class Bench:
         step = (
             make_step(state, self.resident)
             if kind == "captured"
-            else EagerStep(state, InMemoryBatches(state, self.resident))
+            else TrainingStep(state, InMemoryBatches(state, self.resident))
         )
         for event in train_events(state, step, lambda: False, yield_every_step=True):
             yield event.images_processed - seen

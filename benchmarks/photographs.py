@@ -166,13 +166,13 @@ def ours(photographs: PhotoSplit, decode: str, number: int, window: int) -> int:
     """Load the batches of an epoch of a stage, and return the number of photographs."""
     transform = EvalTransform(size=SIZE, mean=(0.5,) * 3, std=(0.5,) * 3)
     stage = SimpleNamespace(augment="standard", decode=decode, name="all")
-    split_model = SimpleNamespace(trunk=None, split_point="")
+    partitioned = SimpleNamespace(trunk=None, boundary="")
     model = SimpleNamespace(preprocess=lambda pixels: pixels, device=torch.device("cpu"))
     recipe = SimpleNamespace(batch_size=BATCH)
     state = SimpleNamespace(
         transform=transform,
         stage=stage,
-        split_model=split_model,
+        partitioned=partitioned,
         finetune_model=model,
         recipe=recipe,
         seed=0,

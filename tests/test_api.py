@@ -148,7 +148,9 @@ def test_events_contain_all_evaluations_and_the_end_of_each_run(
     assert outcome.finished
     for study_run in outcome.record.runs:
         assert study_run.record is not None
-        seen = [e for event in events if event.id == study_run.planned.id for e in event.evaluations]
+        seen = [
+            e for event in events if event.id == study_run.planned.id for e in event.evaluations
+        ]
         assert tuple(seen) == study_run.record.metrics
     assert list(study.runs(tmp_path)) == list(outcome.runs())
     assert list(study.curves(tmp_path)) == list(outcome.curves())

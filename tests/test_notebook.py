@@ -59,7 +59,7 @@ def test_html_is_escaped_and_has_no_color() -> None:
 
 def test_a_long_table_shows_its_first_rows_and_the_number_of_the_others() -> None:
     table = rl.Table({"number": list(range(1000)), "name": ["x"] * 1000}, "Numbers")
-    page = table._repr_html_()
+    page = table._repr_html_()  # type: ignore[attr-defined]  # added at run time
     assert Cells(page).tags.count("tr") == 1 + MAX_ROWS
     assert "980 more rows" in page
     assert repr(table) == "Table(Numbers: 1,000 rows, 2 columns)"

@@ -176,6 +176,11 @@ def decode_lines(type_: type[T], lines: Sequence[bytes]) -> list[T] | None:
     return decoded if len(decoded) == len(lines) else None
 
 
+def finite_or_none(value: float | None) -> float | None:
+    """Return the number, or None for one that is not finite, which JSON cannot contain."""
+    return value if value is not None and math.isfinite(value) else None
+
+
 def encode(value: object) -> Any:
     """Encode a dataclass as plain tables, lists, strings and numbers."""
     return _type_adapter(type(value)).dump_python(value, mode="json")

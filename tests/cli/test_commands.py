@@ -263,7 +263,7 @@ def test_incomplete_weights_are_refused_with_the_missing_names(
 def test_ctrl_c_after_an_interim_analysis_does_not_end_an_undecided_study_as_finished(
     resnetlab: Resnetlab, study_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """All runs of the first round are finished, but its claim is undecided and needs more seeds."""
+    """All runs of the first look are finished, but its claim is undecided and needs more seeds."""
     report = LoadedStudy.report
 
     def report_then_interrupt(*arguments: Any, **options: Any) -> StudyOutcome:

@@ -293,11 +293,11 @@ def test_the_index_of_a_gpu_belongs_to_the_placement_and_not_to_the_id_of_the_ru
 
     planned: list[tuple[Any, ...]] = []
 
-    def plan_rounds(*arguments: Any) -> Iterator[None]:
+    def plan_looks(*arguments: Any) -> Iterator[None]:
         planned.append(arguments)
         raise InputError(Problem("", "planned", ""))
 
-    monkeypatch.setattr("resnetlab.api.loaded_study.LoadedStudy.plan_rounds", plan_rounds)
+    monkeypatch.setattr("resnetlab.api.loaded_study.LoadedStudy.plan_looks", plan_looks)
     assert resnetlab("study", "run", "digits", "--device", "cuda:1")[0] == 2
     loaded, _, _, _, executor, _ = planned[0]
     assert loaded.study.numerics.device == "cuda"

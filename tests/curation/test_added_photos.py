@@ -41,7 +41,7 @@ def added(root: Path, old: PhotoRecord) -> AddedPhotos:
 
 def paths(added: AddedPhotos) -> dict[str, set[str]]:
     return {
-        split: {row.path for row in part.photos.rows}
+        split: {row.path for row in part.photo_split.rows}
         for split, part in zip(("train", "validation", "test"), added.splits, strict=True)
     }
 

@@ -8,6 +8,7 @@ import hashlib
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -54,10 +55,10 @@ def extend(root: Path, *more: object) -> Ended:
 
 
 @pytest.fixture(scope="module")
-def extended(workplace: Path) -> dict[str, object]:
+def extended(workplace: Path) -> dict[str, Any]:
     ended = extend(workplace, "--json")
     assert ended.code == 0, ended.text
-    result: dict[str, object] = json.loads(ended.output)
+    result: dict[str, Any] = json.loads(ended.output)
     return result
 
 
@@ -67,7 +68,7 @@ def file_hashes(folder: Path) -> dict[str, str]:
 
 
 def test_the_earlier_model_is_unchanged_and_the_extended_model_has_its_own_folder(
-    finetuned: Path, workplace: Path, extended: dict[str, object]
+    finetuned: Path, workplace: Path, extended: dict[str, Any]
 ) -> None:
     old = workplace / "models/textures"
     assert file_hashes(old) == file_hashes(finetuned / "models/textures")
@@ -80,7 +81,7 @@ def test_the_earlier_model_is_unchanged_and_the_extended_model_has_its_own_folde
 
 
 def test_the_accuracies_equal_the_values_that_evaluate_measures(
-    workplace: Path, extended: dict[str, object]
+    workplace: Path, extended: dict[str, Any]
 ) -> None:
     paths = sorted((workplace / "stripes/test").glob("*/*.png"))
     right = []
@@ -97,13 +98,13 @@ def test_the_accuracies_equal_the_values_that_evaluate_measures(
     ends = extended["change_low_points"], extended["change_high_points"]
     assert ends == pytest.approx((low, high))
     assert extended["p"] == pytest.approx(mcnemar(gained, lost))
-    (new,) = [row for row in extended["by_class"] if row["is_new"]]  # type: ignore[union-attr]
+    (new,) = [row for row in extended["by_class"] if row["is_new"]]
     assert new["name"] == "checks"
     assert new["correct"] == new["images"] > 0
 
 
 def test_evaluate_predict_and_a_second_extension_read_the_extended_model(
-    workplace: Path, extended: dict[str, object]
+    workplace: Path, extended: dict[str, Any]
 ) -> None:
     folder = extended["model_folder"]
     ended = run_command("evaluate", folder, "stripes", "--json", folder=workplace)
@@ -119,9 +120,7 @@ def test_evaluate_predict_and_a_second_extension_read_the_extended_model(
     assert result["new_classes"] == []
 
 
-def test_the_same_command_gives_the_same_model(
-    workplace: Path, extended: dict[str, object]
-) -> None:
+def test_the_same_command_gives_the_same_model(workplace: Path, extended: dict[str, Any]) -> None:
     before = read_model_file(workplace / str(extended["model_folder"])).weights_sha256
     ended = extend(workplace, "--json")
     assert json.loads(ended.output)["model_folder"] == extended["model_folder"]
@@ -205,7 +204,7 @@ def test_the_extended_model_has_its_own_confidence_values(workplace: Path, tmp_p
 
 
 def test_an_extended_model_without_validation_photographs_has_no_confidence_values(
-    workplace: Path, extended: dict[str, object]
+    workplace: Path, extended: dict[str, Any]
 ) -> None:
     ended = extend(workplace)
     assert ended.code == 0, ended.text

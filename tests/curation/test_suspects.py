@@ -9,6 +9,7 @@ import hashlib
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -100,7 +101,7 @@ def wrong_labels(finetuned: Path, tmp_path: Path) -> Path:
     return root
 
 
-def suspects(finetuned: Path, root: Path, *more: object) -> dict[str, object]:
+def suspects(finetuned: Path, root: Path, *more: object) -> dict[str, Any]:
     model = finetuned / "models" / "textures"
     words = ("data", "suspects", root, "--model", model, "--json", *more)
     ended = run_command(*words, folder=root.parent)
@@ -117,12 +118,12 @@ def test_the_command_lists_suspects_and_applies_decisions(
 
     before = hashes()
     report = suspects(finetuned, wrong_labels)
-    moved = next(row for row in report["suspects"] if row["path"] == "train/down/moved.png")  # type: ignore[union-attr]
+    moved = next(row for row in report["suspects"] if row["path"] == "train/down/moved.png")
     assert (moved["label"], moved["suggested"]) == ("down", "across")
     page = Path(wrong_labels.parent / str(report["page"]))
     assert "train/down/moved.png" in page.read_text()
     decisions = wrong_labels.parent / "decisions.csv"
-    others = [row for row in report["suspects"] if row is not moved][:2]  # type: ignore[union-attr]
+    others = [row for row in report["suspects"] if row is not moved][:2]
     with decisions.open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(("path", "old", "new", "decision"))

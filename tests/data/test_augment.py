@@ -98,7 +98,8 @@ def test_cutout_equals_a_loop_over_images_even_across_the_edge(
     images = draw.random((batch, 2, height, width)).astype(np.float32) + 1
     hole = np.stack([draw.integers(0, height, batch), draw.integers(0, width, batch)], 1)
     expected = [
-        naive_cutout(image, *center, size) for image, center in zip(images, hole, strict=True)
+        naive_cutout(image, center[0], center[1], size)
+        for image, center in zip(images, hole, strict=True)
     ]
     got = cutout(torch.from_numpy(images), torch.from_numpy(hole), size)
     assert np.array_equal(got.numpy(), np.stack(expected))
@@ -160,7 +161,8 @@ def test_a_batch_equals_its_images_augmented_one_by_one_with_their_own_draws(
     for index, image in zip(range(5, 12), got.numpy(), strict=True):
         one = pixels[plan.order[index]]
         if augment.crop_padding:
-            one = naive_crop(one, *plan.crop_offset[index].tolist(), augment.crop_padding)
+            top, left = plan.crop_offset[index].tolist()
+            one = naive_crop(one, top, left, augment.crop_padding)
         if augment.crop:
             top, left = plan.crop_offset[index].tolist()
             one = one[top : top + augment.crop, left : left + augment.crop]
@@ -168,7 +170,8 @@ def test_a_batch_equals_its_images_augmented_one_by_one_with_their_own_draws(
             one = one[:, ::-1]
         expected = ((one / 255 - mean) / deviation).transpose(2, 0, 1)
         if augment.cutout:
-            expected = naive_cutout(expected, *plan.cutout_center[index].tolist(), augment.cutout)
+            row, column = plan.cutout_center[index].tolist()
+            expected = naive_cutout(expected, row, column, augment.cutout)
         np.testing.assert_allclose(image, expected, atol=3e-6)
 
 

@@ -4,6 +4,8 @@ only.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -43,7 +45,7 @@ def source_of(
     )
 
 
-def numbers(images: object) -> list[int]:
+def numbers(images: Any) -> list[int]:
     return (
         images.pixels[:, 0, :4, 0].copy().view("<u4")[:, 0].tolist() if images is not None else []
     )
@@ -86,7 +88,7 @@ def test_every_class_is_within_one_image_of_its_share(counts: list[int], share: 
 
 @given(COUNTS, st.floats(0, 0.3), st.randoms(use_true_random=False))
 def test_the_order_of_the_classes_does_not_change_the_split(
-    counts: list[int], share: float, random: object
+    counts: list[int], share: float, random: Any
 ) -> None:
     if not cuttable(counts, share):
         return

@@ -6,6 +6,7 @@ import csv
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -454,7 +455,8 @@ def test_every_file_of_any_tree_is_used_or_listed_or_the_folder_is_refused(
     assert all(". Fix: " in line for line in refusal)
     if refusal:
         return
-    accounted = [item.path for item in (*scan.rows, *scan.skipped, *scan.bad)]
+    items: list[Any] = [*scan.rows, *scan.skipped, *scan.bad]
+    accounted = [item.path for item in items]
     there = [
         str(path.relative_to(root))
         for path in root.rglob("*")

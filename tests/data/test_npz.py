@@ -8,6 +8,7 @@ import contextlib
 import os
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ from resnetlab.data.sources import open_source
 from resnetlab.errors import InputError
 
 
-def arrays(**changes: object) -> dict[str, object]:
+def arrays(**changes: object) -> dict[str, Any]:
     """A right set of arrays, with changes; a change to None takes an array away."""
     rng = np.random.default_rng(0)
     right = {
@@ -162,7 +163,7 @@ def test_three_mistakes_are_reported_in_three_lines(tmp_path: Path) -> None:
     ],
 )
 def test_each_mistake_is_reported_in_one_line_with_its_fix(
-    tmp_path: Path, changes: dict[str, object], line: str
+    tmp_path: Path, changes: dict[str, Any], line: str
 ) -> None:
     (expected,) = mistakes(tmp_path, **changes)
     assert expected.startswith(line)

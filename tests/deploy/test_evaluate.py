@@ -200,13 +200,13 @@ def test_heat_maps_end_after_the_batch_in_which_their_time_limit_is_reached(
     result = evaluate(model, data, answers)
     assert len(result.mistakes) > 8
     drawings = draw_mistakes(model, result.mistakes, answers, messages.append, silent, 0.0)
-    with_heat = [mistake.name for mistake in result.mistakes if drawings[mistake.name].heatmap]
+    with_heat = [mistake.name for mistake in result.mistakes if drawings[mistake.name].heat_map]
     assert with_heat == [mistake.name for mistake in result.mistakes[:8]]
     assert f"heat maps: 8 of {len(result.mistakes)}, for want of time" in messages
     assert len(drawings) == len(result.mistakes)
     none = draw_mistakes(model, result.mistakes, answers, messages.append, silent, -1.0)
     assert len(none) == len(result.mistakes)
-    assert not any(drawing.heatmap for drawing in none.values())
+    assert not any(drawing.heat_map for drawing in none.values())
     assert f"heat maps: 0 of {len(result.mistakes)}, for want of time" in messages
     page = render(result, drawings, command="resnetlab evaluate a b")
     assert page.count('<img src="data:image/jpeg;base64,') == 8 + len(result.mistakes)

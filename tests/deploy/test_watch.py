@@ -84,9 +84,9 @@ def test_each_complete_photograph_is_predicted_once_and_sorted(
         assert row["class"] == prediction.top_classes[0].label
     sorted_files = [p for p in into.rglob("*") if p.is_file() and p.name != UNDO_FILE]
     assert sorted(path.name for path in sorted_files) == sorted(names - {"broken.jpg"})
-    for path in sorted_files:
-        (source,) = inbox.rglob(path.name)
-        assert path.read_bytes() == source.read_bytes()
+    for copy in sorted_files:
+        (source,) = inbox.rglob(copy.name)
+        assert copy.read_bytes() == source.read_bytes()
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

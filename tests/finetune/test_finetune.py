@@ -148,10 +148,10 @@ def test_constant_features_give_the_predictions_of_the_whole_network(
     expected = torch.from_numpy(predict_photos(model.model, data.test, view, CPU).probabilities)
     parts: tuple[Trainable, ...] = ("classifier", "last norm", 2)
     for trainable in parts:
-        split_model = model.split_for_training(trainable, 24)
-        rows = model.features_or_pixels(split_model, data.test, view)
+        partitioned = model.partition_for_training(trainable, 24)
+        rows = model.features_or_pixels(partitioned, data.test, view)
         assert rows.pixels.dtype == torch.float32
-        scored = evaluate(split_model.tail, split_model.tail, rows)
+        scored = evaluate(partitioned.tail, partitioned.tail, rows)
         torch.testing.assert_close(
             torch.softmax(scored.logits.double(), 1), expected, rtol=0, atol=1e-5
         )
@@ -187,7 +187,7 @@ def test_a_network_that_cannot_be_split_is_trained_completely_with_the_same_resu
     data, results = open_data(photos), []
     for source in ("helpers.user_network:tiny", "helpers.user_network:asking"):
         model = make_model(replace(config, source=source))
-        assert (model.split_for_training("classifier", 24).trunk is None) == (
+        assert (model.partition_for_training("classifier", 24).trunk is None) == (
             source == "helpers.user_network:asking"
         )
         train_stage(model, stage(augment="standard"), data, views(model), 0)
@@ -226,11 +226,11 @@ def test_gradient_accumulation_gives_the_gradient_of_the_whole_batch(
     data, model = open_data(photos), make_model(config)
     view, gradients = model.eval_transform(24), []
     for pieces in (1, 3):
-        split_model = model.split_for_training("classifier", 24)
+        partitioned = model.partition_for_training("classifier", 24)
         settings = stage(grad_accum_steps=pieces)
         train_state = FinetuneState(
             model,
-            split_model,
+            partitioned,
             settings,
             settings.recipe,
             view,
@@ -238,7 +238,7 @@ def test_gradient_accumulation_gives_the_gradient_of_the_whole_batch(
             data.train,
             balanced_class_weights(data.train.labels, 3),
         )
-        split_model.tail.eval()  # without dropout
+        partitioned.tail.eval()  # without dropout
         rows = torch.randn(7, 12, generator=torch.Generator().manual_seed(0))
         train_state.optimizer.zero_grad()
         loss, logits = forward_backward(train_state, rows, torch.tensor([0, 1, 2, 0, 1, 2, 0]), 7)
@@ -255,12 +255,12 @@ def test_recomputing_activations_gives_the_same_gradients(
     data, gradients = open_data(photos), []
     for again in (False, True):
         model = make_model(config)
-        split_model, settings = model.split_for_training("all", 24), stage(trainable="all")
+        partitioned, settings = model.partition_for_training("all", 24), stage(trainable="all")
         if again:
-            enable_grad_checkpointing(split_model.tail)
+            enable_grad_checkpointing(partitioned.tail)
         train_state = FinetuneState(
             model,
-            split_model,
+            partitioned,
             settings,
             settings.recipe,
             model.eval_transform(24),
@@ -294,14 +294,14 @@ def test_a_class_weight_multiplies_the_smoothed_loss_of_the_images_of_its_class(
 ) -> None:
     """The loss written out image by image; torch's own `weight` gives another value."""
     data, model = open_data(photos), make_model(config)
-    split_model, weights = (
-        model.split_for_training("classifier", 24),
+    partitioned, weights = (
+        model.partition_for_training("classifier", 24),
         torch.tensor([0.3, 1.0, 20.0]),
     )
     settings = stage(recipe=Recipe(batch_size=8, epochs=1, label_smoothing=0.1))
     view = model.eval_transform(24)
     train_state = FinetuneState(
-        model, split_model, settings, settings.recipe, view, 0, data.train, class_weights=weights
+        model, partitioned, settings, settings.recipe, view, 0, data.train, class_weights=weights
     )
     logits = torch.tensor([[2.0, 0.5, -1.0], [0.1, 0.2, 0.3], [1.0, -2.0, 0.0], [0.0, 3.0, 1.0]])
     labels, expected = [0, 2, 1, 0], []

@@ -56,8 +56,8 @@ def test_every_way_to_compute_features_gives_the_bits_of_a_forward_pass(
         plain = plain_features(make_model(config), part, view)
         for features in (None, tmp_path / "cache" / "features", tmp_path / "cache" / "features"):
             model = make_model(config, features)
-            split_model = model.split_for_training("classifier", 24)
-            rows = model.features_or_pixels(split_model, part, view).pixels
+            partitioned = model.partition_for_training("classifier", 24)
+            rows = model.features_or_pixels(partitioned, part, view).pixels
             assert torch.equal(rows, plain)
             assert np.array_equal(split_outputs(part, model, view).features, plain.numpy())
         direct = confidence._predict_outputs(part, make_model(config), view, lambda *_: None)
@@ -118,11 +118,11 @@ def test_the_features_of_equal_photographs_are_computed_once(
         shutil.copy(source, photos / "train" / "down" / f"copy{number}.png")
     data = open_photographs(photos, cache=tmp_path / "cache")
     model, sizes = make_model(config), list[int]()
-    split_model = model.split_for_training("classifier", 24)
-    trunk = split_model.trunk
+    partitioned = model.partition_for_training("classifier", 24)
+    trunk = partitioned.trunk
     assert trunk is not None
     trunk.register_forward_pre_hook(lambda _, values: sizes.append(len(values[0])))
-    rows = model.classifier_inputs(split_model, data.train, model.eval_transform(24))
+    rows = model.classifier_inputs(partitioned, data.train, model.eval_transform(24))
     assert rows.shape == (33, 12)
     assert sizes == [32]
     same = [

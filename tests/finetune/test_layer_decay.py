@@ -64,10 +64,10 @@ def test_the_optimizer_of_a_stage_gets_these_rates_even_with_a_frozen_part(
         layer_decay_by="block",
         recipe=Recipe(batch_size=8, epochs=1, optimizer=Adam(lr=0.8)),
     )
-    split_model = model.split_for_training(3, 24)
-    assert split_model.trunk is not None
+    partitioned = model.partition_for_training(3, 24)
+    assert partitioned.trunk is not None
     state = FinetuneState(
-        model, split_model, stage, stage.recipe, model.eval_transform(24), 0, data.train, None
+        model, partitioned, stage, stage.recipe, model.eval_transform(24), 0, data.train, None
     )
     rates = {
         id(parameter): group["lr"]

@@ -152,7 +152,7 @@ def test_the_loss_of_a_mixed_image_is_the_class_weighted_sum_over_its_labels(
 ) -> None:
     """Written out: share times weight times smoothed loss, summed over the two labels."""
     data, model = open_photographs(photos, cache=photos.parent / "cache"), make_model(config)
-    split_model = model.split_for_training("classifier", 24)
+    partitioned = model.partition_for_training("classifier", 24)
     settings = make_stage(recipe=Recipe(batch_size=8, epochs=1, label_smoothing=0.1))
     weights = torch.tensor([0.3, 1.0, 20.0])
     logits = torch.tensor([[2.0, 0.5, -1.0], [0.1, 0.2, 0.3]])
@@ -160,7 +160,7 @@ def test_the_loss_of_a_mixed_image_is_the_class_weighted_sum_over_its_labels(
     for class_weights in (None, weights):
         state = FinetuneState(
             model,
-            split_model,
+            partitioned,
             settings,
             settings.recipe,
             model.eval_transform(24),

@@ -512,12 +512,12 @@ def test_non_commercial_weights_are_fine_tuned_only_with_consent(
     with pytest.raises(
         InputError, match=r"forbids commercial use: CC-BY-NC-4\.0.*Fix: --accept-license"
     ):
-        next(study.plan_rounds(tmp_path))
-    assert len(next(study.plan_rounds(tmp_path, accept_license=True)).runs) == 4
+        next(study.plan_looks(tmp_path))
+    assert len(next(study.plan_looks(tmp_path, accept_license=True)).runs) == 4
     with pytest.raises(InputError, match="--accept-license"):
         plan_run(str(backbone), str(photos), "probe", output=tmp_path)
     with pytest.raises(InputError, match="--accept-license"):
-        next(load_study("fixres").plan_rounds(tmp_path))
+        next(load_study("fixres").plan_looks(tmp_path))
 
 
 def test_networks_are_plotted_against_their_cost_beside_published_ones(

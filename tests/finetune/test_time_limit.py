@@ -106,7 +106,7 @@ def test_a_step_without_remaining_time_is_measured_once(
     data, model = open_photographs(photos, cache=photos.parent / "cache"), make_model(config)
     view, steps = model.eval_transform(24), []
     monkeypatch.setattr(
-        "resnetlab.training.eager_step.train_step",
+        "resnetlab.training.training_step.train_step",
         lambda state, *given: steps.append(1) or train_step(state, *given),
     )
     for affordable, expected in ((1000.0, 2), (0.0, 1)):

@@ -20,7 +20,7 @@ from resnetlab.inspection.layer_table import layer_rows
 from resnetlab.inspection.layers import trace_layers
 from resnetlab.inspection.sliding_window import SlidingWindow, window_details
 from resnetlab.inspection.table_format import format_size
-from resnetlab.models.build import build_module
+from resnetlab.models.build import build_uninitialized
 from resnetlab.models.configs import ModelConfig
 from resnetlab.models.flops import traced_cost
 from resnetlab.models.parse import parse_model
@@ -96,7 +96,7 @@ def layers_of(config: ModelConfig, channels: int, side: int) -> list[str]:
     """
     lines: list[str] = []
     with torch.device("meta"):
-        model = build_module(config, channels, 10).eval()
+        model = build_uninitialized(config, channels, 10).eval()
         images = torch.zeros(1, channels, side, side)
 
     def note(name: str) -> object:
@@ -159,7 +159,8 @@ def windows() -> list[str]:
     names = ("height", "width", "depth", "kernel", "stride", "padding", "filters")
     given = ("output", "weights", "macs", "fully_connected_weights")
     lines = ["\t".join((*names, *given))]
-    for *sizes, filters in WINDOWS:
+    for height, width, depth, kernel, stride, padding, filters in WINDOWS:
+        sizes = (height, width, depth, kernel, stride, padding)
         window = window_details(SlidingWindow(*sizes, filters or None))
         lines.append(
             "\t".join((*map(str, (*sizes, filters)), *(_cell(window.get(name)) for name in given)))

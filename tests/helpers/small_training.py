@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 
 import numpy as np
 import torch
@@ -14,13 +14,13 @@ from resnetlab.models.configs import CifarConfig
 from resnetlab.recipes.numerics import Numerics
 from resnetlab.recipes.train import Recipe
 from resnetlab.training.batches import BatchLoader, InMemoryBatches
-from resnetlab.training.eager_step import EagerStep
 from resnetlab.training.events import TrainEvent, train_events
 from resnetlab.training.make_step import make_step
 from resnetlab.training.scratch_state import ScratchTrainState
 from resnetlab.training.step import train_step
+from resnetlab.training.training_step import TrainingStep
 
-MakeStep = Callable[[ScratchTrainState, DeviceImages], EagerStep]
+MakeStep = Callable[[ScratchTrainState, DeviceImages], TrainingStep]
 OnBatch = Callable[[Tensor, Tensor], None]
 NETWORK = CifarConfig(blocks=(1, 1, 1), widths=(4, 6, 8))
 
@@ -73,7 +73,7 @@ class SmallTraining:
         *,
         yield_every_step: bool = False,
         on_batch: OnBatch | None = None,
-    ) -> Iterator[TrainEvent]:
+    ) -> Generator[TrainEvent, None, None]:
         """Train and yield the events. `on_batch` is called with each batch that is loaded."""
         step = make_step(state, DeviceImages.from_images(images or self.images(), self.cpu))
         if on_batch is not None:
@@ -119,9 +119,9 @@ class SmallTraining:
         return self.run(state, images, on_batch=copy_batch), batches
 
     @staticmethod
-    def eager(state: ScratchTrainState, images: DeviceImages) -> EagerStep:
+    def eager(state: ScratchTrainState, images: DeviceImages) -> TrainingStep:
         """Return an eager step, also for a state whose steps could be captured."""
-        return EagerStep(state, InMemoryBatches(state, images))
+        return TrainingStep(state, InMemoryBatches(state, images))
 
     @staticmethod
     def step(state: ScratchTrainState, images: Tensor, labels: Tensor) -> None:

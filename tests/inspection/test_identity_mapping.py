@@ -39,7 +39,7 @@ def test_plain_and_residual_stacks_start_from_the_same_weights_and_get_the_same_
 def test_a_residual_stack_with_zero_branches_is_the_identity() -> None:
     model = build_stack(3, True, 0)
     with torch.no_grad():
-        for block in model:
+        for block in model.children():
             block.norm2.weight.zero_()
         assert torch.equal(model(random_maps(0, 0)), random_maps(0, 0))
 

@@ -23,7 +23,7 @@ from resnetlab.errors import InputError
 from resnetlab.inspection.architecture_tables import SLIDES_FLOPS, architecture_table
 from resnetlab.inspection.layers import trace_layers, trace_module
 from resnetlab.inspection.receptive_field import ReceptiveField
-from resnetlab.models.build import build_module
+from resnetlab.models.build import build_uninitialized
 from resnetlab.models.nets.shortcuts import ZeroPadShortcut
 from resnetlab.models.parse import parse_model
 from resnetlab.models.registry import registered_models
@@ -54,7 +54,7 @@ def test_flops_and_parameter_counts_equal_torch(name: str) -> None:
     image = (entry.channels, entry.side, entry.side)
     layers = trace_layers(entry.model, image, entry.num_classes)
     with torch.device("meta"):
-        model = build_module(entry.model, entry.channels, entry.num_classes).eval()
+        model = build_uninitialized(entry.model, entry.channels, entry.num_classes).eval()
         counter: Any = FlopCounterMode(display=False)
         with counter, torch.no_grad():
             model(torch.zeros(1, *image))
@@ -270,7 +270,7 @@ def test_a_receptive_field_is_the_support_of_the_gradient_of_the_image(
 ) -> None:
     config = parse_model(name, "test")
     paths = _paths(config, row, side)
-    seen = _support(_positive(build_module(config, 3, 10)), layer, position, side, 3)
+    seen = _support(_positive(build_uninitialized(config, 3, 10)), layer, position, side, 3)
     assert seen == tuple(
         span.pixels(at, side) for span, at in zip(paths.largest, position, strict=True)
     )
@@ -281,7 +281,7 @@ def test_the_smallest_receptive_field_is_the_field_through_shortcuts_only(
     position: tuple[int, int],
 ) -> None:
     config = parse_model("cifar-resnet20-b", "test")
-    model = _positive(build_module(config, 3, 10))
+    model = _positive(build_uninitialized(config, 3, 10))
     for name, module in model.named_modules():
         if name.endswith("conv2"):
             torch.nn.init.zeros_(module.weight)

@@ -122,9 +122,9 @@ def test_vgg16_has_the_parameter_shapes_of_torchvision() -> None:
 
     with torch.device("meta"):
         theirs = get_model("vgg16", weights=None)
-        from resnetlab.models.build import build_module
+        from resnetlab.models.build import build_uninitialized
 
-        ours = build_module(parse_model("vgg16", ""), 3, 1000)
+        ours = build_uninitialized(parse_model("vgg16", ""), 3, 1000)
     assert [p.shape for p in ours.parameters()] == [p.shape for p in theirs.parameters()]
 
 

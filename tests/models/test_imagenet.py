@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from resnetlab.models.build import build_model, build_module
+from resnetlab.models.build import build_model, build_uninitialized
 from resnetlab.models.configs import ImageNetConfig
 from resnetlab.models.convert import convert_key
 from resnetlab.models.flops import count_parameters, traced_cost
@@ -27,7 +27,7 @@ SMALL = [
 
 def empty(name: str | dict[str, Any], classes: int = 1000) -> nn.Module:
     with torch.device("meta"):
-        return build_module(parse_model(name, ""), 3, classes)
+        return build_uninitialized(parse_model(name, ""), 3, classes)
 
 
 @pytest.mark.parametrize(
@@ -70,7 +70,7 @@ def test_torchvision_vgg_weights_give_the_logits_of_our_network() -> None:
     with torch.device("meta"):
         network = vgg16(weights=None, init_weights=False)
         assert count_parameters(network) == count_parameters(
-            build_module(parse_model("vgg16", ""), 3, 1000)
+            build_uninitialized(parse_model("vgg16", ""), 3, 1000)
         )
         theirs = vgg16(weights=None, init_weights=False)
         theirs.classifier = nn.Sequential(

@@ -21,7 +21,7 @@ from resnetlab.deploy.predict import load_model
 from resnetlab.deploy.request import match_classes
 from resnetlab.errors import InputError
 from resnetlab.files import sha256
-from resnetlab.models.build import build_model, build_module
+from resnetlab.models.build import build_model, build_uninitialized
 from resnetlab.models.checkpoint_file import CheckpointFile
 from resnetlab.models.configs import CifarConfig, VGGConfig
 from resnetlab.models.convert import ImportOptions, _vgg_in_order, import_weights
@@ -268,7 +268,7 @@ def test_the_layers_of_a_vgg_of_another_package_are_mapped_by_their_order(
             from torchvision.models import vgg16
 
             theirs = vgg16(num_classes=3)
-        template = build_module(ours, 3, 3)
+        template = build_uninitialized(ours, 3, 3)
     file = CheckpointFile(theirs.state_dict(), WeightsMetadata())
     mapped = _vgg_in_order(tmp_path / "vgg.pth", file, template).tensors
     expected = template.state_dict()
@@ -296,7 +296,7 @@ def test_a_torchvision_vgg_with_our_names_gives_its_logits(tmp_path: Path) -> No
             nn.init.uniform_(layer.weight, 0.5, 2)
             nn.init.normal_(layer.bias)
     config = VGGConfig(convolutions=(1, 1, 2, 2, 2), hidden=8, batch_norm=True)
-    ours = build_module(config, 3, 3)
+    ours = build_uninitialized(config, 3, 3)
     file = CheckpointFile(theirs.state_dict(), WeightsMetadata())
     mapped = _vgg_in_order(tmp_path / "vgg.pth", file, ours)
     load_weights(ours, mapped.tensors, "vgg.pth")

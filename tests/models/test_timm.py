@@ -15,7 +15,7 @@ import torch
 from resnetlab.connection import connection_problem
 from resnetlab.errors import InputError
 from resnetlab.files import sha256
-from resnetlab.models.build import build_model, build_module
+from resnetlab.models.build import build_model, build_uninitialized
 from resnetlab.models.configs import ExternalConfig
 from resnetlab.models.convert import convert_key
 from resnetlab.models.external import hub_weights, local_weights_path, weights_metadata
@@ -64,7 +64,7 @@ def test_timm_weights_load_and_give_the_logits_of_timm(name: str) -> None:
             elif key.endswith("bn3.weight") or (name == "resnet18" and key.endswith("bn2.weight")):
                 tensor.uniform_(0.5, 1)  # timm starts them at 0, which would hide the branch
         with torch.device("meta"):
-            ours = build_module(parse_model(name, ""), 3, 10)
+            ours = build_uninitialized(parse_model(name, ""), 3, 10)
         ours = ours.to_empty(device="cpu").eval()
         load_weights(
             ours, {convert_key(key): tensor for key, tensor in theirs.state_dict().items()}, name

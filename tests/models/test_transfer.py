@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from resnetlab.errors import InputError
-from resnetlab.models.build import build_module
+from resnetlab.models.build import build_uninitialized
 from resnetlab.models.configs import ExternalConfig
 from resnetlab.models.configs.external import with_num_classes
 from resnetlab.models.flops import count_parameters, model_cost
@@ -27,7 +27,7 @@ from resnetlab.models.transfer import (
     is_folded,
     last_batch_norm,
     list_parts,
-    split_at,
+    partition_at,
 )
 from resnetlab.models.weights import write_weights
 
@@ -89,7 +89,7 @@ def test_the_two_parts_of_a_split_network_give_the_output_of_the_whole(
         "middle": "",
     }
     at = names[part] or list_parts(model)[len(list_parts(model)) // 2][0]
-    halves = split_at(model, at, 64)
+    halves = partition_at(model, at, 64)
     assert halves is not None
     trunk, tail = halves
     images = torch.randn(3, 3, 64, 64, generator=torch.Generator().manual_seed(0))
@@ -115,7 +115,7 @@ def test_the_last_norm_is_the_last_one_in_the_forward_pass_and_not_in_the_module
 def test_the_parameters_of_the_published_network_are_counted_on_the_meta_device() -> None:
     """Proof of concept of FixRes: 245,880 trainable of 826,608,056."""
     with torch.device("meta"):
-        model = build_module(get_model_config("resnext101_32x48d", "", ""), 3, 120)
+        model = build_uninitialized(get_model_config("resnext101_32x48d", "", ""), 3, 120)
     freeze(model, "backbone", "")
     assert (count_parameters(model, trainable=True), count_parameters(model)) == (
         245_880,

@@ -208,6 +208,7 @@ def test_the_state_of_an_entry_follows_from_conditions_recipe_images_and_seeds()
         ],
         "not run": [changed(label="another"), None],
     }
+    variants: list[StudyData | None]
     for expected, variants in cases.items():
         for variant in variants:
             assert state_by_results("ladder-mnist", needed, variant) == expected

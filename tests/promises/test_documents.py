@@ -73,13 +73,10 @@ def test_the_glossary_is_sorted_and_has_a_sentence_for_each_word() -> None:
     assert [word for word, meaning in rows if not re.match(r"[A-Z].*\.$", meaning)] == []
 
 
-def test_the_files_that_contributing_names_exist() -> None:
-    text = re.sub(
-        r"^```.*?^```",
-        "",
-        (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8"),
-        flags=re.M | re.S,
-    )
+@pytest.mark.parametrize("document", ["CONTRIBUTING.md", "docs/architecture.md"])
+def test_the_files_that_a_document_for_contributors_names_exist(document: str) -> None:
+    text = (ROOT / document).read_text(encoding="utf-8")
+    text = re.sub(r"^```.*?^```", "", text, flags=re.M | re.S)
     named = set(re.findall(r"`((?:[\w-]+/)+[\w.-]+\.(?:py|toml|json|md))`", text)) - {
         "catalog/studies/NAME.toml",
         "catalog/references/NAME.toml",
@@ -177,7 +174,8 @@ def test_a_block_that_no_test_runs_has_a_reason(
 
 def parse(line: str) -> tuple[str, dict[str, Any]]:
     """Parse a command by the parser of the command line. Return its name and its parameters."""
-    command, words, names = build_command(), shlex.split(line)[1:], []
+    command: Any = build_command()
+    words, names = shlex.split(line)[1:], list[str]()
     while hasattr(command, "commands"):
         names.append(words.pop(0))
         assert names[-1] in command.commands, line

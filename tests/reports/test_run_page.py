@@ -164,8 +164,9 @@ def accuracy_without(folder: Path, data: Path, off: set[int]) -> float:
     x = loaded.state.preprocess(loaded.test.pixels)
 
     def norm(name: str, x: torch.Tensor) -> torch.Tensor:
-        parts = (tensors[f"{name}.{part}"] for part in ("running_mean", "running_var"))
-        return F.batch_norm(x, *parts, tensors[f"{name}.weight"], tensors[f"{name}.bias"])
+        parts = ("running_mean", "running_var", "weight", "bias")
+        mean, var, weight, bias = (tensors[f"{name}.{part}"] for part in parts)
+        return F.batch_norm(x, mean, var, weight, bias)
 
     with torch.no_grad():
         x = F.relu(norm("stem_norm", F.conv2d(x, tensors["stem.weight"], padding=1)))

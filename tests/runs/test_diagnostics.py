@@ -176,7 +176,9 @@ def test_a_study_measures_the_landscapes_of_its_first_seeds(
         assert study_run.record
         assert (study_run.record.loss_landscape is not None) == (study_run.planned.seed == 0)
     plain = rl.load_study(_written(tmp_path / "p.toml", study_text)).plan(tmp_path)
-    assert [study_run.planned.id for study_run in outcome.record.runs] == [run.id for run in plain.runs]
+    assert [study_run.planned.id for study_run in outcome.record.runs] == [
+        run.id for run in plain.runs
+    ]
     with pytest.raises(InputError, match=r"diagnostics.loss_landscape.points: not an odd number"):
         rl.load_study(
             _written(
@@ -202,7 +204,9 @@ def test_a_study_file_requests_diagnostics_and_mistakes_in_it_are_reported(
     file.write_text(study_text + "\n[diagnostics]\ngradient_norms = [0, 1]\nablate_blocks = true\n")
     outcome = rl.load_study(file).run(tmp_path)
     plain = rl.load_study(_written(tmp_path / "p.toml", study_text)).plan(tmp_path)
-    assert [study_run.planned.id for study_run in outcome.record.runs] == [run.id for run in plain.runs]
+    assert [study_run.planned.id for study_run in outcome.record.runs] == [
+        run.id for run in plain.runs
+    ]
     for study_run in outcome.record.runs:
         assert study_run.record
         assert [norms.epoch for norms in study_run.record.gradient_norms] == [0, 1]

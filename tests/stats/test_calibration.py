@@ -9,6 +9,7 @@ import pytest
 from scipy import special
 
 from helpers.arms import arm
+from resnetlab.analysis.looks import ALPHA_SPENDING
 from resnetlab.stats.contrasts import welch
 from resnetlab.stats.exact import time_to_accuracy_rank_test
 from resnetlab.stats.hypothesis_types import GREATER, MeansHypothesis, Region
@@ -67,7 +68,10 @@ def test_prediction_intervals_of_a_best_run_have_their_stated_coverage_in_many_d
 @pytest.mark.slow
 @pytest.mark.parametrize("unequal", [1.0, 2.0])
 def test_weighted_interim_looks_have_their_stated_error_rate(capsys, unequal):
-    looks, generator = Looks(), np.random.default_rng(3)
+    looks, generator = (
+        Looks(tuple(ALPHA_SPENDING), tuple(ALPHA_SPENDING.values())),
+        np.random.default_rng(3),
+    )
     a, b = generator.normal(0, 1, (DRAWS, 10)), generator.normal(0, unequal, (DRAWS, 10))
     p = np.array([_welch_p(a[:, :n], b[:, :n]) for n in looks.seeds])
     naive = 100 * np.mean(p.min(0) < 0.05)
@@ -106,7 +110,10 @@ def family_error(studies: int, claims: int, seed: int) -> float:
     As a study does it: the same new seeds for both arms of each undecided claim, judged anew at
     each look.
     """
-    looks, generator = Looks(), np.random.default_rng(seed)
+    looks, generator = (
+        Looks(tuple(ALPHA_SPENDING), tuple(ALPHA_SPENDING.values())),
+        np.random.default_rng(seed),
+    )
     wrong = 0
     for _ in range(studies):
         values = generator.normal(90, 0.5, (claims, 2, looks.seeds[-1]))

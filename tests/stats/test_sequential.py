@@ -3,11 +3,12 @@
 import pytest
 
 from helpers.arms import arm
+from resnetlab.analysis.looks import ALPHA_SPENDING
 from resnetlab.stats.hypothesis_types import FailureHypothesis, MeansHypothesis
 from resnetlab.stats.sequential import Looks
 from resnetlab.stats.verdict import compute_sequential_verdicts, compute_verdicts
 
-LOOKS = Looks()
+LOOKS = Looks(tuple(ALPHA_SPENDING), tuple(ALPHA_SPENDING.values()))
 HIGH = (97.0, 96.5, 97.5, 96.8, 97.2)
 LOW = (96.0, 96.3, 95.9, 96.6, 95.7)
 

@@ -36,7 +36,8 @@ confidences = st.floats(0.5, 0.999)
 def test_the_intervals_of_a_rate_equal_statsmodels(rate, confidence):
     for ours, method in ((wilson, "wilson"), (clopper_pearson, "beta")):
         low, high = proportion_confint(*rate, alpha=1 - confidence, method=method)
-        assert ours(*rate, confidence) == pytest.approx((max(0.0, low), min(1.0, high)), **SAME)
+        interval = ours(rate[0], rate[1], confidence)
+        assert interval == pytest.approx((max(0.0, low), min(1.0, high)), **SAME)
 
 
 @given(values, confidences)

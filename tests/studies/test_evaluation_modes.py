@@ -127,7 +127,8 @@ def test_a_run_of_another_study_is_evaluated_and_not_trained_again(
     loaded = rl.load_study(written(tmp_path, text), seeds=1)
     plan = loaded.plan(tmp_path)
     states = {
-        study_run.planned.condition: study_run.state for study_run in read_record(plan, tmp_path).runs
+        study_run.planned.condition: study_run.state
+        for study_run in read_record(plan, tmp_path).runs
     }
     assert states == {EVAL: "finished", TRAIN: "waiting"}
     assert [run.id for run in pending_runs(plan, tmp_path)] == [alone.runs[0].id]

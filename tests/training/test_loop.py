@@ -272,7 +272,7 @@ def test_a_run_stopped_at_any_step_and_restored_has_the_bits_of_an_uninterrupted
     for step in range(recipe.steps + 1):
         small.run(first, until=step)
         saved = small.snapshot(first)
-        torch.rand(step)  # the process's own state is nobody's business
+        torch.rand(step)  # the random state of the process must have no effect
         second = small.train_state(recipe, **options)
         second.load_state_dict(saved, step)
         assert second.train_metrics() == first.train_metrics()

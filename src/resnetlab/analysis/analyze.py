@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from resnetlab.analysis.hypotheses import ConditionRuns, RunOutcome, ScoreScale
-from resnetlab.analysis.interim import claim_verdicts
+from resnetlab.analysis.looks import claim_verdicts
 from resnetlab.analysis.study_data import CurvePoint, DatasetInfo, RunRow, StudyData
 from resnetlab.analysis.training_share import TrainingShare, training_share
 from resnetlab.stats.contrasts import Effect, contrast, contrast_range, paired_difference

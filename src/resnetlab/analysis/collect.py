@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -21,6 +20,7 @@ from resnetlab.analysis.study_data import (
 from resnetlab.data.config import Split
 from resnetlab.inspection.landscape_summary import axis_values
 from resnetlab.runs.records import EvaluationMode, RunRecord
+from resnetlab.schema import finite_or_none
 from resnetlab.studies.exchange.remove_paths import study_without_paths
 from resnetlab.studies.plan import StudyRecord, StudyRun
 from resnetlab.studies.study import Study
@@ -36,7 +36,9 @@ def collect(record: StudyRecord, command: str = "") -> StudyData:
         study=study_without_paths(study),
         data=_dataset_infos(study_runs),
         machines=_machines(records),
-        numerics=tuple(dict.fromkeys(study_run.planned.config.numerics for study_run in study_runs)),
+        numerics=tuple(
+            dict.fromkeys(study_run.planned.config.numerics for study_run in study_runs)
+        ),
         began=times[0] if times else "",
         ended=times[-1] if times else "",
         command=command,
@@ -105,9 +107,9 @@ def _run_row(study_run: StudyRun, mode: EvaluationMode) -> RunRow:
     scores: dict[str, Any] = {}
     for split in ("test", "validation", "train"):
         if (evaluation := getattr(result, split)) is not None:
-            scores[f"{split}_error_pct"] = _finite(evaluation.top1_error_pct)
-            scores[f"{split}_loss_nats"] = _finite(evaluation.loss_nats)
-            scores[f"{split}_top5_error_pct"] = _finite(evaluation.top5_error_pct)
+            scores[f"{split}_error_pct"] = finite_or_none(evaluation.top1_error_pct)
+            scores[f"{split}_loss_nats"] = finite_or_none(evaluation.loss_nats)
+            scores[f"{split}_top5_error_pct"] = finite_or_none(evaluation.top5_error_pct)
     return replace(
         row,
         status=result.status,
@@ -129,7 +131,7 @@ def _curve_points(study_run: StudyRun, mode: EvaluationMode) -> Iterable[CurvePo
             split=line.split,
             step=line.step,
             epoch=line.epoch,
-            loss_nats=_finite(line.loss_nats),
+            loss_nats=finite_or_none(line.loss_nats),
             top1_error_pct=line.top1_error_pct,
             evaluation_mode=mode,
         )
@@ -172,10 +174,6 @@ def _landscape_points(study_run: StudyRun) -> Iterable[LandscapePoint]:
                     y=y,
                     loss_nats=loss,
                 )
-
-
-def _finite(value: float | None) -> float | None:
-    return value if value is not None and math.isfinite(value) else None
 
 
 def _dataset_infos(study_runs: Iterable[StudyRun]) -> tuple[DatasetInfo, ...]:

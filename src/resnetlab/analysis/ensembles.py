@@ -64,7 +64,9 @@ def _rows_of_ensemble(
     """Yield an ensemble for each condition, then one for each seed trained in every condition."""
     answers: dict[str, dict[int, Answers]] = {label: {} for label in labels}
     for study_run in study_runs:
-        run_answers = _test_probabilities(study_run) if study_run.planned.condition in answers else None
+        run_answers = (
+            _test_probabilities(study_run) if study_run.planned.condition in answers else None
+        )
         if run_answers is not None:
             answers[study_run.planned.condition][study_run.planned.seed] = run_answers
     for label, runs in answers.items():

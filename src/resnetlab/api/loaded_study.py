@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from resnetlab.analysis.collect import collect
-from resnetlab.analysis.interim import with_looks
-from resnetlab.analysis.rounds import plan_rounds
+from resnetlab.analysis.looks import with_looks
+from resnetlab.analysis.plan_looks import plan_looks
 from resnetlab.api.study_outcome import StudyOutcome, curves_table, runs_table
 from resnetlab.files import write_text
 from resnetlab.messages import Notify, silent
@@ -97,7 +97,7 @@ class LoadedStudy:
         )
         return replace(plan, source_sha256=self.source_sha256)
 
-    def plan_rounds(
+    def plan_looks(
         self,
         output: str | Path = ".",
         notify: Notify = silent,
@@ -107,7 +107,7 @@ class LoadedStudy:
     ) -> Iterator[Plan]:
         """Yield the plans of the study. The caller executes each plan before it asks for the next.
 
-        Without `max_seeds` there is one plan. With it there is one plan for each interim analysis,
+        Without `max_seeds` there is one plan. With it there is one plan for each interim look,
         at 3, 5 and 10 seeds per condition: only conditions of claims that are still undecided get
         more seeds.
 
@@ -126,7 +126,7 @@ class LoadedStudy:
         if max_seeds is None:
             yield self.plan(output, notify, executor)
             return
-        for plan in plan_rounds(
+        for plan in plan_looks(
             with_looks(self.study, max_seeds),
             Path(output),
             executor or _local_executor(output),
@@ -301,7 +301,7 @@ class LoadedStudy:
         check_torch()
         executor = executor or LocalExecutor(Path(output), Placement(workers=workers))
         notify = print_note if progress else silent
-        for plan in self.plan_rounds(output, notify, max_seeds, executor, accept_license):
+        for plan in self.plan_looks(output, notify, max_seeds, executor, accept_license):
             mirrors = open_mirrors(track, plan, Path(output))
             self.execute_with_progress(
                 plan, output, executor, should_stop, progress=progress, mirrors=mirrors
@@ -342,7 +342,7 @@ class LoadedStudy:
             ResourceError: The disk is full.
         """
         executor = executor or LocalExecutor(Path(output), Placement(workers=workers))
-        for plan in self.plan_rounds(output, silent, max_seeds, executor, accept_license):
+        for plan in self.plan_looks(output, silent, max_seeds, executor, accept_license):
             yield from self.execute(plan, output, executor, should_stop)
             self.report(plan, output)
 

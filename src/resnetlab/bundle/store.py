@@ -47,7 +47,7 @@ from resnetlab.files import (
     write_json,
     write_text,
 )
-from resnetlab.models.build import allocate_on_cpu, build_model, build_module
+from resnetlab.models.build import allocate_on_cpu, build_model, build_uninitialized
 from resnetlab.models.code_hash import changed_modules, with_module_hashes
 from resnetlab.models.configs import ExternalConfig
 from resnetlab.models.flops import count_parameters
@@ -209,7 +209,7 @@ def _build_with_weights(file: ModelFile, tensors: dict[str, Tensor], where: str)
         module = build_model(file.model, channels, classes, lambda _: torch.Generator())
     else:
         with torch.device("meta"):
-            module = build_module(file.model, channels, classes)
+            module = build_uninitialized(file.model, channels, classes)
         module = allocate_on_cpu(module)
     load_weights(module, tensors, where)
     return module

@@ -138,7 +138,7 @@ def _explain_photograph(
         details |= {
             "probability": explanation.probability,
             "layer": explanation.layer,
-            "heatmap": path,
+            "heat_map": path,
         }
         print_json(details)
         return

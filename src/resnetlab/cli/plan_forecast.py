@@ -103,14 +103,14 @@ def _time_lines(result: forecast.Forecast) -> Iterator[str]:
             yield f"  {condition.label:{width}} the {runs} of {condition.shares_runs_with}"
             continue
         estimate = condition.time
-        pace = "time unknown"
+        duration = "time unknown"
         if estimate is not None:
-            pace = (
+            duration = (
                 f"about {format_clock(estimate.seconds)} per run "
                 f"({format_clock(estimate.evaluation_seconds)} of it evaluation), "
                 f"{format_clock(condition.to_do * estimate.seconds)} for all"
             )
-        yield f"  {condition.label:{width}} {runs}, {condition.to_do} to do, {pace}"
+        yield f"  {condition.label:{width}} {runs}, {condition.to_do} to do, {duration}"
     if result.shared:
         yield shared_runs_note(result.shared)
     if result.finished == result.runs:

@@ -41,7 +41,7 @@ def run_and_print(
     command = command_line(["resnetlab", *sys.argv[1:]])
     loaded = replace(loaded, resume_command=command)
     with SignalFlag().installed() as interrupt:
-        for plan in loaded.plan_rounds(output, notify, max_seeds, executor, accept_license):
+        for plan in loaded.plan_looks(output, notify, max_seeds, executor, accept_license):
             try:
                 mirrors = open_mirrors(track, plan, output)
                 execute_with_display(loaded, plan, output, executor, interrupt.is_set, mirrors)
@@ -54,7 +54,7 @@ def run_and_print(
             copy_reports(mirrors, notify)
             if interrupt.is_set():
                 break
-    # With `max_seeds`, more seeds may follow after an interim analysis.
+    # With `max_seeds`, more seeds may follow after an interim look.
     if interrupt.is_set() and (max_seeds is not None or not outcome.finished):
         print(f"No finished run is lost. To continue: {command}", file=sys.stderr)
         raise typer.Exit(interrupt.exit_code)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from resnetlab.course.assignment import MIN_SIMILARITY, assign_runs
-from resnetlab.course.findings import CheckFinding, Outcome, failed, not_checked
+from resnetlab.course.findings import CheckFinding, CheckOutcome, failed, not_checked
 from resnetlab.course.lessons import Exercise, Lesson
 from resnetlab.course.references import accepted_data, reference_runs
 from resnetlab.course.run_checks import (
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 ComputedChecks = Callable[[RunFiles], Iterable[CheckFinding]]
 
-RANK: dict[Outcome, int] = {"passed": 0, "unusual": 1, "not checked": 2, "failed": 3}
+RANK: dict[CheckOutcome, int] = {"passed": 0, "unusual": 1, "not checked": 2, "failed": 3}
 """Outcomes from the best to the worst."""
 
 
@@ -44,7 +44,7 @@ class CheckedRun:
     run: RunFiles | None = None
 
     @property
-    def outcome(self) -> Outcome:
+    def outcome(self) -> CheckOutcome:
         """Return the worst outcome of the findings."""
         return max((finding.outcome for finding in self.findings), key=RANK.__getitem__)
 

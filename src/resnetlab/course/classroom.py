@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from resnetlab.course.check import RANK, CheckedRun, check_lesson
 from resnetlab.course.copies import find_copies
-from resnetlab.course.findings import OUTCOMES, CheckFinding, Outcome, failed
+from resnetlab.course.findings import OUTCOMES, CheckFinding, CheckOutcome, failed
 from resnetlab.course.lessons import Exercise, Lesson, all_questions
 from resnetlab.course.student import STUDENT_FILE, Answer, Student, read_answers, read_student
 from resnetlab.course.texts import Text
@@ -43,7 +43,7 @@ class Submission:
         return self.student.name if self.student else self.folder.name
 
     @property
-    def outcome(self) -> Outcome:
+    def outcome(self) -> CheckOutcome:
         """Return the worst outcome of the runs; `failed` if the folder cannot be read."""
         if self.problem:
             return "failed"

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from resnetlab.course.texts import Text
 from resnetlab.translation import Language
 
-Outcome = Literal["passed", "unusual", "failed", "not checked"]
+CheckOutcome = Literal["passed", "unusual", "failed", "not checked"]
 """Result of one check.
 
 unusual: an honest run may give it, but rarely. not checked: something needed for it is absent.
@@ -41,7 +41,7 @@ class CheckFinding:
     """Result of one check of a run, with a sentence."""
 
     check: str
-    outcome: Outcome
+    outcome: CheckOutcome
     text: Text
 
     def line(self, language: Language) -> str:

@@ -23,7 +23,7 @@ class MistakeDrawing:
     """Network's input image, and the heat map on it (None if the network supports no Grad-CAM)."""
 
     image: Image.Image
-    heatmap: Image.Image | None = None
+    heat_map: Image.Image | None = None
 
 
 def draw_mistakes(
@@ -49,13 +49,13 @@ def draw_mistakes(
         lambda image: apply_eval_transform(image, model.file.eval_transform),
     )
     pixels = [loaded.pixels for batch in batches for loaded in batch if loaded.pixels is not None]
-    heatmaps: list[Image.Image | None] = [None] * len(mistakes)
+    heat_maps: list[Image.Image | None] = [None] * len(mistakes)
     start = time.monotonic()
     explained = [item.predicted for item in mistakes] if max_seconds >= 0 else []
     try:
         explanations = Explainer(model).explain(pixels[: len(explained)], explained)
         for index, explanation in enumerate(explanations):
-            heatmaps[index] = explanation.overlay()
+            heat_maps[index] = explanation.overlay()
             on_item("mistakes drawn", index + 1, len(mistakes))
             # The explanations of a batch come together, so that the batch is drawn whole.
             ends_batch = (index + 1) % GRADIENT_BATCH_SIZE == 0
@@ -65,6 +65,6 @@ def draw_mistakes(
     except InputError as error:  # the network has no spatial feature maps
         notify(f"without heat maps: {error}")
     return {
-        mistake.name: MistakeDrawing(Image.fromarray(array.squeeze()), heatmap)
-        for mistake, array, heatmap in zip(mistakes, pixels, heatmaps, strict=True)
+        mistake.name: MistakeDrawing(Image.fromarray(array.squeeze()), heat_map)
+        for mistake, array, heat_map in zip(mistakes, pixels, heat_maps, strict=True)
     }

@@ -137,13 +137,13 @@ def split_outputs(
 
     The features come from the cache of the network, if it has one.
     """
-    split_model = finetune_model.split_for_training("classifier", transform.size)
-    if not split_model.at_classifier:
+    partitioned = finetune_model.partition_for_training("classifier", transform.size)
+    if not partitioned.at_classifier:
         return _predict_outputs(split, finetune_model, transform, on_item)
-    features = finetune_model.classifier_inputs(split_model, split, transform, on_item, fp32=True)
+    features = finetune_model.classifier_inputs(partitioned, split, transform, on_item, fp32=True)
     with torch.inference_mode():
         batches = torch.split(features.to(finetune_model.device), FEATURE_BATCH_SIZE)
-        logits = torch.cat([split_model.tail(batch) for batch in batches])
+        logits = torch.cat([partitioned.tail(batch) for batch in batches])
     check_outputs(logits, finetune_model.config.slug)
     return outputs_of(features.numpy(), logits, split.labels)
 
@@ -162,7 +162,7 @@ def _predict_outputs(
     transform: EvalTransform,
     on_item: ItemCallback,
 ) -> SplitOutputs:
-    """Compute the outputs of a network that cannot be split at its classifier."""
+    """Compute the outputs of a network that cannot be partitioned at its classifier."""
     predict_outputs = make_predict_outputs(
         finetune_model.model,
         transform,

@@ -15,7 +15,7 @@ from resnetlab.bundle.model_file import Metric
 from resnetlab.data.photo_loader import Tta
 from resnetlab.data.transforms.eval_transform import EvalTransform
 from resnetlab.finetune.dataset import PhotoSplit
-from resnetlab.finetune.model import FEATURE_BATCH_SIZE, FinetuneModel, SplitModel
+from resnetlab.finetune.model import FEATURE_BATCH_SIZE, FinetuneModel, PartitionedModel
 from resnetlab.finetune.results import AccuracyEstimate, PairedComparison
 from resnetlab.messages import ItemCallback, silent
 from resnetlab.stats.exact import mcnemar
@@ -87,7 +87,7 @@ def accuracy_estimate(predictions: SplitPredictions) -> AccuracyEstimate:
 
 def predict_from_features(
     finetune_model: FinetuneModel,
-    split_model: SplitModel,
+    partitioned: PartitionedModel,
     photo_split: PhotoSplit,
     transform: EvalTransform,
 ) -> SplitPredictions:
@@ -96,11 +96,11 @@ def predict_from_features(
 
     Raises NonFiniteOutputsError.
     """
-    inputs = finetune_model.features_or_pixels(split_model, photo_split, transform)
+    inputs = finetune_model.features_or_pixels(partitioned, photo_split, transform)
 
     scored = evaluate(
         finetune_model.model,
-        finetune_model.make_forward(split_model, split_model.tail),
+        finetune_model.make_forward(partitioned, partitioned.tail),
         inputs,
         finetune_model.world,
         batch_size=FEATURE_BATCH_SIZE,

@@ -40,7 +40,7 @@ from resnetlab.models.transfer import (
     last_batch_norm,
     list_parts,
     load_backbone,
-    split_at,
+    partition_at,
 )
 from resnetlab.models.weights import WeightsMetadata, read_weights
 from resnetlab.recipes.finetune import Trainable
@@ -68,7 +68,7 @@ FEATURE_CACHE_BYTES = 3_000_000_000
 
 @dataclass
 class FeatureCache:
-    """Cache of the features of a frozen trunk, by split point and input, up to a size limit."""
+    """Cache of the features of a frozen trunk, by boundary and input, up to a size limit."""
 
     entries: dict[tuple[object, ...], tuple[Tensor, Tensor]] = field(default_factory=dict)
     total_bytes: int = 0
@@ -83,25 +83,26 @@ class FeatureCache:
             self.entries[key] = features, labels
             self.total_bytes += 4 * features.numel()
 
-    def remove_stale(self, split_point: str, weights_changed: bool) -> None:
-        """Remove the features of every split point other than `split_point` if weights changed
+    def remove_stale(self, boundary: str, weights_changed: bool) -> None:
+        """Remove the features of every boundary other than `boundary` if weights changed
         since they were computed.
         """
         if not weights_changed:
             return
-        for key in [key for key in self.entries if key[0] != split_point]:
+        for key in [key for key in self.entries if key[0] != boundary]:
             features, _ = self.entries.pop(key)
             self.total_bytes -= features.numel() * features.element_size()
 
 
 @dataclass
-class SplitModel:
-    """Network split into a frozen trunk and a trainable tail.
+class PartitionedModel:
+    """Network in two parts: a frozen trunk and a trainable tail.
 
     Without a trunk the tail is the entire network.
     """
 
-    split_point: str
+    boundary: str
+    """Name of the first module of the tail; empty without a trunk."""
     trunk: FrozenTrunk | None
     tail: nn.Module
     at_classifier: bool = False
@@ -156,47 +157,47 @@ class FinetuneModel:
         check_image_size(self.model, size, self.config.slug)
         return EvalTransform(crop_mode=crop_mode, size=size, mean=self.mean, std=self.std)  # type: ignore[arg-type]
 
-    def split_for_training(
+    def partition_for_training(
         self, trainable: Trainable, size: int, frozen_mode: str = "eval"
-    ) -> SplitModel:
-        """Split the network for training the part `trainable`, and set train modes and
+    ) -> PartitionedModel:
+        """Partition the network to train the part `trainable`, and set train modes and
         `requires_grad`.
 
         The two parts share their modules with the network. Batch norm with folded statistics keeps
         its mean and variance and trains only its weight and bias. With `frozen_mode` "train" the
-        network is not split, and the frozen part is in training mode too. Raises InputError if no
-        layer would be trainable.
+        network is not partitioned, and the frozen part is in training mode too. Raises InputError
+        if no layer would be trainable.
         """
         name = self.config.slug
         head_name, head = classifier(self.model, name)
-        split_point = head_name
+        boundary = head_name
         match trainable:
             case "classifier":
                 freeze(self.model, "backbone", name)
             case "last norm":
                 freeze(self.model, "backbone", name)
-                split_point = last_batch_norm(self.model, size) or head_name
-                self.model.get_submodule(split_point).train().requires_grad_(True)
+                boundary = last_batch_norm(self.model, size) or head_name
+                self.model.get_submodule(boundary).train().requires_grad_(True)
             case "all":
                 freeze(self.model, "none", name)
-                split_point = ""
+                boundary = ""
             case int():
                 freeze(self.model, trainable, name)
-                split_point = list_parts(self.model)[trainable][0] if trainable else ""
+                boundary = list_parts(self.model)[trainable][0] if trainable else ""
             case _:
                 assert_never(trainable)
         if frozen_mode == "train":
             self.model.train()
-            split_point = ""
+            boundary = ""
         for module in self.model.modules():
             if isinstance(module, nn.BatchNorm2d) and is_folded(module):
                 module.eval()
-        split = split_at(self.model, split_point, size) if split_point else None
-        if split is None:
-            return SplitModel("", None, self.model)
-        trunk, tail = split
-        at_classifier = split_point == head_name and tail.shapes == ((head.in_features,),)
-        return SplitModel(split_point, trunk, tail, at_classifier)
+        parts = partition_at(self.model, boundary, size) if boundary else None
+        if parts is None:
+            return PartitionedModel("", None, self.model)
+        trunk, tail = parts
+        at_classifier = boundary == head_name and tail.shapes == ((head.in_features,),)
+        return PartitionedModel(boundary, trunk, tail, at_classifier)
 
     def clone_state(self) -> dict[str, Tensor]:
         """Return a copy of the network's tensors by name."""
@@ -209,26 +210,26 @@ class FinetuneModel:
         images = normalize(pixels.to(self.device, non_blocking=True), self._mean, self._std)
         return images.contiguous(memory_format=memory_format(self.numerics))
 
-    def features(self, split_model: SplitModel, pixels: Tensor) -> Tensor:
+    def features(self, partitioned: PartitionedModel, pixels: Tensor) -> Tensor:
         """Compute the trunk's features (B, F) of uint8 pixels (B, H, W, C), or without a trunk
         images (B, C, H, W).
         """
-        return self.trunk_features(split_model, self.preprocess(pixels))
+        return self.trunk_features(partitioned, self.preprocess(pixels))
 
-    def trunk_features(self, split_model: SplitModel, images: Tensor) -> Tensor:
+    def trunk_features(self, partitioned: PartitionedModel, images: Tensor) -> Tensor:
         """Compute the trunk's features (B, F) of normalized images (B, C, H, W).
 
         Without a trunk, return the images.
         """
-        if split_model.trunk is None:
+        if partitioned.trunk is None:
             return images
         with torch.no_grad(), autocast(self.numerics):
-            rows: Tensor = split_model.trunk(images)
+            rows: Tensor = partitioned.trunk(images)
         return rows.float()
 
     def classifier_inputs(
         self,
-        split_model: SplitModel,
+        partitioned: PartitionedModel,
         photo_split: PhotoSplit,
         transform: EvalTransform,
         on_item: ItemCallback = silent,
@@ -240,14 +241,14 @@ class FinetuneModel:
         They come from the files of `features_folder`, or are computed and stored there.
 
         Args:
-            split_model: Network that is split at its classifier.
+            partitioned: Network that is partitioned at its classifier.
             photo_split: Photographs.
             transform: Evaluation transform.
             on_item: Callback for the progress.
             fp32: True to compute in fp32, whatever the precision of the training is.
         """
-        numerics, trunk = self._feature_numerics(fp32=fp32), split_model.trunk
-        path = self._features_file(split_model, transform, numerics)
+        numerics, trunk = self._feature_numerics(fp32=fp32), partitioned.trunk
+        path = self._features_file(partitioned, transform, numerics)
         assert trunk is not None
 
         def compute(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -261,15 +262,15 @@ class FinetuneModel:
 
     def count_missing(
         self,
-        split_model: SplitModel,
+        partitioned: PartitionedModel,
         photo_split: PhotoSplit,
         transform: EvalTransform,
         *,
         fp32: bool = False,
     ) -> int:
         """Return the number of photographs whose features before the tail are not stored."""
-        path = self._features_file(split_model, transform, self._feature_numerics(fp32=fp32))
-        if not split_model.at_classifier or path is None:
+        path = self._features_file(partitioned, transform, self._feature_numerics(fp32=fp32))
+        if not partitioned.at_classifier or path is None:
             return len(photo_split)
         return count_missing(photo_split, path)
 
@@ -277,48 +278,46 @@ class FinetuneModel:
         return replace(self.numerics, precision="fp32") if fp32 else self.numerics
 
     def _features_file(
-        self, split_model: SplitModel, transform: EvalTransform, numerics: Numerics
+        self, partitioned: PartitionedModel, transform: EvalTransform, numerics: Numerics
     ) -> Path | None:
         """Return the file of the inputs of the classifier; None without a folder."""
         if self.features_folder is None:
             return None
-        head = split_model.split_point
+        head = partitioned.boundary
         identity = features_identity(self.model, head, self.config, transform, numerics)
         return features_path(self.features_folder, identity)
 
     def features_or_pixels(
-        self, split_model: SplitModel, photo_split: PhotoSplit, transform: EvalTransform
+        self, partitioned: PartitionedModel, photo_split: PhotoSplit, transform: EvalTransform
     ) -> DeviceImages:
         """Return the inputs of the tail for a split: trunk features if they fit in the cache, else
         uint8 pixels.
         """
         labels = torch.from_numpy(photo_split.labels).to(self.device)
-        key = (split_model.split_point, transform, tuple(row.sha256 for row in photo_split.rows))
-        if split_model.trunk is not None and key in self.feature_cache.entries:
+        key = (partitioned.boundary, transform, tuple(row.sha256 for row in photo_split.rows))
+        if partitioned.trunk is not None and key in self.feature_cache.entries:
             return DeviceImages(*self.feature_cache.entries[key])
-        if split_model.at_classifier:
+        if partitioned.at_classifier:
             size = classifier(self.model, self.config.slug)[1].in_features
             if self.feature_cache.has_room(len(photo_split), size):
-                rows = self.classifier_inputs(split_model, photo_split, transform, self.on_item)
+                rows = self.classifier_inputs(partitioned, photo_split, transform, self.on_item)
                 rows = rows.to(self.device)
                 self.feature_cache.add(key, rows, labels)
                 return DeviceImages(rows, labels)
         if transform.crop_mode == "whole":
-            message = (
-                "whole images differ in shape, and this network cannot be split at its classifier"
-            )
+            message = "whole images differ in shape, and this network cannot be partitioned"
             raise input_error(self.config.slug, message, 'crop_mode = "crop"', field="crop_mode")
         pixels = torch.from_numpy(
             photo_split.stack(lambda image: apply_eval_transform(image, transform), self.on_item)
         )
-        if split_model.trunk is None:
+        if partitioned.trunk is None:
             return DeviceImages(pixels, labels)
-        first = self.features(split_model, pixels[:2])
+        first = self.features(partitioned, pixels[:2])
         if not self.feature_cache.has_room(len(photo_split), first.shape[1]):
             return DeviceImages(pixels, labels)
         batches, total = [], len(photo_split)
         for piece in torch.split(pixels, FEATURE_BATCH_SIZE):
-            batches.append(self.features(split_model, piece))
+            batches.append(self.features(partitioned, piece))
             num_done = min(len(batches) * FEATURE_BATCH_SIZE, total)
             self.on_item("features computed", num_done, total)
         rows = torch.cat(batches)
@@ -326,7 +325,7 @@ class FinetuneModel:
         return DeviceImages(rows, labels)
 
     def make_forward(
-        self, split_model: SplitModel, tail_forward: Callable[[Tensor], Tensor]
+        self, partitioned: PartitionedModel, tail_forward: Callable[[Tensor], Tensor]
     ) -> Callable[[Tensor], Tensor]:
         """Return a function from features or uint8 pixels to logits.
 
@@ -335,7 +334,7 @@ class FinetuneModel:
 
         def forward(inputs: Tensor) -> Tensor:
             is_pixels = inputs.dtype == torch.uint8
-            return tail_forward(self.features(split_model, inputs) if is_pixels else inputs)
+            return tail_forward(self.features(partitioned, inputs) if is_pixels else inputs)
 
         return forward
 

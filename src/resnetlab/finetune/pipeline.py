@@ -138,8 +138,8 @@ def _predict_validation(
     job: FinetuneJob, finetune_model: FinetuneModel, transform: EvalTransform
 ) -> SplitPredictions:
     """Predict the validation images at the test size, from cached features if there are any."""
-    split_model = finetune_model.split_for_training("classifier", job.recipe.test_size)
-    return predict_from_features(finetune_model, split_model, job.photos.validation, transform)
+    partitioned = finetune_model.partition_for_training("classifier", job.recipe.test_size)
+    return predict_from_features(finetune_model, partitioned, job.photos.validation, transform)
 
 
 def run_finetuning(

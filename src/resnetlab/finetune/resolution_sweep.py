@@ -148,9 +148,9 @@ class _Sweep:
 
         def predict() -> tuple[SplitPredictions, SplitPredictions]:
             """Predict validation and test with the present weights."""
-            split_model = finetune_model.split_for_training("last norm", cell.test_size)
+            partitioned = finetune_model.partition_for_training("last norm", cell.test_size)
             validation, test = (
-                predict_from_features(finetune_model, split_model, split, transforms["test"])
+                predict_from_features(finetune_model, partitioned, split, transforms["test"])
                 for split in (photos.validation, photos.test)
             )
             return validation, test
@@ -269,7 +269,7 @@ def sweep(
     finetune_model = job.setup_model(on_item=on_item)
     for size in sorted({*train_sizes, *test_sizes}):
         finetune_model.eval_transform(size)
-    finetune_model.split_for_training(job.recipe.stages[0].trainable, train_sizes[0])
+    finetune_model.partition_for_training(job.recipe.stages[0].trainable, train_sizes[0])
     table = _empty_table(job, finetune_model, train_sizes, test_sizes, command)
     key = stage_key(finetune_model, job.photos.sha256, "none")
     progress = _Sweep(

@@ -25,7 +25,7 @@ from resnetlab.runs.attempt import RunAttempt
 from resnetlab.runs.checkpoint import write_outputs
 from resnetlab.runs.directory import RunDirectory
 from resnetlab.runs.kinds import is_fine_tuning
-from resnetlab.runs.lifecycle import RunLockedError, check_world_size, run_once
+from resnetlab.runs.lifecycle import RunLockedError, check_world_size, run_locked
 from resnetlab.runs.paths import WEIGHTS
 from resnetlab.runs.provenance import provenance_event
 from resnetlab.runs.records import Evaluation, Result, Scores, Status
@@ -67,7 +67,7 @@ def run_finetune_attempt(
         return FinetuneSession(directory, attempt, photos).run()
 
     return (
-        yield from run_once(
+        yield from run_locked(
             directory,
             file,
             photos.identity,
@@ -172,7 +172,7 @@ class FinetuneSession:
         record, run = self.directory.record(), self.file.run
         lines = record.provenance if record else ()
         event = "resume" if any(line.get("event") == "start" for line in lines) else "start"
-        facts_sha256 = self.directory.facts_sha256()
+        facts_sha256 = self.directory.run_file_sha256()
         self.directory.log_event(
             provenance_event(event, 0, run.numerics, run.data.sha256, facts_sha256=facts_sha256)
         )

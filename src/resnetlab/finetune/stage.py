@@ -20,17 +20,17 @@ from resnetlab.data.device_images import DeviceImages
 from resnetlab.data.sources import image_decoder
 from resnetlab.data.transforms.eval_transform import EvalTransform
 from resnetlab.finetune.dataset import PhotoDataset
-from resnetlab.finetune.model import FEATURE_BATCH_SIZE, FinetuneModel, SplitModel
+from resnetlab.finetune.model import FEATURE_BATCH_SIZE, FinetuneModel, PartitionedModel
 from resnetlab.finetune.state import FinetuneState
 from resnetlab.messages import Notify, silent
 from resnetlab.models.flops import count_parameters
 from resnetlab.models.transfer import list_parts
 from resnetlab.recipes.finetune import Stage
 from resnetlab.recipes.train import Recipe
-from resnetlab.training.eager_step import EagerStep
 from resnetlab.training.evaluate import EvalResult, evaluate
 from resnetlab.training.events import TrainEvent, train_events
 from resnetlab.training.loop import train
+from resnetlab.training.training_step import TrainingStep
 
 EventCallback = Callable[[TrainEvent], None]
 """Callback for each event of the training loop."""
@@ -128,16 +128,16 @@ def train_stage(
     """
     start = time.monotonic()
     transform, world = transforms[stage.size], finetune_model.world
-    split_model = finetune_model.split_for_training(
+    partitioned = finetune_model.partition_for_training(
         stage.trainable, transform.size, stage.frozen_mode
     )
-    tail = split_model.tail
+    tail = partitioned.tail
     if stage.grad_checkpointing:
         enable_grad_checkpointing(tail)
-    validation = finetune_model.features_or_pixels(split_model, photos.validation, transform)
-    if stage.augment == "none" and split_model.at_classifier:
+    validation = finetune_model.features_or_pixels(partitioned, photos.validation, transform)
+    if stage.augment == "none" and partitioned.at_classifier:
         # They are needed in the first epoch, in which small steps take one thread only.
-        finetune_model.features_or_pixels(split_model, photos.train, transform)
+        finetune_model.features_or_pixels(partitioned, photos.train, transform)
     initial = {name: tensor.detach().clone() for name, tensor in tail.state_dict().items()}
     recipes = [_with_lr(stage.recipe, lr) for lr in stage.lrs] or [stage.recipe]
     best: _LrResult | None = None
@@ -145,7 +145,7 @@ def train_stage(
         tail.load_state_dict(initial)
         state = FinetuneState(
             finetune_model,
-            split_model,
+            partitioned,
             stage,
             recipe,
             transform,
@@ -166,12 +166,12 @@ def train_stage(
         if not complete:
             break
     tail.load_state_dict(best.weights if best else initial)
-    invalidate_features(finetune_model, split_model, stage)
+    invalidate_features(finetune_model, partitioned, stage)
     seconds = time.monotonic() - start
     if best is not None:
         best_epoch = best.best_epoch
     else:  # the network has its weights from before the stage
-        forward = finetune_model.make_forward(split_model, state.eval_forward)
+        forward = finetune_model.make_forward(partitioned, state.eval_forward)
         scores = evaluate(tail, forward, validation, world, batch_size=FEATURE_BATCH_SIZE)
         best_epoch = _epoch_result(0, scores, seconds)
     return StageResult(
@@ -187,7 +187,7 @@ def train_stage(
 
 
 def invalidate_features(
-    finetune_model: FinetuneModel, split_model: SplitModel, stage: Stage
+    finetune_model: FinetuneModel, partitioned: PartitionedModel, stage: Stage
 ) -> None:
     """Remove the cached features that a finished stage has made invalid."""
     if stage.frozen_mode == "train":  # the statistics of every layer have changed
@@ -195,9 +195,9 @@ def invalidate_features(
         return
     # The features before the trained layers are valid still, if those are the last layers.
     is_end = stage.trainable in ("classifier", "last norm")
-    valid_split_point = split_model.split_point if is_end else ""
+    valid_boundary = partitioned.boundary if is_end else ""
     weights_changed = stage.trainable != "classifier"
-    finetune_model.feature_cache.remove_stale(valid_split_point, weights_changed)
+    finetune_model.feature_cache.remove_stale(valid_boundary, weights_changed)
 
 
 @dataclass
@@ -234,12 +234,12 @@ def _train_one_lr(
 ) -> _LrResult:
     """Train with one learning rate, until the loss is not finite or no longer falls."""
     result = _LrResult(state.recipe.optimizer.lr)
-    forward = state.finetune_model.make_forward(state.split_model, state.eval_forward)
+    forward = state.finetune_model.make_forward(state.partitioned, state.eval_forward)
     batch_size = FEATURE_BATCH_SIZE if validation.pixels.dtype == torch.uint8 else 500
-    has_constant_features = state.stage.augment == "none" and state.split_model.trunk is not None
+    has_constant_features = state.stage.augment == "none" and state.partitioned.trunk is not None
     threads = 1 if has_constant_features else state.finetune_model.numerics.threads
     with _threads(threads), image_decoder.suppress_pillow_warnings():
-        for event in train_events(state, EagerStep(state, state.load_epoch), should_stop):
+        for event in train_events(state, TrainingStep(state, state.load_epoch), should_stop):
             on_event(event)
             if event.kind in ("tick", "epoch"):
                 state.finetune_model.on_item(
@@ -291,17 +291,17 @@ def time_step(
 
     A first step that takes more than twice `affordable_seconds` is the only one.
     """
-    split_model = finetune_model.split_for_training(
+    partitioned = finetune_model.partition_for_training(
         stage.trainable, transform.size, stage.frozen_mode
     )
     if stage.grad_checkpointing:
-        enable_grad_checkpointing(split_model.tail)
+        enable_grad_checkpointing(partitioned.tail)
     before = finetune_model.clone_state()
     recipe = _with_lr(stage.recipe, (*stage.lrs, stage.recipe.optimizer.lr)[0])
     state = FinetuneState(
-        finetune_model, split_model, stage, recipe, transform, seed, photos.train, class_weights
+        finetune_model, partitioned, stage, recipe, transform, seed, photos.train, class_weights
     )
-    step, durations = EagerStep(state, state.load_epoch), list[float]()
+    step, durations = TrainingStep(state, state.load_epoch), list[float]()
     # A process of several would not know when the others end.
     longest = math.inf if finetune_model.world.size > 1 else 2 * affordable_seconds
     with image_decoder.suppress_pillow_warnings():
@@ -334,11 +334,13 @@ def _threads(count: int) -> Iterator[None]:
 
 
 def _epoch_result(
-    number: int, result: EvalResult, seconds: float, running: tuple[float, float] = (0.0, 0.0)
+    number: int,
+    result: EvalResult,
+    seconds: float,
+    train_metrics: tuple[float, float] = (0.0, 0.0),
 ) -> EpochResult:
-    return EpochResult(
-        number, 100 - result.top1_error_pct, result.loss_nats, round(seconds, 3), running
-    )
+    accuracy_pct = 100 - result.top1_error_pct
+    return EpochResult(number, accuracy_pct, result.loss_nats, round(seconds, 3), train_metrics)
 
 
 def _selection_key(epoch: EpochResult) -> tuple[float, float]:

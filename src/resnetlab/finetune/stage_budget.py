@@ -60,8 +60,8 @@ def affordable_reference(
     if the time limit leaves some of them out.
     """
     full, least = _reference_choices(job.photos)
-    split_model = finetune_model.split_for_training("classifier", transform.size)
-    missing = finetune_model.count_missing(split_model, full, transform, fp32=True)
+    partitioned = finetune_model.partition_for_training("classifier", transform.size)
+    missing = finetune_model.count_missing(partitioned, full, transform, fp32=True)
     if limit.image_seconds * missing <= max(limit.seconds_before_page, 0):
         return full, ""
     note = (
@@ -149,9 +149,9 @@ def _reduce_photographs(
 ) -> PhotoSplit:
     """Return the train photographs whose features can be computed in the time that is left."""
     train, validation = job.photos.train, job.photos.validation
-    split_model = finetune_model.split_for_training(stage.trainable, transform.size)
+    partitioned = finetune_model.partition_for_training(stage.trainable, transform.size)
     missing, missing_validation = (
-        finetune_model.count_missing(split_model, part, transform) for part in (train, validation)
+        finetune_model.count_missing(partitioned, part, transform) for part in (train, validation)
     )
     counts = limit.affordable_photographs(train.labels, missing, missing_validation)
     counts = finetune_model.world.broadcast(counts)

@@ -149,9 +149,11 @@ class StageCache:
                     _write_stage(path, trainable_state(finetune_model.model), result)
                 return result
         tensors, result = cached
-        split_model = finetune_model.split_for_training(stage.trainable, size, stage.frozen_mode)
+        partitioned = finetune_model.partition_for_training(
+            stage.trainable, size, stage.frozen_mode
+        )
         finetune_model.model.load_state_dict(tensors, strict=False)
-        invalidate_features(finetune_model, split_model, stage)
+        invalidate_features(finetune_model, partitioned, stage)
         return result
 
     @contextlib.contextmanager

@@ -21,7 +21,7 @@ from resnetlab.data.transforms.photo_train import (
     jpeg_draft_factor,
 )
 from resnetlab.finetune.dataset import PhotoSplit
-from resnetlab.finetune.model import FEATURE_BATCH_SIZE, FinetuneModel, SplitModel
+from resnetlab.finetune.model import FEATURE_BATCH_SIZE, FinetuneModel, PartitionedModel
 from resnetlab.models.transfer import block_numbers, list_parts
 from resnetlab.recipes.finetune import Stage
 from resnetlab.recipes.train import Recipe
@@ -39,7 +39,7 @@ class FinetuneState(TrainState):
     def __init__(
         self,
         finetune_model: FinetuneModel,
-        split_model: SplitModel,
+        partitioned: PartitionedModel,
         stage: Stage,
         recipe: Recipe,
         transform: EvalTransform,
@@ -48,13 +48,13 @@ class FinetuneState(TrainState):
         class_weights: Tensor | None,
         sampler: str = "shuffled",
     ) -> None:
-        decay = layer_decay_scales(split_model.tail, stage.layer_decay)
+        decay = layer_decay_scales(partitioned.tail, stage.layer_decay)
         if stage.layer_decay_by == "block":
-            decay = block_decay_scales(finetune_model.model, split_model.tail, stage.layer_decay)
-        optimizer = build_optimizer(recipe, split_model.tail, decay)
+            decay = block_decay_scales(finetune_model.model, partitioned.tail, stage.layer_decay)
+        optimizer = build_optimizer(recipe, partitioned.tail, decay)
         numerics = replace(finetune_model.numerics, grad_accum_steps=stage.grad_accum_steps)
         super().__init__(
-            split_model.tail,
+            partitioned.tail,
             optimizer,
             recipe,
             numerics,
@@ -63,7 +63,7 @@ class FinetuneState(TrainState):
             finetune_model.device,
             finetune_model.world,
         )
-        self.finetune_model, self.split_model, self.stage = finetune_model, split_model, stage
+        self.finetune_model, self.partitioned, self.stage = finetune_model, partitioned, stage
         self.photo_split, self.transform, self.class_weights = photo_split, transform, class_weights
         self.image_weights = None
         if sampler == "balanced":
@@ -77,8 +77,8 @@ class FinetuneState(TrainState):
         generator_for = partial(make_generator, self.seed, "finetune", stage.name, "epoch", epoch)
         erasing = (stage.random_erasing, self.transform.size)
         draws = draw_photo_epoch(len(photo_split), generator_for, self.image_weights, erasing)
-        if stage.augment == "none" and self.split_model.trunk is not None:
-            inputs = model.features_or_pixels(self.split_model, photo_split, self.transform)
+        if stage.augment == "none" and self.partitioned.trunk is not None:
+            inputs = model.features_or_pixels(self.partitioned, photo_split, self.transform)
             if inputs.pixels.dtype != torch.uint8:
                 order = draws.order.to(inputs.pixels.device)
                 return lambda positions: (
@@ -137,10 +137,10 @@ class PhotoBatches:
     def __call__(self, positions: slice) -> Batch:
         """Return the images or features, and the labels, of a slice of the epoch."""
         state = self.state
-        model, split_model = state.finetune_model, state.split_model
-        split_point, stage_name = split_model.split_point, state.stage.name
-        key = (split_point, state.transform, stage_name, state.seed, self.epoch, positions.start)
-        if split_model.trunk is not None and key in model.feature_cache.entries:
+        model, partitioned = state.finetune_model, state.partitioned
+        boundary, stage_name = partitioned.boundary, state.stage.name
+        key = (boundary, state.transform, stage_name, state.seed, self.epoch, positions.start)
+        if partitioned.trunk is not None and key in model.feature_cache.entries:
             return model.feature_cache.entries[key]
         batch_size, count = state.recipe.batch_size, len(self.draws.order)
         next_positions = slice(positions.start + batch_size, positions.stop + batch_size)
@@ -154,10 +154,10 @@ class PhotoBatches:
         if self.mixer is not None:
             names = ("finetune", stage_name, "epoch", self.epoch, "mix", positions.start)
             images, labels = self.mixer(images, labels, derive_seed(state.seed, *names))
-        if split_model.trunk is None:
+        if partitioned.trunk is None:
             return images, labels
         pieces = torch.split(images, FEATURE_BATCH_SIZE)
-        features = torch.cat([model.trunk_features(split_model, piece) for piece in pieces])
+        features = torch.cat([model.trunk_features(partitioned, piece) for piece in pieces])
         model.feature_cache.add(key, features, labels)
         return features, labels
 

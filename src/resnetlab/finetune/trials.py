@@ -85,15 +85,15 @@ class Trials:
         job = selection.job
         if not (with_balance and job.recipe.balance == "none" and is_uneven(job.photos)):
             return selection
-        model = selection.finetune_model or job.setup_model(
+        finetune_model = selection.finetune_model or job.setup_model(
             self.world, self.on_item, self.cache.features_folder
         )
-        if reason := self.beyond_limit(self.seconds_of_features(job, model)):
+        if reason := self.beyond_limit(self.seconds_of_features(job, finetune_model)):
             self.notify(
                 f"no method for uneven classes is tried with {job.backbone.config.slug}: {reason}"
             )
-            return replace(selection, finetune_model=model)
-        method, trials = self._try_methods(job, model)
+            return replace(selection, finetune_model=finetune_model)
+        method, trials = self._try_methods(job, finetune_model)
         sizes = np.bincount(job.photos.train.labels)
         note = (
             f"the classes are uneven ({sizes.min():,} to {sizes.max():,} train images): validation "
@@ -102,41 +102,41 @@ class Trials:
         self.notify(note)
         recipe = job.recipe.with_balance(method)
         job = replace(job, recipe=recipe, selection=(*job.selection, note))
-        return replace(selection, job=job, finetune_model=model, balance=trials)
+        return replace(selection, job=job, finetune_model=finetune_model, balance=trials)
 
     def train_probe(
-        self, job: FinetuneJob, model: FinetuneModel
+        self, job: FinetuneJob, finetune_model: FinetuneModel
     ) -> tuple[StageResult, SplitPredictions]:
         """Train the probe of a job on its network, and remove it from the network again.
 
         Returns its result and its predictions on validation. Raises StoppedError.
         """
-        initial = model.clone_state()
+        initial = finetune_model.clone_state()
         job = replace(job, recipe=replace(job.recipe, stages=(probe_stage(job.recipe),)))
-        stages = run_stages(job, model, self.cache, should_stop=self.should_stop)
+        stages = run_stages(job, finetune_model, self.cache, should_stop=self.should_stop)
         with contextlib.suppress(StageLockedError):  # stopped while another process trains it
             for result, predictions in stages:
                 if result.complete:
-                    model.model.load_state_dict(initial)
+                    finetune_model.model.load_state_dict(initial)
                     return result, predictions
         problem = "stopped during the trials; nothing was written"
         raise StoppedError(Problem(job.photos.name, problem, "start again"))
 
-    def seconds_of_features(self, job: FinetuneJob, model: FinetuneModel) -> float:
+    def seconds_of_features(self, job: FinetuneJob, finetune_model: FinetuneModel) -> float:
         """Return the expected seconds of the features; 0 without a limit or if they are cached."""
         stage, photos, recipe = probe_stage(job.recipe), job.photos, job.recipe
         if self.limit.seconds is None:
             return 0.0
         side = recipe.test_size if stage.size == "test" else recipe.train_size
         crop_mode = recipe.crop_mode if stage.size == "test" else "crop"
-        transform = model.eval_transform(side, crop_mode)
-        key = stage_key(model, photos.sha256, recipe.class_weights, recipe.sampler)
+        transform = finetune_model.eval_transform(side, crop_mode)
+        key = stage_key(finetune_model, photos.sha256, recipe.class_weights, recipe.sampler)
         if self.world.broadcast(self.cache.contains(key.with_stage(stage, transform))):
             return 0.0
-        split_model = model.split_for_training("classifier", side)
+        partitioned = finetune_model.partition_for_training("classifier", side)
         parts = (photos.train, photos.validation)
-        missing = sum(model.count_missing(split_model, part, transform) for part in parts)
-        each = time_prediction(model, photos.validation, transform) if missing else 0.0
+        missing = sum(finetune_model.count_missing(partitioned, part, transform) for part in parts)
+        each = time_prediction(finetune_model, photos.validation, transform) if missing else 0.0
         return self.world.broadcast(each * missing)
 
     def beyond_limit(self, seconds: float) -> str:
@@ -158,7 +158,7 @@ class Trials:
         return limit.seconds is not None and limit.elapsed > TRIAL_SHARE * limit.seconds
 
     def _try_methods(
-        self, job: FinetuneJob, model: FinetuneModel
+        self, job: FinetuneJob, finetune_model: FinetuneModel
     ) -> tuple[BalanceMethod, tuple[BalanceTrial, ...]]:
         """Return the selected method for uneven classes, and the trials of all methods."""
         trials, scored = list[BalanceTrial](), list[SplitPredictions]()
@@ -168,7 +168,7 @@ class Trials:
                 self.notify(f"{describe_method(method)}: left out, too little time is left")
                 continue
             with_method = replace(job, recipe=job.recipe.with_balance(method))
-            result, predictions = self.train_probe(with_method, model)
+            result, predictions = self.train_probe(with_method, finetune_model)
             if result.diverged:
                 self.notify(f"{describe_method(method)}: left out, its loss is not finite")
                 continue
@@ -237,13 +237,13 @@ class _BackboneTrials:
             raise InputError(*self.problems)
         for _, _, record in self.postponed:
             self._leave_out(record)
-        probe, model = self.best
+        probe, finetune_model = self.best
         job, count = self.trials.job, len(self.probes)
         note = (
             f"validation selected this network among {count}: its validation accuracy is optimistic"
         )
         job = replace(job, backbone=probe.backbone, selection=(note,) if count > 1 else ())
-        return Selection(job, model, (*self._records(), *self.left_out))
+        return Selection(job, finetune_model, (*self._records(), *self.left_out))
 
     def _attempt(self, backbone: Backbone, title: str, *, is_limited: bool) -> None:
         """Try a network, or leave it out with the reason."""
@@ -255,13 +255,15 @@ class _BackboneTrials:
         trials, start = self.trials, time.monotonic()
         job = replace(trials.job, backbone=backbone)
         try:
-            model = job.setup_model(trials.world, trials.on_item, trials.cache.features_folder)
-            record = replace(record, parameters=count_parameters(model.model))
-            seconds = trials.seconds_of_features(job, model) if is_limited else 0.0
+            finetune_model = job.setup_model(
+                trials.world, trials.on_item, trials.cache.features_folder
+            )
+            record = replace(record, parameters=count_parameters(finetune_model.model))
+            seconds = trials.seconds_of_features(job, finetune_model) if is_limited else 0.0
             if reason := trials.beyond_limit(seconds):
                 self.postponed.append((seconds, backbone, replace(record, left_out=reason)))
                 return
-            result, predictions = trials.train_probe(job, model)
+            result, predictions = trials.train_probe(job, finetune_model)
         except InputError as error:
             self.problems += error.problems
             self._leave_out(replace(record, left_out=str(error.problems[0])))
@@ -279,7 +281,7 @@ class _BackboneTrials:
         probe = _Probe(backbone, record, estimate, predictions)
         self.probes.append(probe)
         if self.best is None or probe.selection_key > self.best[0].selection_key:
-            self.best = probe, model
+            self.best = probe, finetune_model
         trials.notify(
             f"{record.model}: validation {estimate.accuracy_pct:.1f} % "
             f"[{estimate.low_pct:.1f}, {estimate.high_pct:.1f}] of "

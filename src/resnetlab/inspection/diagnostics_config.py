@@ -94,9 +94,9 @@ class LayerNorms:
     activation_norm: float | None
     """Norm of the activation that follows the layer, if there is one before the next layer."""
     never_active_pct: float | None
-    """Maps or units, in per cent, that the next ReLU sets to 0 everywhere in every image."""
+    """Maps or units, in percent, that the next ReLU sets to 0 everywhere in every image."""
     active_pct: float | None = None
-    """Values, in per cent, that the following ReLU leaves above 0: there its derivative is 1,
+    """Values, in percent, that the following ReLU leaves above 0: there its derivative is 1,
     elsewhere 0. None also if an older version measured.
     """
 

@@ -70,7 +70,7 @@ def measure_identity_mapping(
     lrs: tuple[float, ...] = LEARNING_RATES,
     notify: Notify = silent,
 ) -> list[dict[str, Any]]:
-    """Return unexplained variance in per cent before and after training, a row per depth and kind.
+    """Return unexplained variance in percent before and after training, a row per depth and kind.
 
     A row has the mean, minimum and maximum over the seeds, at the learning rate of `lrs` with the
     lowest mean. Seconds are the total of all seeds and learning rates.

@@ -7,7 +7,6 @@ replaced.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from statistics import median
@@ -82,11 +81,6 @@ def axis_values(points: int) -> tuple[float, ...]:
     """Return the coordinates of an axis: `points` equal steps from -1 to 1, with 0 exactly."""
     half = points // 2
     return tuple(step / half for step in range(-half, half + 1))
-
-
-def finite_or_none(value: float) -> float | None:
-    """Return the value, or None if it is not finite."""
-    return value if math.isfinite(value) else None
 
 
 def summarize_plane(grid: Grid) -> PlaneSummary:

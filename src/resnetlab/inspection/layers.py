@@ -37,7 +37,7 @@ from resnetlab.inspection.receptive_field import (
     ReceptiveField,
     merge_receptive_fields,
 )
-from resnetlab.models.build import build_module
+from resnetlab.models.build import build_uninitialized
 from resnetlab.models.configs import ExternalConfig, ModelConfig
 
 BYTES_PER_VALUE = 4
@@ -85,7 +85,7 @@ def trace_layers(
         for side in sides:
             config.cost(channels, classes, side)
     with torch.device("meta"):
-        model = build_module(config, channels, classes)
+        model = build_uninitialized(config, channels, classes)
     return trace_module(model, image_shape, config.slug)
 
 

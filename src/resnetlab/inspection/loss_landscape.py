@@ -36,7 +36,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from resnetlab.data.device_images import DeviceImages
 from resnetlab.inspection.diagnostics_config import LandscapeConfig, LossLandscape, PlaneLosses
-from resnetlab.inspection.landscape_summary import axis_values, finite_or_none
+from resnetlab.inspection.landscape_summary import axis_values
+from resnetlab.schema import finite_or_none
 from resnetlab.training.evaluate import EVAL_BATCH_SIZE
 from resnetlab.training.restore_model import preserve_buffers_and_mode
 from resnetlab.training.rng import make_generator

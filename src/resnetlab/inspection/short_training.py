@@ -15,9 +15,9 @@ from resnetlab.models.flops import model_cost
 from resnetlab.recipes.numerics import Numerics
 from resnetlab.recipes.train import Recipe
 from resnetlab.training.batches import InMemoryBatches
-from resnetlab.training.eager_step import EagerStep
 from resnetlab.training.loop import train
 from resnetlab.training.scratch_state import ScratchTrainState
+from resnetlab.training.training_step import TrainingStep
 
 
 def build_state(
@@ -42,7 +42,9 @@ def build_state(
     if epochs:
         images = DeviceImages.from_images(dataset.train, device)
         done = count(1)
-        for event in train(state, EagerStep(state, InMemoryBatches(state, images)), lambda: False):
+        for event in train(
+            state, TrainingStep(state, InMemoryBatches(state, images)), lambda: False
+        ):
             if event == "epoch":
                 loss, error = state.train_metrics()
                 notify(

@@ -19,7 +19,7 @@ from resnetlab.models.configs import (
     ModelConfig,
     VGGConfig,
 )
-from resnetlab.models.external import build_external, load_external
+from resnetlab.models.external import build_external, build_external_with_weights
 from resnetlab.models.nets.cifar import CifarNetwork
 from resnetlab.models.nets.classic import (
     AlexNetCifarNetwork,
@@ -45,9 +45,9 @@ def build_model(
             `lambda name: make_generator(seed, "init", name)`.
     """
     if isinstance(config, ExternalConfig):
-        return load_external(config, channels, num_classes, generator_for)
+        return build_external_with_weights(config, channels, num_classes, generator_for)
     with torch.device("meta"):  # `init_weights` draws the weights; drawing twice would cost time
-        model = build_module(config, channels, num_classes)
+        model = build_uninitialized(config, channels, num_classes)
     model = allocate_on_cpu(model)
     assert not isinstance(config, BagOfWordsConfig)  # `_construct` refused it: it has no layers
     init_weights(model, config.init, generator_for)
@@ -63,7 +63,7 @@ def allocate_on_cpu(model: nn.Module) -> nn.Module:
     return model
 
 
-def build_module(config: ModelConfig, channels: int, num_classes: int) -> nn.Module:
+def build_uninitialized(config: ModelConfig, channels: int, num_classes: int) -> nn.Module:
     """Build the network of `config` with arbitrary weights; on device "meta" it takes no memory."""
     return replace_unsafe_convs(_construct(config, channels, num_classes))
 

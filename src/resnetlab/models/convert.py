@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from resnetlab.errors import input_error
 from resnetlab.files import sha256
 from resnetlab.messages import Notify, silent
-from resnetlab.models.build import allocate_on_cpu, build_model, build_module
+from resnetlab.models.build import allocate_on_cpu, build_model, build_uninitialized
 from resnetlab.models.checkpoint_file import CheckpointFile, read_checkpoint, select_network
 from resnetlab.models.configs import CifarConfig, ExternalConfig, ImageNetConfig, VGGConfig
 from resnetlab.models.imported_metadata import ImportedConfig, ImportOptions, find_metadata
@@ -203,7 +203,7 @@ def _build(config: ImportedConfig, channels: int, outputs: int) -> nn.Module:
         plain = replace(config, weights="", sha256="")
         return build_model(plain, channels, outputs, lambda _: torch.Generator())
     with torch.device("meta"):
-        model = build_module(config, channels, outputs)
+        model = build_uninitialized(config, channels, outputs)
     return allocate_on_cpu(model)
 
 

@@ -78,7 +78,7 @@ def check_one_output(model: nn.Module, where: str) -> None:
         raise input_error(where, "gives auxiliary outputs in training, which have no loss", fix)
 
 
-def load_external(
+def build_external_with_weights(
     config: ExternalConfig, channels: int, num_classes: int, generator_for: GeneratorFor
 ) -> nn.Module:
     """Return the network of `config` on the CPU, with the weights that it names, or initial weights

@@ -37,10 +37,10 @@ def traced_cost(config: ModelConfig, channels: int, num_classes: int, side: int)
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
-    from resnetlab.models.build import build_module
+    from resnetlab.models.build import build_uninitialized
 
     with torch.device("meta"):
-        model = build_module(config, channels, num_classes).eval()
+        model = build_uninitialized(config, channels, num_classes).eval()
         images = torch.zeros(1, channels, side, side)
     counter: Any = FlopCounterMode(display=False)
     try:
@@ -63,10 +63,10 @@ def with_code(config: ModelConfig, channels: int, num_classes: int) -> ModelConf
         return config
     import torch
 
-    from resnetlab.models.build import build_module
+    from resnetlab.models.build import build_uninitialized
 
     with torch.device("meta"):
-        state = build_module(config, channels, num_classes).state_dict()
+        state = build_uninitialized(config, channels, num_classes).state_dict()
     shapes = {name: list(tensor.shape) for name, tensor in state.items()}
     digest = hashlib.sha256(json.dumps(shapes).encode()).hexdigest()[:HEX_DIGITS]
     return replace(config, code=loaded_module_hashes(config.source) | {PARAMETERS: digest})

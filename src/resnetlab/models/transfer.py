@@ -15,7 +15,7 @@ from torch import Tensor, fx, nn
 from torch.fx.passes.split_module import split_module
 
 from resnetlab.errors import first_line, input_error
-from resnetlab.models.build import build_model, build_module
+from resnetlab.models.build import build_model, build_uninitialized
 from resnetlab.models.configs import ExternalConfig, ModelConfig
 from resnetlab.models.configs.external import with_num_classes
 from resnetlab.models.external import check_one_output, hub_weights, weights_file
@@ -180,7 +180,7 @@ def count_trainable_parameters(
 ) -> int:
     """Return the number of trainable parameters, counted on the meta device. Raises InputError."""
     with torch.device("meta"):
-        model = build_module(config, channels, num_classes)
+        model = build_uninitialized(config, channels, num_classes)
     freeze(model, parse_freeze(frozen_part), config.slug)
     return count_parameters(model, trainable=True)
 
@@ -275,7 +275,7 @@ class FrozenTrunk(nn.Module):
         self.begin = begin
 
     def boundary_tensors(self, images: Tensor) -> tuple[Tensor, ...]:
-        """Return the tensors at the cut."""
+        """Return the tensors at the boundary."""
         output = self.begin(images)
         return output if isinstance(output, tuple) else (output,)
 
@@ -284,10 +284,10 @@ class FrozenTrunk(nn.Module):
         return torch.cat([piece.flatten(1) for piece in self.boundary_tensors(images)], 1)
 
 
-def split_at(
+def partition_at(
     model: nn.Module, module_name: str, size: int
 ) -> tuple[FrozenTrunk, TrainableTail] | None:
-    """Split `model` before the module `module_name`, for images of `size` pixels.
+    """Partition `model` before the module `module_name`, for images of `size` pixels.
 
     Return None if the model cannot be traced. Both halves use the model's own modules.
     """

@@ -14,7 +14,7 @@ from resnetlab.reports.plot_data import (
     DepthPlot,
     DotPlot,
     ForestPlot,
-    HeatMap,
+    GridPlot,
     LadderPlot,
     LandscapePlot,
     LearningCurves,
@@ -88,7 +88,7 @@ class GridSection:
     """Section on a grid of two axes: a heat map and its table."""
 
     table: Table
-    plot: HeatMap
+    plot: GridPlot
 
 
 @dataclass(frozen=True)

@@ -46,7 +46,7 @@ class MistakeImages(Protocol):
         """Input image of the network."""
 
     @property
-    def heatmap(self) -> Image | None:
+    def heat_map(self) -> Image | None:
         """Heat map on the image; None if the network supports no Grad-CAM."""
 
 

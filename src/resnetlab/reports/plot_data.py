@@ -185,8 +185,8 @@ class LadderPlot(Plot):
 
 
 @dataclass(frozen=True)
-class HeatCell:
-    """Cell of a heat map: the mean of its trained runs, and how many of its runs failed."""
+class GridCell:
+    """Cell of a grid: the mean of its trained runs, and how many of its runs failed."""
 
     row: float
     column: float
@@ -200,14 +200,14 @@ class HeatCell:
 
 
 @dataclass(frozen=True)
-class HeatMap(Plot):
+class GridPlot(Plot):
     """Heat map of accuracy on a grid of two axes with numbers."""
 
     row_axis: str
     column_axis: str
     rows: tuple[float, ...]
     columns: tuple[float, ...]
-    cells: tuple[HeatCell, ...]
+    cells: tuple[GridCell, ...]
 
 
 @dataclass(frozen=True)
@@ -292,7 +292,7 @@ AnyPlot = (
     | LearningCurves
     | ForestPlot
     | LadderPlot
-    | HeatMap
+    | GridPlot
     | DepthPlot
     | AblationPlot
     | LandscapePlot

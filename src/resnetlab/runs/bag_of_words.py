@@ -16,7 +16,7 @@ from resnetlab.models.configs.bag_of_words import BagOfWordsConfig
 from resnetlab.runs.attempt import RunAttempt
 from resnetlab.runs.checkpoint import write_outputs
 from resnetlab.runs.directory import RunDirectory
-from resnetlab.runs.lifecycle import check_world_size, run_once
+from resnetlab.runs.lifecycle import check_world_size, run_locked
 from resnetlab.runs.provenance import provenance_event
 from resnetlab.runs.records import Evaluation, Result, RunFile, Scores
 from resnetlab.runs.writer import commit_result
@@ -41,7 +41,7 @@ def run_bag_of_words_attempt(
         return _fit_and_evaluate(directory, file, dataset) if world.is_main_process else None
 
     return (
-        yield from run_once(
+        yield from run_locked(
             directory,
             file,
             dataset.identity,
@@ -59,7 +59,7 @@ def _fit_and_evaluate(directory: RunDirectory, file: RunFile, dataset: Dataset) 
     """
     run = file.run
     assert isinstance(run.model, BagOfWordsConfig), run.model
-    facts_sha256 = directory.facts_sha256()
+    facts_sha256 = directory.run_file_sha256()
     directory.log_event(
         provenance_event("start", 0, run.numerics, run.data.sha256, facts_sha256=facts_sha256)
     )

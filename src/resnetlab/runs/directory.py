@@ -336,14 +336,14 @@ class RunDirectory:
             for event in read_jsonl(self.path / "provenance.jsonl")
             if "facts_sha256" in event
         }
-        if recorded - {self.facts_sha256()}:
+        if recorded - {self.run_file_sha256()}:
             raise input_error(
                 str(self.path / "run.json"),
                 "changed since the run started (its SHA-256 is in provenance.jsonl)",
                 "restore both files, or remove the folder of the run and train it again",
             )
 
-    def facts_sha256(self) -> str:
+    def run_file_sha256(self) -> str:
         """Return the SHA-256 of run.json without the fields that may change between sessions."""
         table = read_json(self.path / "run.json")
         table.pop("diagnostics", None)

@@ -14,6 +14,7 @@ from resnetlab.data.config import Dataset, LabeledImages, Split
 from resnetlab.data.device_images import DeviceImageCache, DeviceImages
 from resnetlab.recipes.train import train_subset_size
 from resnetlab.runs.records import Evaluation, RunFile, Scores, TrainModeEvaluation
+from resnetlab.schema import finite_or_none
 from resnetlab.stats.chance import UNDECIDED, compare_with_chance
 from resnetlab.training.evaluate import EvalResult, evaluate, evaluate_in_train_mode
 from resnetlab.training.events import TrainEvent
@@ -216,7 +217,7 @@ class RunEvaluator:
         return {
             name: Scores(
                 images=len(splits[name]),
-                loss_nats=_finite(result.loss_nats),
+                loss_nats=finite_or_none(result.loss_nats),
                 top1_error_pct=result.top1_error_pct,
                 top5_error_pct=result.top5_error_pct,
             )
@@ -233,16 +234,12 @@ def _evaluations(
             step=event.step,
             epoch=round(event.epoch, 6),
             split=name,
-            loss_nats=_finite(loss),
+            loss_nats=finite_or_none(loss),
             top1_error_pct=error,
             seconds=round(train_seconds, 3),
         )
         for name, (loss, error) in values.items()
     )
-
-
-def _finite(loss: float) -> float | None:
-    return loss if abs(loss) < float("inf") else None  # false for NaN too
 
 
 def _curve_subset(images: DeviceImages, count: int | None, split_seed: int) -> DeviceImages:

@@ -28,13 +28,13 @@ class SharedDeviceOutOfMemoryError(ResnetlabError):
     """Error of a run that is out of memory beside other runs; alone it may have enough."""
 
 
-def run_once(
+def run_locked(
     directory: RunDirectory,
     file: RunFile,
     identity: DataIdentity,
-    body: Callable[[], Generator[None, None, Result | None]],
+    train: Callable[[], Generator[None, None, Result | None]],
     world: World = SINGLE_PROCESS,
-    complete: Callable[[Result], Result] = lambda result: result,
+    measure: Callable[[Result], Result] = lambda result: result,
     shares_device: bool = False,
 ) -> Generator[None, None, Result | None]:
     """Lock the folder of a run and execute it, unless it has a result.
@@ -45,9 +45,9 @@ def run_once(
         directory: Folder of the run.
         file: Configuration of the run.
         identity: Identity of the loaded data.
-        body: Generator that executes the run and returns its result, or None if it was stopped.
+        train: Generator that trains the run and returns its result, or None if it was stopped.
         world: Processes that train the run together.
-        complete: Function for a finished run that lacks a requested measurement.
+        measure: Function that adds the measurements that a finished run lacks.
         shares_device: True if other runs use the same device.
 
     Raises:
@@ -67,13 +67,13 @@ def run_once(
             return existing
         check_data(file, identity, str(directory.path))
         if existing is not None:
-            return complete(existing)
+            return measure(existing)
         if world.is_main_process:
             directory.write_config(file)
             directory.check_metadata()
             (directory.path / CHECKSUMS).unlink(missing_ok=True)  # of a result that was removed
         try:
-            result = world.broadcast((yield from body()))
+            result = world.broadcast((yield from train()))
             if result is None:
                 _log_stop(directory, world)
             return result

@@ -32,7 +32,7 @@ from resnetlab.runs.checkpoint import (
 from resnetlab.runs.directory import PROFILE, RunDirectory
 from resnetlab.runs.evaluator import BestWeights, RunEvaluator
 from resnetlab.runs.kinds import scratch_recipe
-from resnetlab.runs.lifecycle import check_world_size, run_once
+from resnetlab.runs.lifecycle import check_world_size, run_locked
 from resnetlab.runs.load import load_run
 from resnetlab.runs.provenance import provenance_event, utc_now
 from resnetlab.runs.records import Evaluation, Result, RunFile, Scores, Status
@@ -88,7 +88,7 @@ def run_attempt(attempt: RunAttempt, dataset: Dataset) -> Generator[None, None, 
         return result
 
     identity, shared = dataset.identity, attempt.shares_device
-    return (yield from run_once(directory, file, identity, training, world, measure, shared))
+    return (yield from run_locked(directory, file, identity, training, world, measure, shared))
 
 
 def _check_batch_size(
@@ -264,7 +264,7 @@ class RunSession:
         """Write the start or the resumption of the run to provenance.jsonl."""
         run = self.file.run
         self.eager_reason = find_eager_reason(self.state)
-        extra = {"facts_sha256": self.directory.facts_sha256()}
+        extra = {"facts_sha256": self.directory.run_file_sha256()}
         if run.numerics.device == "cuda":
             kind = f"eager: {self.eager_reason}" if self.eager_reason else "captured"
             extra = {"steps": kind, **extra}

@@ -15,8 +15,8 @@ class Looks:
     % (our simulations).
     """
 
-    seeds: tuple[int, ...] = (3, 5, 10)
-    weights: tuple[float, ...] = (0.2, 0.3, 0.5)
+    seeds: tuple[int, ...]
+    weights: tuple[float, ...]
 
     def __post_init__(self) -> None:
         if len(self.seeds) != len(self.weights) or list(self.seeds) != sorted(set(self.seeds)):

@@ -64,7 +64,9 @@ class ReasonKind(Enum):
     MANY_INCOMPLETE = deferred("runs are missing in more than {number} of the conditions")
     TOO_FEW_TRAINED = deferred("too few trained runs for a test of means: {short}")
     MISSING_RUNS = deferred("missing runs could change the verdict")
-    ON_THE_EDGE = deferred("the arms are constant and the difference is on the edge of the claim")
+    ON_THE_EDGE = deferred(
+        "the runs of each condition are equal, and the difference is on the edge of the claim"
+    )
     MEANS_DISAGREE = deferred(
         "the trained runs and the mean over all runs lead to different verdicts"
     )

@@ -114,7 +114,9 @@ class StudyRecord:
 
     def runs_of(self, label: str) -> tuple[StudyRun, ...]:
         """Return the runs of a condition, in the order of their seeds."""
-        return tuple(sorted(self._runs_by_condition.get(label, ()), key=lambda item: item.planned.seed))
+        return tuple(
+            sorted(self._runs_by_condition.get(label, ()), key=lambda item: item.planned.seed)
+        )
 
     @property
     def states(self) -> dict[str, RunState]:

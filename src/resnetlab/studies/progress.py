@@ -223,12 +223,12 @@ class Display:
     def _summary(self) -> str:
         speed = sum(active.images_per_second for active in self.active.values())
         seconds = self.time_estimator.seconds_left()
-        pace = (
+        remaining = (
             f"about {format_clock(seconds)} left"
             if seconds is not None
             else f"{format_clock(time.monotonic() - self.start_time)} elapsed"
         )
-        parts = [f"{len(self.finished)} of {format_count(len(self.runs), 'run')}", pace]
+        parts = [f"{len(self.finished)} of {format_count(len(self.runs), 'run')}", remaining]
         parts += [f"{speed:,.0f} images/s"] if speed else []
         return ", ".join(parts) if self.active else f"{parts[0]}, starting"
 

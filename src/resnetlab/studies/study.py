@@ -224,7 +224,7 @@ class Study:
     numerics: Numerics = Numerics()
     """Numerics of all conditions that have none of their own."""
     looks: tuple[PositiveInt, ...] = ()
-    """Seeds per condition at each interim analysis; empty if all seeds run at once."""
+    """Seeds per condition at each interim look; empty if all seeds run at once."""
     diagnostics: DiagnosticsConfig = DiagnosticsConfig()
     """Additional measurements during its runs."""
     overrides: tuple[Override, ...] = ()

@@ -32,7 +32,7 @@ class EvalResult:
     """Mean cross-entropy in nats."""
     top1_error_pct: float
     top5_error_pct: float | None = None
-    """Top-5 error in per cent; None for ten classes or fewer."""
+    """Top-5 error in percent; None for ten classes or fewer."""
 
     @property
     def is_finite(self) -> bool:

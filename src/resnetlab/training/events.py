@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Literal
 
 from resnetlab.training.distributed import collective_stop
-from resnetlab.training.eager_step import EagerStep
 from resnetlab.training.loop import train
 from resnetlab.training.state import TrainState
+from resnetlab.training.training_step import TrainingStep
 
 TICK_SECONDS = 0.5
 
@@ -33,11 +33,11 @@ class TrainEvent:
 
 def train_events(
     state: TrainState,
-    take_step: EagerStep,
+    take_step: TrainingStep,
     should_stop: Callable[[], bool],
     *,
     yield_every_step: bool = False,
-) -> Iterator[TrainEvent]:
+) -> Generator[TrainEvent, None, None]:
     """Train with `train` and yield an event at the start, every TICK_SECONDS, and after each epoch.
 
     The clock stops while the caller handles an event. With `yield_every_step` an event follows each

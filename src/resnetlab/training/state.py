@@ -104,7 +104,7 @@ class TrainState:
         self.losses[index], self.error_counts[index] = self.world.all_reduce_sum(metrics)
         self.step += 1
 
-    def store_metrics(self, index: Tensor, metrics: Tensor) -> None:
+    def store_metrics_on_device(self, index: Tensor, metrics: Tensor) -> None:
         """Store the metrics of a step, as operations that a CUDA graph can capture.
 
         Args:

@@ -1,8 +1,8 @@
 """Training step, for example of SGD: forward, loss, backward, clip, update, EMA.
 
-Start reading here and go on with loop.py. The caller (eager_step.py) first loads the batch and sets
-the learning rate and the seed of dropout. Every faster way to take a step (cuda_graphs.py) must
-give the same bits as this one.
+Start reading here and go on with loop.py. The caller (training_step.py) first loads the batch and
+sets the learning rate and the seed of dropout. Every faster way to take a step (cuda_graphs.py)
+must give the same bits as this one.
 """
 
 from __future__ import annotations

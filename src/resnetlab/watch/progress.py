@@ -123,7 +123,9 @@ def _training_run(study_run: StudyRun) -> TrainingRun:
 def _seconds_left(study_runs: Sequence[StudyRun], workers: int) -> float | None:
     """Estimate the time of all unfinished runs from the steps that the files record."""
     finished = [
-        study_run.planned.id for study_run in study_runs if study_run.state in ("finished", "missing")
+        study_run.planned.id
+        for study_run in study_runs
+        if study_run.state in ("finished", "missing")
     ]
     estimator = TimeEstimator([study_run.planned for study_run in study_runs], finished, workers)
     for study_run in study_runs:

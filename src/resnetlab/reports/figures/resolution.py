@@ -47,7 +47,7 @@ def draw_svg(key: str, resolution_table: ResolutionTable, narrow: bool) -> str:
         width = NARROW_PX if narrow else WIDE_PX
         figure = new_figure(width, 300 if key == "heat" else 330)
         ax = figure.add_axes((0.16 if narrow else 0.09, 0.2, 0.8 if narrow else 0.87, 0.74))
-        (_draw_heatmap if key == "heat" else _draw_lines)(ax, resolution_table, key, narrow)
+        (_draw_grid if key == "heat" else _draw_lines)(ax, resolution_table, key, narrow)
         localize_ticks(figure)
         return to_svg(figure, f"{key}-{narrow:d}")
 
@@ -57,7 +57,7 @@ def _test_estimate(cell: ResolutionCell) -> AccuracyEstimate | None:
     return pair[1] if pair else None
 
 
-def _draw_heatmap(ax: Axes, resolution_table: ResolutionTable, _: str, narrow: bool) -> None:
+def _draw_grid(ax: Axes, resolution_table: ResolutionTable, _: str, narrow: bool) -> None:
     trains = sorted({cell.train_size for cell in resolution_table.cells})
     tests = sorted({cell.test_size for cell in resolution_table.cells})
     values = [

@@ -13,7 +13,7 @@ from resnetlab.reports.plot_data import (
     AnyPlot,
     DotPlot,
     ForestPlot,
-    HeatMap,
+    GridPlot,
     LadderPlot,
     RungRow,
     ScatterPlot,
@@ -39,7 +39,7 @@ def plot_csv(plot: AnyPlot) -> str:
             return csv_text(_RUNG_COLUMNS.split(), _rung_values(plot.rows))
         case DotPlot() if any(row.reference_marks for row in plot.rows):
             return csv_text(_MARK_COLUMNS.split(), _mark_values(plot))
-        case HeatMap():
+        case GridPlot():
             names = [plot.row_axis, plot.column_axis, "mean_pct", "low_pct", "high_pct"]
             values = (
                 [c.row, c.column, c.mean_pct, c.low_pct, c.high_pct, c.failed, c.runs]

@@ -111,7 +111,9 @@ def _network(study_run: StudyRun, record: RunRecord, ablations: BlockAblations) 
     model = study_run.planned.config.model
     return SwitchedNetwork(
         label=tr(
-            "{condition}, seed {seed}", condition=study_run.planned.condition, seed=study_run.planned.seed
+            "{condition}, seed {seed}",
+            condition=study_run.planned.condition,
+            seed=study_run.planned.seed,
         ),
         is_residual=not (isinstance(model, CifarConfig) and model.shortcut == "none"),
         accuracies=accuracies,

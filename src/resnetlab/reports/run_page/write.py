@@ -184,7 +184,9 @@ def _measure_command(run: RunRecord) -> str:
 def _partner_link(partner: StudyRun | None) -> Detail | None:
     if partner is None or partner.record is None:
         return None
-    return Detail(partner.planned.condition, str(partner.planned.seed), f"{partner.planned.id}.html")
+    return Detail(
+        partner.planned.condition, str(partner.planned.seed), f"{partner.planned.id}.html"
+    )
 
 
 def _write_page(page: RunPage, path: Path, language: Language) -> None:

@@ -52,8 +52,8 @@ class TimeEstimator:
 
     def update(self, run_id: str, step: int, total: int, now: float) -> None:
         """Record that a run took `step` of `total` steps at `now`, in seconds of any clock."""
-        pace = self.throughputs.setdefault(run_id, _Throughput(step, now, step, now))
-        pace.step, pace.time = step, now
+        throughput = self.throughputs.setdefault(run_id, _Throughput(step, now, step, now))
+        throughput.step, throughput.time = step, now
         self.total_steps[run_id] = total
 
     def mark_finished(self, run_id: str) -> None:
@@ -66,20 +66,24 @@ class TimeEstimator:
         The time of a condition comes from its own runs. For a condition without such a run,
         it comes from the other runs, in proportion to multiply-adds.
         """
-        known = {run_id: pace for run_id, pace in self.throughputs.items() if pace.has_enough_steps}
+        known = {
+            run_id: throughput
+            for run_id, throughput in self.throughputs.items()
+            if throughput.has_enough_steps
+        }
         if not known:
             return None
         by_condition: dict[str, list[float]] = {}
-        for run_id, pace in known.items():
+        for run_id, throughput in known.items():
             by_condition.setdefault(self.runs[run_id].condition, []).append(
-                pace.seconds_per_step * self.total_steps[run_id]
+                throughput.seconds_per_step * self.total_steps[run_id]
             )
         seconds_by_condition = {
             condition: sum(times) / len(times) for condition, times in by_condition.items()
         }
         per_mac = sum(
-            pace.seconds_per_step * self.total_steps[i] / self.runs[i].macs
-            for i, pace in known.items()
+            throughput.seconds_per_step * self.total_steps[i] / self.runs[i].macs
+            for i, throughput in known.items()
         ) / len(known)
         seconds = 0.0
         longest = 0.0
@@ -167,8 +171,10 @@ class PastSpeeds:
         if speed is None:
             return None
         # The speeds are multiply-adds per second; for the same network the factor cancels.
-        pace = speed.seconds_per_evaluated_mac
-        evaluation = 0.0 if pace is None else pace * file.macs * run.evaluation_images
+        seconds_per_mac = speed.seconds_per_evaluated_mac
+        evaluation = (
+            0.0 if seconds_per_mac is None else seconds_per_mac * file.macs * run.evaluation_images
+        )
         if same and not run.evaluation_images:
             evaluation = same.evaluation_seconds
         basis: Basis = "past runs" if same else "past runs of other networks"

@@ -1,4 +1,4 @@
-"""Eager step: load the next batch and train on it."""
+"""Steps of a run: each loads the next batch of the epoch and trains on it."""
 
 from __future__ import annotations
 
@@ -11,8 +11,10 @@ from resnetlab.training.state import TrainState
 from resnetlab.training.step import train_step
 
 
-class EagerStep:
-    """Step that loads the next batch of the epoch and trains on it.
+class TrainingStep:
+    """Callable that loads the next batch of the epoch and trains on it, operation by operation.
+
+    `GraphedStep` does the same with a CUDA graph.
 
     Args:
         state: Training state.

@@ -1,4 +1,4 @@
-"""Rounds of a study whose seeds are added at interim looks."""
+"""Plans of a study whose seeds are added at interim looks."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from resnetlab.analysis.analyze import analyze
 from resnetlab.analysis.collect import collect
-from resnetlab.analysis.interim import next_seed_counts
+from resnetlab.analysis.looks import next_seed_counts
 from resnetlab.messages import Notify
 from resnetlab.studies.executors.base import Executor
 from resnetlab.studies.plan import Plan
@@ -15,7 +15,7 @@ from resnetlab.studies.run import plan_study, read_record
 from resnetlab.studies.study import Study
 
 
-def plan_rounds(
+def plan_looks(
     study: Study,
     root: Path,
     executor: Executor,

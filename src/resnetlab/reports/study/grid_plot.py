@@ -1,4 +1,4 @@
-"""Section of a report on a grid of two axes with numbers: a heat map and a table."""
+"""Section of a report on a grid of two axes with numbers: a grid plot and a table."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from resnetlab.analysis.grid import ConditionGrid, axis_names, find_grid
 from resnetlab.reports.document import Cell, Column, GridSection, Table
 from resnetlab.reports.format import DASH, decimals, format_interval, format_pct, join_clauses
-from resnetlab.reports.plot_data import HeatCell, HeatMap
+from resnetlab.reports.plot_data import GridCell, GridPlot
 from resnetlab.stats.intervals import Interval
 from resnetlab.translation import LANGUAGES, current_language, localize_number, tr
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def grid_section(analysis: StudyAnalysis) -> GridSection | None:
-    """Return the heat map and the table of a study with exactly two axes of numbers, else None."""
+    """Return the grid plot and the table of a study with exactly two axes of numbers, else None."""
     axes = find_grid(analysis)
     if axes is None:
         return None
@@ -54,20 +54,20 @@ def grid_section(analysis: StudyAnalysis) -> GridSection | None:
         cells=join_clauses(described) or tr("No value yet"),
     )
     title = tr("Accuracy by {row} and {column}", row=names[0], column=names[1])
-    plot = HeatMap("grid", title, caption, alt, names[0], names[1], axes.rows, axes.columns, cells)
+    plot = GridPlot("grid", title, caption, alt, names[0], names[1], axes.rows, axes.columns, cells)
     return GridSection(_table(plot), plot)
 
 
-def _cell(analysis: StudyAnalysis, axes: ConditionGrid, row: float, column: float) -> HeatCell:
+def _cell(analysis: StudyAnalysis, axes: ConditionGrid, row: float, column: float) -> GridCell:
     label = axes.labels[row, column]
     summary = analysis.summaries[label]
     low, high = summary.interval_pct or (None, None)
     counts = summary.counts
     failed = counts.at_chance + counts.diverged
-    return HeatCell(row, column, summary.mean_pct, low, high, failed, counts.finished, label)
+    return GridCell(row, column, summary.mean_pct, low, high, failed, counts.finished, label)
 
 
-def _table(plot: HeatMap) -> Table:
+def _table(plot: GridPlot) -> Table:
     cells = {(cell.row, cell.column): cell for cell in plot.cells}
     columns = (
         Column(plot.row_axis.capitalize()),
@@ -87,7 +87,7 @@ def _table(plot: HeatMap) -> Table:
     return Table("grid", columns, rows, note, "scroll")
 
 
-def _table_cell(cell: HeatCell | None) -> Cell:
+def _table_cell(cell: GridCell | None) -> Cell:
     if cell is None or cell.mean_pct is None:
         return Cell(
             DASH,

@@ -14,7 +14,7 @@ from resnetlab.reports.figures.canvas import (
     mark,
     new_figure,
 )
-from resnetlab.reports.plot_data import HeatCell, HeatMap
+from resnetlab.reports.plot_data import GridCell, GridPlot
 from resnetlab.translation import localize_number, tr
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-def draw(plot: HeatMap, narrow: bool) -> Figure:
+def draw(plot: GridPlot, narrow: bool) -> Figure:
     """Draw a cell for each row and column: its mean, and its number of failed runs below."""
     width, foot, cell_height = NARROW_PX if narrow else WIDE_PX, 62, 58
     height = cell_height * len(plot.rows) + foot + 12
@@ -47,7 +47,7 @@ def draw(plot: HeatMap, narrow: bool) -> Figure:
 
 
 def _draw_cell(
-    ax: Axes, plot: HeatMap, cell: HeatCell, low: float, high: float, narrow: bool
+    ax: Axes, plot: GridPlot, cell: GridCell, low: float, high: float, narrow: bool
 ) -> None:
     from matplotlib.patches import Rectangle
 

@@ -63,7 +63,7 @@ def run(
     study: rl.LoadedStudy, root: Path, accuracy: Callable[[str, int], float], most: int = 10
 ) -> list[Plan]:
     plans = []
-    for plan in study.plan_rounds(root, max_seeds=most):
+    for plan in study.plan_looks(root, max_seeds=most):
         pretend(plan, root, accuracy)
         plans.append(plan)
     return plans
@@ -115,7 +115,7 @@ def test_no_more_seeds_are_added_than_were_allowed(tmp_path: Path, small_npz: Pa
 def test_no_second_plan_is_made_before_the_runs_of_the_first_are_finished(
     tmp_path: Path, small_npz: Path
 ) -> None:
-    stages = study_of(tmp_path, small_npz).plan_rounds(tmp_path, max_seeds=10)
+    stages = study_of(tmp_path, small_npz).plan_looks(tmp_path, max_seeds=10)
     next(stages)
     with pytest.raises(StopIteration):
         next(stages)
@@ -138,7 +138,7 @@ def test_invalid_numbers_of_seeds_and_claims_without_interim_looks_are_refused(
     tmp_path: Path, small_npz: Path, more: str, most: int, words: str
 ) -> None:
     with pytest.raises(rl.InputError, match=words):
-        next(study_of(tmp_path, small_npz, more).plan_rounds(tmp_path, max_seeds=most))
+        next(study_of(tmp_path, small_npz, more).plan_looks(tmp_path, max_seeds=most))
 
 
 def test_interim_looks_at_a_study_without_claims_are_refused(
@@ -147,7 +147,7 @@ def test_interim_looks_at_a_study_without_claims_are_refused(
     path = tmp_path / "none.toml"
     path.write_text(TEXT.format(data=small_npz).partition("[[claim]]")[0])
     with pytest.raises(rl.InputError, match="no claim to decide"):
-        next(rl.load_study(path).plan_rounds(tmp_path, max_seeds=10))
+        next(rl.load_study(path).plan_looks(tmp_path, max_seeds=10))
 
 
 def test_the_name_of_a_study_is_enough_to_find_a_study_with_interim_looks(
