@@ -24,7 +24,9 @@ from resnetlab.analysis.study_data import QuestionAnswer
 from resnetlab.cli.main import app
 from resnetlab.reports import build_report, write, write_latex
 from resnetlab.reports.study.source_questions.answers import LANGUAGES, answer_question, answers
-from resnetlab.reports.study.source_questions.verdicts import REASON_WORDS
+from resnetlab.reports.study.source_questions.verdicts import REASON_WORDS, conclusion
+from resnetlab.reports.study.source_questions.writer import AnswerWriter
+from resnetlab.stats.power import MAX_SEEDS, SeedForecast
 from resnetlab.stats.verdict import ReasonKind
 from resnetlab.studies.claims import condition_labels
 from resnetlab.studies.parsing.overrides import Overrides
@@ -144,6 +146,33 @@ def test_the_sentence_of_a_verdict_matches_its_kind_in_both_languages(
     assert answer.statuses == (status,)
     assert english in answer.measured["en"]
     assert french in answer.measured["fr"].replace("\N{NO-BREAK SPACE}", " ")
+
+
+@pytest.mark.parametrize(
+    ("estimate", "english", "french"),
+    [
+        (12, "about 12 seeds per condition decide it in four of five studies",
+         "environ 12 graines par condition permettent de trancher"),
+        (None, "more than 50 seeds per condition are needed to decide it",
+         "il faut plus de 50 graines par condition"),
+    ],
+)  # fmt: skip
+def test_an_undecided_claim_has_the_number_of_seeds_that_would_decide_it(
+    estimate: int | None, english: str, french: str
+) -> None:
+    analysis = planted()
+    claims = analysis.study.claims
+    index = [claim.statement for claim in claims].index("open")
+    verdict = replace(analysis.verdicts[index], forecast=SeedForecast(7, estimate, None))
+    writers = {language: AnswerWriter(language) for language in LANGUAGES}
+    texts = {name: conclusion(writer, claims[index], verdict) for name, writer in writers.items()}
+    assert english in texts["en"]
+    assert french in texts["fr"].replace("\xa0", " ")
+    assert (estimate or MAX_SEEDS) in writers["en"].values.values()
+
+
+def test_a_decided_claim_needs_no_more_seeds() -> None:
+    assert "seeds per condition" not in claim_answer("supported").measured["en"]
 
 
 def test_failures_memory_unfinished_and_missing_conditions_have_their_own_sentences() -> None:

@@ -201,10 +201,10 @@ def _seeds_needed(writer: AnswerWriter, verdict: Verdict) -> str:
     if forecast.estimate is None:
         limit = writer.count("seeds of the longest forecast", MAX_SEEDS)
         return writer.say(
-            f"If the observed difference is the true one, {limit} seeds per condition would not "
-            "decide it in four of five studies.",
-            f"Si la différence observée est la vraie, {limit} graines par condition ne "
-            "suffiraient pas pour trancher dans quatre études sur cinq.",
+            f"If the observed difference is the true one, more than {limit} seeds per condition "
+            "are needed to decide it.",
+            f"Si la différence observée est la vraie, il faut plus de {limit} graines par "
+            "condition pour trancher.",
         )
     seeds = writer.count("seeds to decide", forecast.estimate)
     return writer.say(
