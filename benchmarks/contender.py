@@ -21,10 +21,10 @@ from resnetlab.recipes.numerics import Numerics
 from resnetlab.recipes.train import SGD, Recipe
 from resnetlab.training.device import setup_device
 from resnetlab.training.events import train_events
+from resnetlab.training.from_scratch_state import FromScratchState
 from resnetlab.training.make_step import make_step
 from resnetlab.training.resolve import resolve_numerics
 from resnetlab.training.rng import make_generator
-from resnetlab.training.scratch_state import ScratchTrainState
 
 SHAPES = {"cifar10": (32, 3, 50_000), "digits": (8, 1, 1_437)}
 """Side, channels and train images."""
@@ -65,7 +65,7 @@ def our_loop(
     sgd = SGD(lr=0.1, momentum=0.9, weight_decay=1e-4)
     augment = Augment(crop_padding=side // 8, flip=True)
     recipe = Recipe(batch_size=batch, epochs=10_000, optimizer=sgd, augment=augment)
-    state = ScratchTrainState(cifar_config(depth), recipe, numerics, 0, train_images, 10, device)
+    state = FromScratchState(cifar_config(depth), recipe, numerics, 0, train_images, 10, device)
     seen = 0
     step = make_step(state, DeviceImages.from_images(train_images, device))
     for event in train_events(state, step, lambda: False):

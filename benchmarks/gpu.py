@@ -41,13 +41,13 @@ from resnetlab.recipes.train import SGD, Adam, AdamW, Cosine, Recipe, RMSprop
 from resnetlab.schema import encode
 from resnetlab.training.batches import InMemoryBatches
 from resnetlab.training.device import setup_device
+from resnetlab.training.eager_step import EagerStep
 from resnetlab.training.events import train_events
+from resnetlab.training.from_scratch_state import FromScratchState
 from resnetlab.training.interleave import round_robin
 from resnetlab.training.make_step import make_step
 from resnetlab.training.resolve import resolve_numerics
 from resnetlab.training.rng import make_generator
-from resnetlab.training.scratch_state import ScratchTrainState
-from resnetlab.training.training_step import TrainingStep
 
 HERE = Path(__file__).parent
 SIDE, CHANNELS, CLASSES = 32, 3, 10
@@ -74,19 +74,19 @@ class Bench:
         self.resident = DeviceImages.from_images(images, self.device)
         self.began = time.monotonic()
 
-    def train_state(self, model: ModelConfig, recipe: Recipe, seed: int = 0) -> ScratchTrainState:
+    def train_state(self, model: ModelConfig, recipe: Recipe, seed: int = 0) -> FromScratchState:
         """Return a training state whose steps can be captured."""
-        return ScratchTrainState(
+        return FromScratchState(
             model, recipe, self.numerics, seed, self.images, CLASSES, self.device
         )
 
-    def ours(self, state: ScratchTrainState, kind: StepKind = "captured") -> Iterator[int]:
+    def ours(self, state: FromScratchState, kind: StepKind = "captured") -> Iterator[int]:
         """Yield the number of images of each step of resnetlab's own loop, captured or eager."""
         seen = 0
         step = (
             make_step(state, self.resident)
             if kind == "captured"
-            else TrainingStep(state, InMemoryBatches(state, self.resident))
+            else EagerStep(state, InMemoryBatches(state, self.resident))
         )
         for event in train_events(state, step, lambda: False, yield_every_step=True):
             yield event.images_processed - seen
@@ -152,7 +152,7 @@ EQUAL: dict[str, dict[str, Any]] = {
 }
 
 
-def differing(left: ScratchTrainState, right: ScratchTrainState) -> list[str]:
+def differing(left: FromScratchState, right: FromScratchState) -> list[str]:
     """Return the names of the tensors in which two training states differ."""
     other = right.state_dict()
     return [
@@ -163,7 +163,7 @@ def differing(left: ScratchTrainState, right: ScratchTrainState) -> list[str]:
 def bits(bench: Bench, model: ModelConfig, batch: int, steps: int) -> dict[str, str]:
     """Compare captured steps with eager ones by optimizer, and seeds in parallel with one alone."""
 
-    def run(train_state: ScratchTrainState, kind: StepKind = "captured") -> ScratchTrainState:
+    def run(train_state: FromScratchState, kind: StepKind = "captured") -> FromScratchState:
         for _ in bench.ours(train_state, kind):
             pass
         return train_state

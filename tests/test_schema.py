@@ -730,7 +730,11 @@ def read_run(folder: Path) -> object:
 
 @pytest.mark.parametrize(
     ("name", "read"),
-    [("run.json", read_run), ("model.json", read_model_file), ("report.json", data_files.load)],
+    [
+        ("run.json", read_run),
+        ("model.json", read_model_file),
+        ("report.json", data_files.load_study_data),
+    ],
 )
 @pytest.mark.parametrize(
     ("table", "problem", "got"),

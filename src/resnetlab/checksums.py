@@ -1,7 +1,7 @@
 """SHA-256 of the files of a finished run or of a report, in `checksums.json` beside them.
 
 A changed byte of a text file is still a valid file, so only a checksum shows it. A folder without
-`checksums.json`, from an older version, is read as it is. Does not import torch.
+`checksums.json`, from an older version, is read as it is. Free of torch.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Check that a server can be reached, in seconds instead of a library's many retries.
 
-Does not import torch.
+Free of torch.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ no effect in a process that compiles nothing.
 
 `defer_compiler` installs a placeholder module instead of `torch._dynamo`. The placeholder
 implements the three functions that only mark something, and is replaced by the real package on any
-other access. Does not import torch.
+other access. Free of torch.
 """
 
 from __future__ import annotations

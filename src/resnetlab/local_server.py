@@ -1,5 +1,5 @@
 """Servers of pages on this machine: the port that they listen on, and the requests that they
-refuse. Does not import torch.
+refuse. Free of torch.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""User settings: the folder of the cache, and whether downloads are allowed. Does not import torch.
+"""User settings: the folder of the cache, and whether downloads are allowed. Free of torch.
 
 An environment variable has priority over the configuration file, and the file over the default of
 the system. The file is `config.toml` in the user's configuration folder (`~/.config/resnetlab` on

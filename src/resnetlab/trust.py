@@ -1,4 +1,4 @@
-"""Consent to run code that a file names as `package.module:function`. Does not import torch.
+"""Consent to run code that a file names as `package.module:function`. Free of torch.
 
 A model folder, a run or a study file from somebody else may name any function, so none is imported
 without consent. Consent is given by typing the name on the command line, by `--trust-code` (in

@@ -60,10 +60,10 @@ def pretend(plan: Plan, root: Path, accuracy: Callable[[str, int], float]) -> No
 
 
 def run(
-    study: rl.LoadedStudy, root: Path, accuracy: Callable[[str, int], float], most: int = 10
+    study: rl.LoadedStudy, root: Path, accuracy: Callable[[str, int], float], max_seeds: int = 10
 ) -> list[Plan]:
     plans = []
-    for plan in study.plan_looks(root, max_seeds=most):
+    for plan in study.plan_looks(root, max_seeds=max_seeds):
         pretend(plan, root, accuracy)
         plans.append(plan)
     return plans
@@ -108,17 +108,17 @@ def test_a_study_whose_claims_are_decided_ends_at_the_first_interim_look(
 
 def test_no_more_seeds_are_added_than_were_allowed(tmp_path: Path, small_npz: Path) -> None:
     level = noisy({"residual 8 (A)": 80.0, "residual 14 (A)": 80.0, "residual 20 (A)": 80.0})
-    plans = run(study_of(tmp_path, small_npz), tmp_path, level, most=5)
+    plans = run(study_of(tmp_path, small_npz), tmp_path, level, max_seeds=5)
     assert [len({run.seed for run in plan.runs}) for plan in plans] == [3, 5]
 
 
 def test_no_second_plan_is_made_before_the_runs_of_the_first_are_finished(
     tmp_path: Path, small_npz: Path
 ) -> None:
-    stages = study_of(tmp_path, small_npz).plan_looks(tmp_path, max_seeds=10)
-    next(stages)
+    plans = study_of(tmp_path, small_npz).plan_looks(tmp_path, max_seeds=10)
+    next(plans)
     with pytest.raises(StopIteration):
-        next(stages)
+        next(plans)
 
 
 def test_a_claim_that_a_network_fails_is_tested_once_after_five_seeds(
@@ -133,12 +133,12 @@ def test_a_claim_that_a_network_fails_is_tested_once_after_five_seeds(
     assert [count["residual 20 (A)"] for count in counts] == [5, 10]
 
 
-@pytest.mark.parametrize(("more", "most", "words"), [("", 2, "no look at so few seeds")])
+@pytest.mark.parametrize(("more", "max_seeds", "words"), [("", 2, "no look at so few seeds")])
 def test_invalid_numbers_of_seeds_and_claims_without_interim_looks_are_refused(
-    tmp_path: Path, small_npz: Path, more: str, most: int, words: str
+    tmp_path: Path, small_npz: Path, more: str, max_seeds: int, words: str
 ) -> None:
     with pytest.raises(rl.InputError, match=words):
-        next(study_of(tmp_path, small_npz, more).plan_looks(tmp_path, max_seeds=most))
+        next(study_of(tmp_path, small_npz, more).plan_looks(tmp_path, max_seeds=max_seeds))
 
 
 def test_interim_looks_at_a_study_without_claims_are_refused(

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 import resnetlab as rl
-from resnetlab.analysis.data_files import load
+from resnetlab.analysis.data_files import load_study_data
 from resnetlab.analysis.study_data import CurvePoint, RunRow
 from resnetlab.analysis.varied_fields import row_table, varied_fields
 from resnetlab.schema import encode
@@ -77,7 +77,7 @@ def test_the_depth_of_a_ladder_and_the_values_of_an_axis_are_columns() -> None:
     "folder", sorted(RESULTS.glob("*/results.csv")), ids=lambda p: p.parent.name
 )
 def test_committed_results_have_these_columns(folder: Path) -> None:
-    data = load(folder.parent)
+    data = load_study_data(folder.parent)
     for name, row_type, rows in (
         ("results.csv", RunRow, data.rows),
         ("curves.csv", CurvePoint, data.curve_points),

@@ -108,8 +108,8 @@ MISTAKES = {
         "nosuch: contains no model",
     ),
     "fine-tune with a time without a unit": (
-        "finetune photos --budget 5",
-        "--budget: a time without a unit (got 5; allowed: 90s, 10m, 2h, or 0 for none). Fix: --bu",
+        "finetune photos --time-limit 5",
+        "--time-limit: a time without a unit (got 5; allowed: 90s, 10m, 2h, or 0 for none). Fix:",
     ),
     "fine-tune with a network of timm by its bare name": (
         "finetune photos --model mobilenetv2_035",

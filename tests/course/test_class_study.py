@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from helpers.course import NAMES, SHORT, lesson_of
-from resnetlab.analysis.data_files import load
+from resnetlab.analysis.data_files import load_study_data
 from resnetlab.course.class_page import grade_class
 from resnetlab.course.class_study import _reversals, variance_sentences
 from resnetlab.course.classroom import read_class
@@ -22,7 +22,7 @@ def test_a_class_gives_a_page_and_a_study_of_its_seeds(submissions: Path, tmp_pa
     assert result.counts["passed"] == 3
     assert not result.has_failures
     (study,) = result.studies
-    study_data = load(study.parent)
+    study_data = load_study_data(study.parent)
     assert sorted(row.seed for row in study_data.rows) == sorted(map(student_seed, NAMES))
     assert {row.status for row in study_data.rows} <= {"trained", "at chance"}
     page = result.page.read_text(encoding="utf-8")

@@ -72,9 +72,9 @@ def test_no_command_scores_outputs_that_are_not_finite(
         lambda: explain(model, picture(0)),
         lambda: export(model, "torch-export", tmp_path / "huge.pt2"),
     ]
-    for ask in calls:
+    for call in calls:
         with pytest.raises(InputError, match=r"^huge: the outputs for .* are not finite"):
-            ask()
+            call()
     assert not (tmp_path / "huge.pt2").exists()
     with TestClient(create_app(model), base_url="http://127.0.0.1") as client:
         response = client.post("/predict", content=encoded(picture(0)))

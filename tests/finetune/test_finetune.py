@@ -450,7 +450,7 @@ def test_each_stage_and_each_long_step_is_announced(photos: Path, backbone: Path
     requested = request(photos, backbone, recipe="full", epochs=2)
     finetune(
         requested,
-        budget_seconds=600,
+        time_limit_seconds=600,
         notify=messages.append,
         on_item=lambda task, done, total: seen.setdefault(task, []).append((done, total)),
     )
@@ -670,7 +670,7 @@ def test_the_command_without_a_model_option_prints_the_command_that_uses_the_mod
         str(photos),
         "--train-size",
         "24",
-        "--budget",
+        "--time-limit",
         "1s",
     ]
     done = subprocess.run(

@@ -17,7 +17,7 @@ def test_a_network_is_fine_tuned_and_its_page_is_written(
         recipe="probe",
         train_size=24,
         epochs=1,
-        budget_seconds=None,
+        time_limit_seconds=None,
         output=tmp_path,
         progress=False,
     )

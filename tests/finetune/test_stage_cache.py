@@ -265,7 +265,7 @@ def test_after_kill_9_a_fine_tuning_continues_from_its_last_stage_with_the_same_
         "slow.toml",
         "--train-size",
         "24",
-        "--budget",
+        "--time-limit",
         "0",
     )
     finished(command(photos, tmp_path / "whole", *words))
@@ -325,7 +325,7 @@ def test_a_killed_fine_tuning_continues_with_the_bits_of_an_uninterrupted_one(
 
     def command(output: str) -> list[str]:
         return [
-            *(sys.executable, "-m", "resnetlab", "finetune", str(photos), "--budget", "0"),
+            *(sys.executable, "-m", "resnetlab", "finetune", str(photos), "--time-limit", "0"),
             *("--model", str(backbone), "--recipe", str(tmp_path / "augmented.toml")),
             *("--train-size", "24", "--output", output, "--trust-code"),
         ]

@@ -16,15 +16,15 @@ import torch
 from helpers.finetuning import make_model, request
 from helpers.texture_photographs import QUICK, folder
 from resnetlab.bundle.store import load_bundle
-from resnetlab.cli.finetune_output import with_budget
+from resnetlab.cli.finetune_output import with_time_limit
 from resnetlab.data.transforms.eval_transform import EvalTransform
 from resnetlab.errors import InputError
-from resnetlab.finetune import stage_budget
+from resnetlab.finetune import stage_time_limit
 from resnetlab.finetune.dataset import open_photographs
-from resnetlab.finetune.results import BudgetCut
+from resnetlab.finetune.results import TimeLimitCut
 from resnetlab.finetune.run import finetune
 from resnetlab.finetune.stage import time_step, train_stage
-from resnetlab.finetune.time_limit import TimeLimit, fit_to_limit, suggest_budget
+from resnetlab.finetune.time_limit import TimeLimit, fit_to_limit, suggest_time_limit
 from resnetlab.models.configs import ExternalConfig
 from resnetlab.recipes.finetune import Stage
 from resnetlab.recipes.train import Adam, Recipe
@@ -106,7 +106,7 @@ def test_a_step_without_remaining_time_is_measured_once(
     data, model = open_photographs(photos, cache=photos.parent / "cache"), make_model(config)
     view, steps = model.eval_transform(24), []
     monkeypatch.setattr(
-        "resnetlab.training.training_step.train_step",
+        "resnetlab.training.eager_step.train_step",
         lambda state, *given: steps.append(1) or train_step(state, *given),
     )
     for affordable, expected in ((1000.0, 2), (0.0, 1)):
@@ -147,15 +147,15 @@ def test_a_limit_that_is_exceeded_at_once_gives_a_usable_model_and_lists_the_cut
 ) -> None:
     messages: list[str] = []
     done = finetune(
-        request(photos, backbone, recipe="full"), budget_seconds=1e-6, notify=messages.append
+        request(photos, backbone, recipe="full"), time_limit_seconds=1e-6, notify=messages.append
     )
     result = done.result
     assert [(item.name, item.complete) for item in result.stages] == [("probe", False)]
-    assert [(cut.stage, cut.kind) for cut in result.budget_cuts] == [
+    assert [(cut.stage, cut.kind) for cut in result.time_limit_cuts] == [
         ("probe", "stopped"),
         ("all layers", "left out"),
     ]
-    lines = [str(cut) for cut in result.budget_cuts]
+    lines = [str(cut) for cut in result.time_limit_cuts]
     assert lines[0].startswith('the time limit stopped stage "probe" after ')
     assert lines[1].startswith('the time limit left stage "all layers" out after ')
     file = load_bundle(done.model_folder).file
@@ -164,14 +164,14 @@ def test_a_limit_that_is_exceeded_at_once_gives_a_usable_model_and_lists_the_cut
         assert line in result.caveats
         assert line in file.caveats
     assert result.test.images == 18
-    assert result.budget_seconds == 1e-6
+    assert result.time_limit_seconds == 1e-6
 
 
 def test_a_stage_that_is_stopped_within_its_first_epoch_is_recorded_as_stopped(
     photos: Path, backbone: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The clock jumps once the stage has begun, so that its estimate was wrong."""
-    monkeypatch.setattr(stage_budget, "time_step", lambda *_: 1e-6)
+    monkeypatch.setattr(stage_time_limit, "time_step", lambda *_: 1e-6)
     real, jumped = time.monotonic, [0.0]
     monkeypatch.setattr("resnetlab.finetune.time_limit.time.monotonic", lambda: real() + jumped[0])
 
@@ -179,9 +179,9 @@ def test_a_stage_that_is_stopped_within_its_first_epoch_is_recorded_as_stopped(
         if line.startswith("all layers: begins"):
             jumped[0] = 1e6
 
-    done = finetune(request(photos, backbone, recipe="full"), budget_seconds=3600, notify=watch)
+    done = finetune(request(photos, backbone, recipe="full"), time_limit_seconds=3600, notify=watch)
     assert [item.name for item in done.result.stages] == ["probe"]
-    (cut,) = done.result.budget_cuts
+    (cut,) = done.result.time_limit_cuts
     assert (cut.stage, cut.kind, cut.epochs, cut.planned_epochs) == ("all layers", "stopped", 0, 15)
 
 
@@ -189,8 +189,8 @@ def test_a_shortened_stage_is_reported_and_a_finished_one_is_not_measured_again(
     photos: Path, backbone: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     steps = 4  # 30 train images in batches of 8
-    monkeypatch.setattr(stage_budget, "time_prediction", lambda *_: 0.0)
-    monkeypatch.setattr(stage_budget, "time_step", lambda *_: 1000 / steps)
+    monkeypatch.setattr(stage_time_limit, "time_prediction", lambda *_: 0.0)
+    monkeypatch.setattr(stage_time_limit, "time_step", lambda *_: 1000 / steps)
     recipe = photos.parent / "two.toml"
     recipe.write_text(
         Path(QUICK).read_text()
@@ -199,8 +199,8 @@ def test_a_shortened_stage_is_reported_and_a_finished_one_is_not_measured_again(
     )
     requested = request(photos, backbone, recipe=str(recipe))
     messages: list[str] = []
-    done = finetune(requested, budget_seconds=2900, notify=messages.append)
-    (cut,) = done.result.budget_cuts
+    done = finetune(requested, time_limit_seconds=2900, notify=messages.append)
+    (cut,) = done.result.time_limit_cuts
     assert (cut.kind, cut.epochs, cut.planned_epochs, cut.epoch_seconds) == (
         "shortened",
         2,
@@ -210,10 +210,10 @@ def test_a_shortened_stage_is_reported_and_a_finished_one_is_not_measured_again(
     assert cut.needed == "115m"  # 6 epochs of 1,000 s, a tenth more, and the rest
     assert "all: 2 of 6 epochs fit into the time limit" in messages
     assert done.result.stages[1].epochs == 2
-    full = finetune(replace(requested, name="full"), budget_seconds=None)
-    assert (full.result.budget_cuts, full.result.stages[1].epochs) == ((), 6)
-    again = finetune(replace(requested, name="again"), budget_seconds=2900)  # finds it finished
-    assert (again.result.budget_cuts, again.result.stages[1].epochs) == ((), 6)
+    full = finetune(replace(requested, name="full"), time_limit_seconds=None)
+    assert (full.result.time_limit_cuts, full.result.stages[1].epochs) == ((), 6)
+    again = finetune(replace(requested, name="again"), time_limit_seconds=2900)  # finds it finished
+    assert (again.result.time_limit_cuts, again.result.stages[1].epochs) == ((), 6)
 
 
 @pytest.mark.parametrize(
@@ -240,12 +240,12 @@ def test_photographs_left_out_of_the_first_stage_are_in_the_record_and_the_cache
     photos: Path, backbone: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder(photos, {"train": 14})
-    monkeypatch.setattr(stage_budget, "time_prediction", lambda *_: 1.0)
+    monkeypatch.setattr(stage_time_limit, "time_prediction", lambda *_: 1.0)
     requested, messages = request(photos, backbone, recipe=QUICK), list[str]()
     # Time for 18 test, 12 validation and 3 x 12 drawn photographs of 1 s, and 3 s to close.
     reserved = 18 + 12 + 36 + 3
-    done = finetune(requested, budget_seconds=reserved + 35, notify=messages.append)
-    (cut,) = done.result.budget_cuts
+    done = finetune(requested, time_limit_seconds=reserved + 35, notify=messages.append)
+    (cut,) = done.result.time_limit_cuts
     assert (cut.kind, cut.planned_photographs) == ("fewer photographs", 42)
     assert 15 <= cut.photographs <= 21  # 12 of 35 s are for validation, some for loading torch
     line = str(cut)
@@ -256,8 +256,8 @@ def test_photographs_left_out_of_the_first_stage_are_in_the_record_and_the_cache
     assert line in load_bundle(done.model_folder).file.caveats
     assert any(text.startswith(f"{cut.stage}: the features of") for text in messages)
     # A later command has the features of these photographs, and trains on all.
-    again = finetune(replace(requested, name="again"), budget_seconds=None)
-    assert again.result.budget_cuts == ()
+    again = finetune(replace(requested, name="again"), time_limit_seconds=None)
+    assert again.result.time_limit_cuts == ()
 
 
 def test_without_remaining_time_fewer_train_photographs_are_stored_and_the_page_reports_it(
@@ -266,14 +266,14 @@ def test_without_remaining_time_fewer_train_photographs_are_stored_and_the_page_
     folder(photos, {"train": 14, "val": 7})
     messages: list[str] = []
     requested = request(photos, backbone, recipe=QUICK)
-    done = finetune(requested, budget_seconds=1e-6, notify=messages.append)
+    done = finetune(requested, time_limit_seconds=1e-6, notify=messages.append)
     note = "the time limit reduced the train photographs for the novelty to 30 of 42"
     assert note in done.result.caveats
     assert note in messages
     confidence = load_bundle(done.model_folder).confidence
     assert confidence is not None
     assert np.bincount(confidence.reference_labels).tolist() == [10, 10, 10]
-    full = finetune(replace(requested, name="full"), budget_seconds=None)
+    full = finetune(replace(requested, name="full"), time_limit_seconds=None)
     assert note not in full.result.caveats
     confidence = load_bundle(full.model_folder).confidence
     assert confidence is not None
@@ -282,7 +282,9 @@ def test_without_remaining_time_fewer_train_photographs_are_stored_and_the_page_
 
 def test_time_for_the_evaluation_after_training_is_reserved(photos: Path, backbone: Path) -> None:
     messages: list[str] = []
-    finetune(request(photos, backbone, recipe=QUICK), budget_seconds=600, notify=messages.append)
+    finetune(
+        request(photos, backbone, recipe=QUICK), time_limit_seconds=600, notify=messages.append
+    )
     (line,) = [line for line in messages if line.startswith("time limit")]
     assert line.startswith("time limit 10 min 00 s: ")
     assert "are for the evaluation at the end" in line
@@ -295,11 +297,11 @@ def test_time_for_the_evaluation_after_training_is_reserved(photos: Path, backbo
     ("seconds", "budget"), [(1, "5s"), (41, "45s"), (56, "1m"), (61, "2m"), (1201, "25m")]
 )
 def test_a_suggested_budget_is_rounded_up_and_long_enough(seconds: float, budget: str) -> None:
-    assert suggest_budget(seconds) == budget
+    assert suggest_time_limit(seconds) == budget
 
 
 def test_a_cut_is_described_in_a_sentence_with_its_fix() -> None:
-    cut = BudgetCut(
+    cut = TimeLimitCut(
         stage="all layers",
         kind="left out",
         planned_epochs=15,
@@ -309,21 +311,26 @@ def test_a_cut_is_described_in_a_sentence_with_its_fix() -> None:
     )
     assert str(cut) == (
         'the time limit left stage "all layers" out after 1 min 02 s; an epoch takes about '
-        "3 min 00 s here; --budget 50m would do"
+        "3 min 00 s here; --time-limit 50m would do"
     )
 
 
-def test_the_suggested_command_changes_only_the_budget() -> None:
-    words = ["finetune", "my photos", "--budget", "3m", "--seed", "1"]
-    assert with_budget(words, "15m") == "resnetlab finetune 'my photos' --seed 1 --budget 15m"
-    assert with_budget(["finetune", "a", "--budget=3m"], "1h") == "resnetlab finetune a --budget 1h"
+def test_the_suggested_command_changes_only_the_time_limit() -> None:
+    words = ["finetune", "my photos", "--time-limit", "3m", "--seed", "1"]
+    assert (
+        with_time_limit(words, "15m") == "resnetlab finetune 'my photos' --seed 1 --time-limit 15m"
+    )
+    assert (
+        with_time_limit(["finetune", "a", "--time-limit=3m"], "1h")
+        == "resnetlab finetune a --time-limit 1h"
+    )
 
 
 def test_a_budget_needs_a_unit() -> None:
-    from resnetlab.cli.finetune_options import parse_budget
+    from resnetlab.cli.finetune_options import parse_time_limit
 
-    assert [parse_budget(text) for text in ("90s", "10m", "1.5h", "0")] == [90, 600, 5400, None]
-    with pytest.raises(InputError, match=r"a time without a unit.*--budget 5m for minutes"):
-        parse_budget("5")
+    assert [parse_time_limit(text) for text in ("90s", "10m", "1.5h", "0")] == [90, 600, 5400, None]
+    with pytest.raises(InputError, match=r"a time without a unit.*--time-limit 5m for minutes"):
+        parse_time_limit("5")
     with pytest.raises(InputError, match="not a time"):
-        parse_budget("soon")
+        parse_time_limit("soon")

@@ -272,16 +272,16 @@ def test_a_network_without_remaining_time_is_left_out_but_at_least_one_is_tried(
     monkeypatch.setattr(module, "time_prediction", lambda *_: next(seconds) / 42)
     names = ("first", "second", "blind")
     result = finetune(
-        request(workspace, *names, output=tmp_path / "some"), budget_seconds=1000
+        request(workspace, *names, output=tmp_path / "some"), time_limit_seconds=1000
     ).result
     last = result.backbone_trials[-1]
     assert [trial.validation is None for trial in result.backbone_trials] == [False, False, True]
     assert "would take about 8 min 20 s here, and trials may take 40 %" in last.left_out
-    assert "--budget 21m" in last.left_out or "--budget 25m" in last.left_out
+    assert "--time-limit 21m" in last.left_out or "--time-limit 25m" in last.left_out
     times = {"a": iter((900.0, 600.0, 700.0))}
     monkeypatch.setattr(module, "time_prediction", lambda *_: next(times["a"]) / 42)
     result = finetune(
-        request(workspace, *names, output=tmp_path / "one"), budget_seconds=1000
+        request(workspace, *names, output=tmp_path / "one"), time_limit_seconds=1000
     ).result
     (tried,) = [trial for trial in result.backbone_trials if trial.validation is not None]
     assert tried.selected

@@ -25,7 +25,7 @@ def tuned(output: Path, photos: Path, backbone: Path, *starter: str) -> dict[str
         str(backbone),
         "--epochs",
         "2",
-        "--budget",
+        "--time-limit",
         "0",
     ]
     subprocess.run(

@@ -16,13 +16,13 @@ import torch
 from resnetlab.runs import session
 from resnetlab.runs.checkpoint import Checkpoint
 from resnetlab.studies.executors import launcher
-from resnetlab.training.scratch_state import ScratchTrainState
+from resnetlab.training.from_scratch_state import FromScratchState
 
 
 def out_of_memory(step: str) -> None:
     """Let the memory be exhausted at a training step."""
 
-    def fail(_: ScratchTrainState) -> None:
+    def fail(_: FromScratchState) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
 
     _at_step(int(step), fail)
@@ -31,7 +31,7 @@ def out_of_memory(step: str) -> None:
 def out_of_host_memory(step: str) -> None:
     """Let the memory of the processor be exhausted at a training step."""
 
-    def fail(_: ScratchTrainState) -> None:
+    def fail(_: FromScratchState) -> None:
         raise MemoryError("no memory")
 
     _at_step(int(step), fail)
@@ -43,7 +43,7 @@ def nonfinite_weight(step: str, log: str) -> None:
     `log` is a file that lists the checkpoints that are written, and whether they are finite.
     """
 
-    def spoil(state: ScratchTrainState) -> None:
+    def spoil(state: FromScratchState) -> None:
         next(state.model.parameters()).data.view(-1)[0] = float("nan")
 
     _at_step(int(step), spoil)
@@ -53,26 +53,26 @@ def nonfinite_weight(step: str, log: str) -> None:
 def infinite_loss(step: str, log: str) -> None:
     """Make the loss of a training step infinite, and no weight; `log` as above."""
     _log_checkpoints(Path(log))
-    plain, calls = ScratchTrainState.record_step, itertools.count(1)
+    plain, calls = FromScratchState.record_step, itertools.count(1)
 
-    def record(self: ScratchTrainState, metrics: torch.Tensor) -> Any:
+    def record(self: FromScratchState, metrics: torch.Tensor) -> Any:
         if next(calls) == int(step):
             metrics = metrics.clone()
             metrics[0] = float("inf")
         return plain(self, metrics)
 
-    ScratchTrainState.record_step = record  # type: ignore[method-assign]
+    FromScratchState.record_step = record  # type: ignore[method-assign]
 
 
 def slow_steps(seconds: str) -> None:
     """Let each training step take that much longer, so that a kill finds it."""
-    plain = ScratchTrainState.record_step
+    plain = FromScratchState.record_step
 
-    def record(self: ScratchTrainState, metrics: torch.Tensor) -> Any:
+    def record(self: FromScratchState, metrics: torch.Tensor) -> Any:
         time.sleep(float(seconds))
         return plain(self, metrics)
 
-    ScratchTrainState.record_step = record  # type: ignore[method-assign]
+    FromScratchState.record_step = record  # type: ignore[method-assign]
 
 
 def without_checkpoints() -> None:
@@ -115,14 +115,14 @@ class ForkedProcess:
 
 
 def _at_step(step: int, action: Any) -> None:
-    plain = ScratchTrainState.record_step
+    plain = FromScratchState.record_step
 
-    def record(self: ScratchTrainState, metrics: torch.Tensor) -> Any:
+    def record(self: FromScratchState, metrics: torch.Tensor) -> Any:
         plain(self, metrics)
         if self.step == step:
             action(self)
 
-    ScratchTrainState.record_step = record  # type: ignore[method-assign]
+    FromScratchState.record_step = record  # type: ignore[method-assign]
 
 
 def _log_checkpoints(log: Path) -> None:

@@ -14,13 +14,13 @@ from resnetlab.models.configs import CifarConfig
 from resnetlab.recipes.numerics import Numerics
 from resnetlab.recipes.train import Recipe
 from resnetlab.training.batches import BatchLoader, InMemoryBatches
+from resnetlab.training.eager_step import EagerStep
 from resnetlab.training.events import TrainEvent, train_events
+from resnetlab.training.from_scratch_state import FromScratchState
 from resnetlab.training.make_step import make_step
-from resnetlab.training.scratch_state import ScratchTrainState
 from resnetlab.training.step import train_step
-from resnetlab.training.training_step import TrainingStep
 
-MakeStep = Callable[[ScratchTrainState, DeviceImages], TrainingStep]
+MakeStep = Callable[[FromScratchState, DeviceImages], EagerStep]
 OnBatch = Callable[[Tensor, Tensor], None]
 NETWORK = CifarConfig(blocks=(1, 1, 1), widths=(4, 6, 8))
 
@@ -57,16 +57,14 @@ class SmallTraining:
         precision: str = "fp32",
         model: CifarConfig = NETWORK,
         layout: str = "contiguous",
-    ) -> ScratchTrainState:
+    ) -> FromScratchState:
         """Return a training state on the CPU with one thread."""
         numerics = Numerics(device="cpu", precision=precision, memory_format=layout, threads=1)  # type: ignore[arg-type]
-        return ScratchTrainState(
-            model, recipe, numerics, seed, images or self.images(), 4, self.cpu
-        )
+        return FromScratchState(model, recipe, numerics, seed, images or self.images(), 4, self.cpu)
 
     def events(
         self,
-        state: ScratchTrainState,
+        state: FromScratchState,
         images: LabeledImages | None = None,
         should_stop: Callable[[], bool] = lambda: False,
         make_step: MakeStep = make_step,
@@ -94,7 +92,7 @@ class SmallTraining:
 
     def run(
         self,
-        state: ScratchTrainState,
+        state: FromScratchState,
         images: LabeledImages | None = None,
         until: int | None = None,
         make_step: MakeStep = make_step,
@@ -108,7 +106,7 @@ class SmallTraining:
         return list(self.events(state, images, should_stop, make_step, on_batch=on_batch))
 
     def run_with_batches(
-        self, state: ScratchTrainState, images: LabeledImages | None = None
+        self, state: FromScratchState, images: LabeledImages | None = None
     ) -> tuple[list[TrainEvent], list[tuple[Tensor, Tensor]]]:
         """Train to the end and return the events and a copy of each batch."""
         batches: list[tuple[Tensor, Tensor]] = []
@@ -119,18 +117,18 @@ class SmallTraining:
         return self.run(state, images, on_batch=copy_batch), batches
 
     @staticmethod
-    def eager(state: ScratchTrainState, images: DeviceImages) -> TrainingStep:
+    def eager(state: FromScratchState, images: DeviceImages) -> EagerStep:
         """Return an eager step, also for a state whose steps could be captured."""
-        return TrainingStep(state, InMemoryBatches(state, images))
+        return EagerStep(state, InMemoryBatches(state, images))
 
     @staticmethod
-    def step(state: ScratchTrainState, images: Tensor, labels: Tensor) -> None:
+    def step(state: FromScratchState, images: Tensor, labels: Tensor) -> None:
         """Take one step on a batch."""
         state.set_lr()
         state.seed_dropout(state.step)
         state.record_step(train_step(state, images, labels))
 
     @staticmethod
-    def snapshot(state: ScratchTrainState) -> dict[str, Tensor]:
+    def snapshot(state: FromScratchState) -> dict[str, Tensor]:
         """Return a copy of the tensors of a checkpoint."""
         return {name: tensor.clone() for name, tensor in state.state_dict().items()}

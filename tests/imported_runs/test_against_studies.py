@@ -8,7 +8,7 @@ import pytest
 
 from helpers.documents import ROOT
 from resnetlab.analysis.analyze import analyze
-from resnetlab.analysis.data_files import load
+from resnetlab.analysis.data_files import load_study_data
 from resnetlab.analysis.study_data import StudyData
 from resnetlab.imported_runs.declaration import declare
 from resnetlab.imported_runs.report import ImportedReport, report_table
@@ -60,7 +60,7 @@ def imported(study_data: StudyData) -> ImportedReport:
 
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda path: path.name)
 def test_the_table_of_a_study_gives_the_same_summaries_and_verdicts(folder: Path) -> None:
-    study_data = load(folder)
+    study_data = load_study_data(folder)
     if not comparable(study_data):
         pytest.skip("its claims compare more than test accuracies")
     expected, actual = analyze(study_data), imported(study_data).analysis
@@ -75,4 +75,4 @@ def test_the_table_of_a_study_gives_the_same_summaries_and_verdicts(folder: Path
 
 
 def test_at_least_some_studies_are_compared() -> None:
-    assert sum(comparable(load(folder)) for folder in FOLDERS) >= 3
+    assert sum(comparable(load_study_data(folder)) for folder in FOLDERS) >= 3

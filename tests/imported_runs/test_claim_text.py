@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from resnetlab.errors import InputError
 from resnetlab.imported_runs.claim_text import parse_claim, parse_published
 from resnetlab.studies.claims import About, Best, Equal, FailsAndTrains, Greater
-from resnetlab.studies.imported_runs import Measure
+from resnetlab.studies.imported_design import Measure
 
 NAMES = ("plain 56", "residual 56 (A)", "SGD + momentum", "SGD", "a>b", "A", "B")
 ACCURACY = Measure(name="accuracy")

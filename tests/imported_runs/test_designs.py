@@ -189,7 +189,7 @@ def test_missing_runs_that_could_change_a_verdict_make_it_conditional(tmp_path):
     more = text + "A,3,\nA,4,\nA,5,\nA,6,\n"
     half = report_of(more, tmp_path, claims=("A > B",), chance=10.0)
     assert half.analysis.summaries["A"].counts.missing == 4
-    assert half.analysis.verdicts[0].conditional
+    assert half.analysis.verdicts[0].trained_runs_only
 
 
 def test_running_runs_give_a_partial_report_without_verdicts(tmp_path):
@@ -260,7 +260,7 @@ def test_a_pair_with_a_failed_run_is_left_out_and_an_empty_pair_changes_nothing(
     verdict = claim_effect(report_of(table, tmp_path, claims=("A > B",), paired_by="seed"))
     expected = stats.ttest_rel(PAIRED_A[:-1], PAIRED_B[:-1]).pvalue
     assert (verdict.p, verdict.p_of_cases) == (pytest.approx(expected), ())
-    assert verdict.conditional
+    assert verdict.trained_runs_only
     table = paired_rows((*PAIRED_A[:-1], None), (*PAIRED_B[:-1], None))
     verdict = claim_effect(report_of(table, tmp_path, claims=("A > B",), paired_by="seed"))
     assert verdict.p == pytest.approx(expected)

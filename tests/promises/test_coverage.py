@@ -20,7 +20,7 @@ from typer.main import get_command
 from typer.testing import CliRunner
 
 from helpers.pictures import tree
-from resnetlab.analysis.data_files import load
+from resnetlab.analysis.data_files import load_study_data
 from resnetlab.analysis.study_data import StudyData
 from resnetlab.cli.main import app
 from resnetlab.recipes.train import Recipe
@@ -65,7 +65,7 @@ def catalog_study(name: str) -> Study:
 @cache
 def results(name: str) -> StudyData | None:
     folder = ROOT / "results" / name
-    return load(folder) if (folder / "report.json").exists() else None
+    return load_study_data(folder) if (folder / "report.json").exists() else None
 
 
 def needed_conditions(entry: dict[str, Any]) -> list[Condition]:

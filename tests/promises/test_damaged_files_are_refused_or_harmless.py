@@ -88,7 +88,7 @@ def read_unfinished(folder: Path) -> Any:
 
 def read_report(folder: Path) -> Any:
     """Read the values of a report as `study report` does."""
-    return encode(data_files.load(folder))
+    return encode(data_files.load_study_data(folder))
 
 
 def files_of(folder: Path) -> tuple[str, ...]:

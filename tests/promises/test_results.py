@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from resnetlab.analysis.analyze import analyze
-from resnetlab.analysis.data_files import load
+from resnetlab.analysis.data_files import load_study_data
 from resnetlab.analysis.training_share import training_share
 from resnetlab.files import read_json
 from resnetlab.finetune.results import ResolutionTable
@@ -34,7 +34,7 @@ def test_the_readme_column_has_the_share_of_the_training_of_each_study() -> None
     listed = dict(re.findall(r"^\| \[(\S+)\]\(\S+\) \| (.+?) % \|", text, re.M))
     shares = {}
     for folder in STUDIES:
-        analysis = analyze(load(folder))
+        analysis = analyze(load_study_data(folder))
         labels = [condition.label for condition in analysis.study.conditions]
         share = training_share(analysis.study, analysis.data_by_label, labels)
         shares[folder.name] = re.findall("at (.+) %", str(share.message))[0] if share else "100"
@@ -81,7 +81,7 @@ def test_a_committed_report_is_built_from_its_values(tmp_path: Path, folder: Pat
 
 @pytest.mark.parametrize("folder", STUDIES, ids=lambda folder: folder.name)
 def test_a_committed_result_states_its_provenance(folder: Path) -> None:
-    study_data = load(folder)
+    study_data = load_study_data(folder)
     assert study_data.machines
     for machine in study_data.machines:
         assert re.fullmatch(r"[0-9a-f]{40}", machine.commit)

@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 from helpers.synthetic import TRUTH, study_record
 from resnetlab.analysis.analyze import StudyAnalysis, analyze
 from resnetlab.analysis.collect import collect
-from resnetlab.analysis.data_files import load
+from resnetlab.analysis.data_files import load_study_data
 from resnetlab.analysis.study_data import QuestionAnswer
 from resnetlab.cli.main import app
 from resnetlab.reports import build_report, write, write_latex
@@ -225,7 +225,7 @@ def test_an_ensemble_without_trained_runs_has_its_own_sentence() -> None:
 
 def test_a_p_value_is_called_corrected_only_if_there_are_several_tests() -> None:
     def first_answer(name: str) -> str:
-        return build_report(load(ROOT / "results" / name)).answers[0].measured["en"]
+        return build_report(load_study_data(ROOT / "results" / name)).answers[0].measured["en"]
 
     assert ", p < 0.001. The runs support" in first_answer("digits")
     assert "correction" not in first_answer("digits")
@@ -299,7 +299,7 @@ def every_answer() -> list[QuestionAnswer]:
     """Answers of the committed results, of the planted study, and to each question of the catalog
     by a study that lacks its conditions.
     """
-    collected = [item for folder in RESULTS for item in answers(analyze(load(folder)))]
+    collected = [item for folder in RESULTS for item in answers(analyze(load_study_data(folder)))]
     collected += [claim_answer(claim["statement"], truth="failing") for claim in CLAIMS]
     collected += [claim_answer(claim["statement"]) for claim in CLAIMS]
     for name in catalog_names("studies"):

@@ -9,7 +9,7 @@ import pytest
 
 from helpers.synthetic import study_record
 from resnetlab.analysis.collect import collect
-from resnetlab.analysis.data_files import load
+from resnetlab.analysis.data_files import load_study_data
 from resnetlab.analysis.study_data import BlockRow, GradientNormRow, LandscapePoint, StudyData
 from resnetlab.inspection.diagnostics_config import DiagnosticsConfig
 from resnetlab.inspection.landscape_summary import axis_values
@@ -116,7 +116,7 @@ def test_landscapes_have_a_figure_with_the_spread_over_planes(
     page = write(landscapes, tmp_path / "a").read_text(encoding="utf-8")
     assert "Loss landscapes</" in page
     assert "Layers and blocks" not in page
-    assert load(tmp_path / "a").landscape_points == landscapes.landscape_points
+    assert load_study_data(tmp_path / "a").landscape_points == landscapes.landscape_points
     rebuild(tmp_path / "a", tmp_path / "b")
     for path in sorted((tmp_path / "a").rglob("*.*")):
         assert (tmp_path / "b" / path.relative_to(tmp_path / "a")).read_bytes() == path.read_bytes()
@@ -176,8 +176,8 @@ def test_the_figures_are_files_with_texts_and_the_report_is_rebuilt_from_its_val
     measured: StudyData, tmp_path: Path
 ) -> None:
     page = write(measured, tmp_path / "a").read_text(encoding="utf-8")
-    assert load(tmp_path / "a").gradient_norms == measured.gradient_norms
-    assert load(tmp_path / "a").blocks == measured.blocks
+    assert load_study_data(tmp_path / "a").gradient_norms == measured.gradient_norms
+    assert load_study_data(tmp_path / "a").blocks == measured.blocks
     rebuild(tmp_path / "a", tmp_path / "b")
     for path in sorted((tmp_path / "a").rglob("*.*")):
         assert (tmp_path / "b" / path.relative_to(tmp_path / "a")).read_bytes() == path.read_bytes()

@@ -12,7 +12,7 @@ from scipy.stats import t
 
 from helpers.synthetic import TRUTH, study_record
 from resnetlab import reports
-from resnetlab.analysis.data_files import load, save
+from resnetlab.analysis.data_files import load_study_data, save_study_data
 from resnetlab.errors import InputError
 from resnetlab.reports.render import latex
 from resnetlab.reports.write import rebuild
@@ -113,7 +113,7 @@ def test_ensembles_are_in_a_report_that_is_rebuilt_without_the_runs(tmp_path):
     record = planted(tmp_path / "runs")
     page = reports.write(record, tmp_path / "first").read_bytes()
     assert rebuild(tmp_path / "first", tmp_path / "again").read_bytes() == page
-    assert load(tmp_path / "again") == record
+    assert load_study_data(tmp_path / "again") == record
     for text in (
         page.decode(),
         (tmp_path / "first" / "report.md").read_text(),
@@ -133,7 +133,7 @@ def test_runs_without_outputs_have_no_ensemble_values_and_other_studies_no_table
     }
     none = reports.collect(study_record())
     assert reports.build_report(none).ensembles is None
-    save(none, tmp_path)
+    save_study_data(none, tmp_path)
     assert not (tmp_path / "ensembles.csv").exists()
 
 

@@ -21,7 +21,7 @@ from resnetlab.api.finetune_page import MAX_FINETUNE_MISTAKES, write_finetune_pa
 from resnetlab.checksums import check_files, read_checksums
 from resnetlab.cli.finetune_output import use_commands
 from resnetlab.finetune.request import FinetuneRequest
-from resnetlab.finetune.results import BackboneTrial, BudgetCut
+from resnetlab.finetune.results import BackboneTrial, TimeLimitCut
 from resnetlab.finetune.run import FinetuneOutcome, finetune
 from resnetlab.models.weights import write_weights
 
@@ -138,7 +138,7 @@ def test_the_files_beside_the_page_have_checksums(outcome: FinetuneOutcome, page
 def test_stages_that_the_time_limit_left_out_are_on_the_page_with_the_command_to_train_them(
     outcome: FinetuneOutcome, tmp_path: Path
 ) -> None:
-    cut = BudgetCut(
+    cut = TimeLimitCut(
         stage="all layers",
         kind="left out",
         planned_epochs=15,
@@ -146,12 +146,14 @@ def test_stages_that_the_time_limit_left_out_are_on_the_page_with_the_command_to
         elapsed_seconds=62.0,
         needed="50m",
     )
-    result = replace(outcome.result, budget_cuts=(cut,), budget_seconds=60.0)
+    result = replace(outcome.result, time_limit_cuts=(cut,), time_limit_seconds=60.0)
     changed = replace(outcome, result=result, report_folder=tmp_path)
-    page = write_finetune_page(changed, full_command={"50m": "resnetlab finetune p --budget 50m"})
+    page = write_finetune_page(
+        changed, full_command={"50m": "resnetlab finetune p --time-limit 50m"}
+    )
     words = plain(page.read_text(encoding="utf-8"))
     assert "The time limit left stage &#34;all layers&#34; out after 1 min 02 s" in words
-    assert "resnetlab finetune p --budget 50m" in words
+    assert "resnetlab finetune p --time-limit 50m" in words
     assert [row[0] for row in Page(page.read_text()).rows if row[0][:1] == ["all layers"]] == [
         ["all layers", "left out"]
     ]
@@ -160,14 +162,14 @@ def test_stages_that_the_time_limit_left_out_are_on_the_page_with_the_command_to
 def test_the_french_page_is_french_and_its_tables_are_english(
     outcome: FinetuneOutcome, tmp_path: Path
 ) -> None:
-    cut = BudgetCut(
+    cut = TimeLimitCut(
         stage="tout", kind="stopped", epochs=2, planned_epochs=5, elapsed_seconds=62.0, needed="9m"
     )
     estimate = outcome.result.validation
     result = replace(
         outcome.result,
-        budget_cuts=(cut,),
-        budget_seconds=60.0,
+        time_limit_cuts=(cut,),
+        time_limit_seconds=60.0,
         backbone_trials=(
             BackboneTrial(model="n1", origin="o1", selected=True, validation=estimate, license="L"),
             BackboneTrial(model="n2", origin="o1", left_out="the loss of its probe is not finite"),

@@ -13,7 +13,7 @@ import pytest
 from scipy import stats
 
 from helpers.synthetic import study_record
-from resnetlab.analysis.data_files import load
+from resnetlab.analysis.data_files import load_study_data
 from resnetlab.reports import build_report, collect, write
 from resnetlab.reports.document import Report
 from resnetlab.reports.figures import draw
@@ -162,7 +162,7 @@ def test_a_ladder_without_any_trained_run_has_a_figure() -> None:
 
 def test_the_figure_contains_the_intervals_or_its_caption_states_that_they_are_cut_off() -> None:
     committed = Path(__file__).parents[2] / "results" / "ladder"
-    ladder = build_report(load(committed)).ladder
+    ladder = build_report(load_study_data(committed)).ladder
     assert ladder is not None
     plot = ladder.plot
     for row in plot.rows:

@@ -12,7 +12,7 @@ import pytest
 from helpers.pages import HOSTILE, Page, hostile_record
 from helpers.synthetic import EVERY_STATUS, study_record
 from resnetlab import reports
-from resnetlab.analysis.data_files import load
+from resnetlab.analysis.data_files import load_study_data
 from resnetlab.errors import escape_controls
 from resnetlab.reports import figures
 from resnetlab.reports.render import latex
@@ -149,7 +149,9 @@ MAX_OVERFULL_PT = 5.0
 @pytest.fixture(scope="module", params=COMMITTED)
 def committed(request, tmp_path_factory):
     """The LaTeX of a committed report."""
-    return write_latex(load(RESULTS / request.param), tmp_path_factory.mktemp(request.param))
+    return write_latex(
+        load_study_data(RESULTS / request.param), tmp_path_factory.mktemp(request.param)
+    )
 
 
 def test_the_latex_of_a_committed_report_is_balanced_and_escaped(committed):

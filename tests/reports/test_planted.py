@@ -11,7 +11,7 @@ import pytest
 
 from helpers.synthetic import study_record
 from resnetlab import reports
-from resnetlab.analysis.data_files import load
+from resnetlab.analysis.data_files import load_study_data
 from resnetlab.studies.parsing.overrides import Overrides
 from resnetlab.studies.parsing.study_file import parse_study
 
@@ -267,7 +267,7 @@ def test_a_partial_study_of_every_kind_has_no_verdicts():
 def test_a_report_of_every_kind_is_rebuilt_from_its_files(tmp_path):
     study_data = reports.collect(study_record(TRUTH, study=planted()))
     reports.write(study_data, tmp_path / "first")
-    assert load(tmp_path / "first").study.claims == study_data.study.claims
+    assert load_study_data(tmp_path / "first").study.claims == study_data.study.claims
     reports.rebuild(tmp_path / "first", tmp_path / "second")
     for path in (tmp_path / "first").rglob("*.*"):
         assert (

@@ -15,7 +15,7 @@ import pytest
 from helpers.synthetic import TRUTH, study_record
 from resnetlab.analysis.analyze import analyze, data_by_condition
 from resnetlab.analysis.collect import collect
-from resnetlab.analysis.data_files import load
+from resnetlab.analysis.data_files import load_study_data
 from resnetlab.analysis.study_data import StudyData
 from resnetlab.analysis.training_share import TrainingShare, training_share
 from resnetlab.api.replication import Replication, format_replication, summary, to_dict
@@ -196,7 +196,7 @@ def test_a_file_without_data_gets_the_data_of_its_command() -> None:
 
 
 def test_verify_states_the_share_of_the_reported_runs(folder: Path) -> None:
-    study_data = load(folder)
+    study_data = load_study_data(folder)
     row = study_data.rows[-1]
     share = training_share(study_data.study, data_by_condition(study_data), [row.condition])
     item = Replication(row, row, None, share, True)
@@ -204,7 +204,7 @@ def test_verify_states_the_share_of_the_reported_runs(folder: Path) -> None:
     assert [match[0] for text in words for match in BARE.finditer(text)] == []
     assert words[0].endswith("(the same to the last digit): at 50 % of the training: reproduced")
     assert "1 of 1 repeated run is “at 50 % of the training: reproduced”" in words[1]
-    other = replace(item, repeated=replace(row, status="diverged"))
+    other = replace(item, replicated=replace(row, status="diverged"))
     assert format_replication(other).endswith("at 50 % of the training: not reproduced")
 
 

@@ -7,7 +7,7 @@ import pytest
 from helpers.synthetic import TRUTH, study_record
 from resnetlab import reports
 from resnetlab.analysis.analyze import analyze
-from resnetlab.analysis.data_files import load
+from resnetlab.analysis.data_files import load_study_data
 from resnetlab.errors import InputError
 from resnetlab.reports import figures
 from resnetlab.reports.figures import values
@@ -91,7 +91,7 @@ def test_errata_of_a_source_are_listed_once_in_the_report(tmp_path):
     page = reports.write(reports.collect(study_record(study=changed_study)), tmp_path)
     for path in (page, tmp_path / "report.md"):
         assert path.read_text(encoding="utf-8").count("56 layers: the text says 34.") == 1
-    assert load(tmp_path).study.references == pairs
+    assert load_study_data(tmp_path).study.references == pairs
 
 
 def test_a_distant_number_is_incompatible_and_inside_the_axis():

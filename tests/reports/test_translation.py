@@ -12,7 +12,7 @@ from helpers import sentences
 from helpers.sentences import PageText
 from helpers.synthetic import EVERY_STATUS, TRUTH, study_record
 from resnetlab.analysis.collect import collect
-from resnetlab.analysis.data_files import load
+from resnetlab.analysis.data_files import load_study_data
 from resnetlab.analysis.training_share import TrainingShare
 from resnetlab.errors import InputError
 from resnetlab.files import read_json
@@ -102,7 +102,7 @@ def test_claims_of_rungs_and_descriptions_of_variants_are_translated():
 
 def test_verdicts_and_changes_of_a_reduced_study_are_french():
     folder = Path(__file__).parents[2] / "results" / "shortcuts"
-    report = build_report(load(folder), "fr")
+    report = build_report(load_study_data(folder), "fr")
     assert all(
         cell.note.startswith(f"avec 4{NARROW}% de l’entraînement") for cell in report.verdicts
     )
@@ -164,7 +164,7 @@ def test_recorded_sentences_are_written_somewhere_in_the_code():
 
 
 def limited(label, share):
-    return Verdict(label, conditional=True, protocol=share.message)
+    return Verdict(label, trained_runs_only=True, protocol=share.message)
 
 
 @pytest.mark.parametrize(

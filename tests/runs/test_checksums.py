@@ -104,16 +104,16 @@ def test_a_flipped_byte_of_a_report_is_reported_in_one_line(
 ) -> None:
     folder = tmp_path / "report"
     shutil.copytree(next((study / "studies").iterdir()), folder)
-    data_files.load(folder)
+    data_files.load_study_data(folder)
     flip(folder / name, new=new)
     with pytest.raises(InputError) as caught:
-        data_files.load(folder)
+        data_files.load_study_data(folder)
     assert str(caught.value).startswith(f"{folder / name}: differs from its SHA-256 in {CHECKSUMS}")
     assert f"remove {CHECKSUMS} beside it" in str(caught.value)
     (folder / CHECKSUMS).unlink()  # an old report: what is not valid is still one line
     if new == b"\xff":
         with pytest.raises(InputError, match=name.replace(".", r"\.")):
-            data_files.load(folder)
+            data_files.load_study_data(folder)
 
 
 def test_a_changed_curve_is_detected_before_a_run_is_resumed(

@@ -29,7 +29,7 @@ from resnetlab.runs.lifecycle import RunLockedError
 from resnetlab.runs.records import Result
 from resnetlab.studies.plan import Plan
 from resnetlab.training.events import TrainEvent
-from resnetlab.training.scratch_state import ScratchTrainState
+from resnetlab.training.from_scratch_state import FromScratchState
 
 pytestmark = pytest.mark.usefixtures("tick_after_every_step")
 EVERY_STEP = rl.Placement(checkpoint_seconds=0, max_checkpoint_seconds=0)
@@ -380,17 +380,17 @@ def test_a_run_that_another_process_has_locked_is_not_changed(
 
 
 def poison(
-    monkeypatch: pytest.MonkeyPatch, step: int, act: Callable[[ScratchTrainState], None]
+    monkeypatch: pytest.MonkeyPatch, step: int, act: Callable[[FromScratchState], None]
 ) -> None:
     """Let `act` happen after `step` of training."""
-    plain = ScratchTrainState.record_step
+    plain = FromScratchState.record_step
 
-    def record(self: ScratchTrainState, metrics: torch.Tensor) -> None:
+    def record(self: FromScratchState, metrics: torch.Tensor) -> None:
         plain(self, metrics)
         if self.step == step:
             act(self)
 
-    monkeypatch.setattr(ScratchTrainState, "record_step", record)
+    monkeypatch.setattr(FromScratchState, "record_step", record)
 
 
 @pytest.mark.parametrize("step", [1, 4, 13, 21])
@@ -444,7 +444,7 @@ def test_out_of_memory_is_a_result_and_the_batch_size_does_not_change(
 ) -> None:
     runner = Runner(small_npz, tmp_path)
 
-    def fail(_: ScratchTrainState) -> None:
+    def fail(_: FromScratchState) -> None:
         raise error
 
     poison(monkeypatch, 5, fail)
@@ -459,7 +459,7 @@ def test_other_errors_are_raised_and_not_recorded_as_results(
 ) -> None:
     runner = Runner(small_npz, tmp_path)
 
-    def fail(_: ScratchTrainState) -> None:
+    def fail(_: FromScratchState) -> None:
         raise RuntimeError("a bug")
 
     poison(monkeypatch, 5, fail)

@@ -51,9 +51,9 @@ def test_the_estimate_uses_the_more_confident_half() -> None:
     probabilities, labels = planted(2, 0.1)
     estimate = estimate_label_noise(probabilities, labels)
     threshold = np.sort(probabilities.max(1))[300]
-    surest = probabilities.max(1) >= threshold
-    wrong = int((probabilities[surest].argmax(1) != labels[surest]).sum())
-    assert (estimate.surest, estimate.disagreements) == (300, wrong)
+    most_confident = probabilities.max(1) >= threshold
+    wrong = int((probabilities[most_confident].argmax(1) != labels[most_confident]).sum())
+    assert (estimate.num_most_confident, estimate.disagreements) == (300, wrong)
     assert estimate.share == pytest.approx((wrong - estimate.expected_errors) / 300)
     assert estimate.interval.high == pytest.approx(beta.ppf(0.975, wrong + 1, 300 - wrong))
     least = int(wrong - estimate.expected_errors)

@@ -173,7 +173,7 @@ def test_a_missing_run_makes_a_claim_inconclusive_if_it_could_change_the_verdict
     left, right = arm((60.0, 60.4, 60.2), missing=[None]), arm((59.9, 59.5, 59.7))
     present = welch(left.trained, right.trained).interval()
     assert present.low > 0
-    assert verdict(left, right).conditional
+    assert verdict(left, right).trained_runs_only
     borderline = verdict(arm((60.0, 61.0), missing=[None]), arm((57.6, 58.6)))
     assert (
         borderline.label == "inconclusive"

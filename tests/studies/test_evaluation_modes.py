@@ -15,7 +15,7 @@ import resnetlab as rl
 from helpers.commands import run_command
 from resnetlab.analysis.analyze import analyze
 from resnetlab.analysis.collect import collect
-from resnetlab.analysis.data_files import load
+from resnetlab.analysis.data_files import load_study_data
 from resnetlab.api.loaded_study import LoadedStudy
 from resnetlab.errors import InputError
 from resnetlab.reports.study.assemble import build_report
@@ -178,7 +178,7 @@ def test_a_report_states_that_both_conditions_use_the_same_training(
         modes = {(line["condition"], line["evaluation_mode"]) for line in lines}
         assert modes == {(EVAL, "eval"), (TRAIN, "train")}
         assert rows in (None, len(lines))
-    study_data = load(folder)
+    study_data = load_study_data(folder)
     assert {row.evaluation_mode for row in study_data.rows} == {"eval", "train"}
     assert study_data.study.condition(TRAIN).evaluation_mode == "train"
 

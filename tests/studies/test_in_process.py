@@ -20,7 +20,7 @@ from resnetlab.runs import session
 from resnetlab.runs.directory import RunDirectory
 from resnetlab.runs.lifecycle import RunLockedError
 from resnetlab.studies.executors.local import LocalExecutor
-from resnetlab.training.scratch_state import ScratchTrainState
+from resnetlab.training.from_scratch_state import FromScratchState
 
 RUN = ("cifar-plain8", "adam")
 SETTINGS = ("recipe.epochs=2", "numerics.threads=1", "numerics.precision=fp32")
@@ -72,7 +72,7 @@ def test_an_unexpected_error_is_reported_in_one_line_and_its_traceback_is_logged
     def fail(*_: object, **__: object) -> None:
         raise TypeError("planted")
 
-    monkeypatch.setattr(ScratchTrainState, "record_step", fail)
+    monkeypatch.setattr(FromScratchState, "record_step", fail)
     with pytest.raises(
         rl.UnfinishedError, match=r"TypeError: planted \(more in .*\.log\)"
     ) as caught:

@@ -21,8 +21,8 @@ from resnetlab.studies.executors.base import Job, JobQueue, encode_job
 from resnetlab.studies.executors.factory import make_executor
 from resnetlab.studies.executors.worker import JobRunner
 from resnetlab.studies.single_run import plan_run
+from resnetlab.training.from_scratch_state import FromScratchState
 from resnetlab.training.interleave import round_robin
-from resnetlab.training.scratch_state import ScratchTrainState
 
 SEEDS = (0, 1, 2)
 JobsAndOutcomes = tuple[list[Job], list[tuple[Any, ...]]]
@@ -117,13 +117,13 @@ def test_parallel_seeds_have_the_bits_of_single_runs(
 ) -> None:
     jobs, expected = single_run_outcomes
     steps: list[int] = []
-    plain = ScratchTrainState.record_step
+    plain = FromScratchState.record_step
 
-    def record(self: ScratchTrainState, metrics: Tensor) -> None:
+    def record(self: FromScratchState, metrics: Tensor) -> None:
         steps.append(self.seed)
         plain(self, metrics)
 
-    monkeypatch.setattr(ScratchTrainState, "record_step", record)
+    monkeypatch.setattr(FromScratchState, "record_step", record)
     last = run_job_groups(tmp_path, jobs)
     assert {message["kind"] for message in last.values()} == {"finished"}
     assert [outcome_of(tmp_path, job) for job in jobs] == expected
@@ -144,17 +144,17 @@ def test_interrupted_parallel_seeds_resume_in_parallel_or_alone_with_the_same_bi
 
 
 def act_in(
-    monkeypatch: pytest.MonkeyPatch, seed: int, act: Callable[[ScratchTrainState], None]
+    monkeypatch: pytest.MonkeyPatch, seed: int, act: Callable[[FromScratchState], None]
 ) -> None:
     """Let `act` happen after the fifth step of the run of that seed."""
-    plain = ScratchTrainState.record_step
+    plain = FromScratchState.record_step
 
-    def record(self: ScratchTrainState, metrics: Tensor) -> None:
+    def record(self: FromScratchState, metrics: Tensor) -> None:
         plain(self, metrics)
         if self.seed == seed and self.step == 5:
             act(self)
 
-    monkeypatch.setattr(ScratchTrainState, "record_step", record)
+    monkeypatch.setattr(FromScratchState, "record_step", record)
 
 
 def test_a_diverged_run_does_not_end_the_parallel_runs(
@@ -180,7 +180,7 @@ def test_out_of_memory_is_a_result_only_for_a_run_without_parallel_runs(
     jobs, expected = single_run_outcomes
     times: list[int] = []
 
-    def runs_out(train_state: ScratchTrainState) -> None:
+    def runs_out(train_state: FromScratchState) -> None:
         times.append(train_state.step)
         if also_alone or len(times) == 1:
             raise torch.OutOfMemoryError("CUDA out of memory.")

@@ -40,7 +40,7 @@ def jobs(small_npz: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Job]
     return [Job(plan.runs[0].id, plan.runs[0].file) for plan in plans]
 
 
-def ask(worker: ForkedWorker) -> str:
+def read_first_line(worker: ForkedWorker) -> str:
     """The first line of a worker: it is ready."""
     return worker.stdout.readline()
 
@@ -59,7 +59,7 @@ def test_workers_are_forks_of_one_process_and_end_with_their_input(
     launcher: Launcher, tmp_path: Path
 ) -> None:
     workers = [launcher.start(tmp_path / f"{number}.log") for number in range(2)]
-    assert ["ready" in ask(worker) for worker in workers] == [True, True]
+    assert ["ready" in read_first_line(worker) for worker in workers] == [True, True]
     parents = {
         Path(f"/proc/{worker.pid}/stat").read_text().rpartition(")")[2].split()[1]
         for worker in workers
@@ -74,14 +74,14 @@ def test_a_killed_worker_is_reported_with_its_signal_and_another_can_be_started(
     launcher: Launcher, tmp_path: Path
 ) -> None:
     worker = launcher.start(tmp_path / "0.log")
-    ask(worker)
+    read_first_line(worker)
     with pytest.raises(subprocess.TimeoutExpired):
         worker.wait(0.01)
     worker.kill()
     assert worker.wait(60) == -signal.SIGKILL
     assert worker.stdout.readline() == ""
     again = launcher.start(tmp_path / "0.log")
-    assert "ready" in ask(again)
+    assert "ready" in read_first_line(again)
     again.stdin.close()
     assert again.wait(60) == 0
 

@@ -170,6 +170,10 @@ def test_another_driver_continues_after_a_driver_stopped_or_died(
             "executor: no such executor (got slurm; allowed: local, ray). Fix: --executor local",
         ),
         (["--executor", "ray", "--address", "127.0.0.1:1"], "address: no Ray cluster answers"),
+        (
+            ["--executor", "ray", "--address", "ray://127.0.0.1:10001"],
+            "address: the address of a Ray client; this command runs on a machine of the cluster",
+        ),
     ],
 )
 def test_an_absent_executor_is_reported_in_one_line(

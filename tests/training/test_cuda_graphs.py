@@ -20,8 +20,8 @@ from resnetlab.recipes.numerics import Numerics
 from resnetlab.recipes.train import SGD, Adam, AdamW, Cosine, OneCycle, Recipe, RMSprop
 from resnetlab.training import cuda_graphs
 from resnetlab.training.distributed import World
+from resnetlab.training.from_scratch_state import FromScratchState
 from resnetlab.training.make_step import find_eager_reason
-from resnetlab.training.scratch_state import ScratchTrainState
 
 Same = Callable[[dict[str, Tensor], dict[str, Tensor]], None]
 
@@ -77,7 +77,7 @@ class Gpu:
 
     def train_state(
         self, recipe: Recipe, model: Any = NETWORK, precision: str = "fp32", **more: Any
-    ) -> ScratchTrainState:
+    ) -> FromScratchState:
         """Return a train state as `small.train_state` does, with CUDA graphs on."""
         settings: dict[str, Any] = {
             "cuda_graphs": "on",
@@ -86,11 +86,11 @@ class Gpu:
         numerics = Numerics(
             device="cpu", precision=precision, memory_format="channels_last", threads=1, **settings
         )  # type: ignore[arg-type]
-        return ScratchTrainState(
+        return FromScratchState(
             model, recipe, numerics, 5, self.small.images(), 4, self.small.cpu, **more
         )
 
-    def eager(self, recipe: Recipe, **options: Any) -> ScratchTrainState:
+    def eager(self, recipe: Recipe, **options: Any) -> FromScratchState:
         """Return a train state trained to its end by eager steps, which are the definition."""
         train_state = self.train_state(recipe, **options)
         self.small.run(train_state, make_step=self.small.eager)
@@ -248,14 +248,14 @@ def test_code_that_synchronizes_with_the_device_during_a_step_makes_steps_eager(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     eager = gpu.eager(CASES["momentum, falling rate"])
-    loss = ScratchTrainState.loss
+    loss = FromScratchState.loss
 
-    def asks(self: ScratchTrainState, logits: Tensor, labels: Tensor) -> Tensor:
+    def asks(self: FromScratchState, logits: Tensor, labels: Tensor) -> Tensor:
         value = loss(self, logits, labels)
         assert value.item() == value.item()
         return value
 
-    monkeypatch.setattr(ScratchTrainState, "loss", asks)
+    monkeypatch.setattr(FromScratchState, "loss", asks)
     train_state = gpu.train_state(CASES["momentum, falling rate"])
     small.run(train_state)
     assert (
@@ -275,17 +275,17 @@ def test_the_recorded_step_is_dropped_if_memory_is_too_small_for_both(
     monkeypatch: pytest.MonkeyPatch,
     step: int,
 ) -> None:
-    eager, loss = gpu.eager(CASES["augmented"]), ScratchTrainState.loss
+    eager, loss = gpu.eager(CASES["augmented"]), FromScratchState.loss
     raised: list[int] = []
 
-    def short(self: ScratchTrainState, logits: Tensor, labels: Tensor) -> Tensor:
+    def short(self: FromScratchState, logits: Tensor, labels: Tensor) -> Tensor:
         # After the forward pass, which has moved the running statistics.
         if fake_graphs.captured and self.step == step and not raised:
             raised.append(step)
             raise torch.OutOfMemoryError("CUDA out of memory.")
         return loss(self, logits, labels)
 
-    monkeypatch.setattr(ScratchTrainState, "loss", short)
+    monkeypatch.setattr(FromScratchState, "loss", short)
     train_state = gpu.train_state(CASES["augmented"])
     small.run(train_state)
     assert raised

@@ -1,4 +1,4 @@
 """From runs to verdicts: what the runs of a study measured, and what its claims are worth.
 
-Does not import torch. Start with `analyze.py`, then `hypotheses.py`.
+Free of torch. Start with `analyze.py`, then `hypotheses.py`.
 """

@@ -16,7 +16,7 @@ from resnetlab.stats.intervals import Interval, Summary, summarize
 from resnetlab.stats.outcomes import Outcome, OutcomeCounts, count_outcomes
 from resnetlab.stats.verdict import Verdict
 from resnetlab.studies.claims import condition_labels
-from resnetlab.studies.imported_runs import ImportedRuns
+from resnetlab.studies.imported_design import ImportedRuns
 from resnetlab.studies.plan import group_by
 from resnetlab.studies.study import Condition, Study
 

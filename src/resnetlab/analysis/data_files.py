@@ -42,7 +42,7 @@ DATA_FILES = (
 )
 
 
-def save(study_data: StudyData, folder: Path) -> None:
+def save_study_data(study_data: StudyData, folder: Path) -> None:
     """Write report.json, results.csv, curves.csv and optional files, each atomically."""
     without_tables = replace(
         study_data,
@@ -71,7 +71,7 @@ def save(study_data: StudyData, folder: Path) -> None:
     write_checksums(folder, DATA_FILES)
 
 
-def load(folder: Path) -> StudyData:
+def load_study_data(folder: Path) -> StudyData:
     """Read the values that `save` wrote. Raises InputError that names the file and the field."""
     check_files(folder)
     path = folder / "report.json"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from resnetlab.analysis.collect import collect
 from resnetlab.analysis.looks import with_looks
-from resnetlab.analysis.plan_looks import plan_looks
+from resnetlab.api.plan_looks import plan_looks
 from resnetlab.api.study_outcome import StudyOutcome, curves_table, runs_table
 from resnetlab.files import write_text
 from resnetlab.messages import Notify, silent

@@ -202,7 +202,7 @@ def gradients_at_init(
     from resnetlab.models.flops import model_cost
     from resnetlab.recipes.numerics import Numerics
     from resnetlab.recipes.train import Recipe
-    from resnetlab.training.scratch_state import ScratchTrainState
+    from resnetlab.training.from_scratch_state import FromScratchState
 
     dataset, device = (
         load_dataset(DataConfig(source=data), output / "cache", notify),
@@ -211,7 +211,7 @@ def gradients_at_init(
     model_cost(config, dataset.channels, len(dataset.classes), dataset.image_size)
     numerics = Numerics(device="cpu", precision="fp32", memory_format="contiguous", threads=1)
     recipe = Recipe(batch_size=images, epochs=1)
-    state = ScratchTrainState(
+    state = FromScratchState(
         config, recipe, numerics, seed, dataset.train, len(dataset.classes), device
     )
     return measure_gradients(state, DeviceImages.from_images(dataset.train, device), images)

@@ -36,7 +36,7 @@ def finetune(
     train_size: int | None = None,
     test_size: int | None = None,
     epochs: int | None = None,
-    budget_seconds: float | None = 600.0,
+    time_limit_seconds: float | None = 600.0,
     split: str = "",
     seed: int = 0,
     baseline: str | Path | None = None,
@@ -66,7 +66,7 @@ def finetune(
         train_size: Side of the train images in pixels; None for that of the recipe.
         test_size: Side of the test images in pixels; None for `train_size`.
         epochs: Number of epochs of each stage; None for that of the recipe.
-        budget_seconds: Time limit, from the call to the last file; None for none.
+        time_limit_seconds: Time limit, from the call to the last file; None for none.
         split: Split into train, validation and test: fractions, counts or a manifest; empty for
             that of the folder.
         seed: Seed of all random numbers.
@@ -117,7 +117,7 @@ def finetune(
     )
     outcome = run(
         request,
-        budget_seconds=budget_seconds,
+        time_limit_seconds=time_limit_seconds,
         baseline=None if baseline is None else Path(baseline),
         should_stop=should_stop,
         notify=notify,

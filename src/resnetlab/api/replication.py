@@ -17,7 +17,7 @@ from typing import Any
 
 from resnetlab.analysis.analyze import data_by_condition
 from resnetlab.analysis.collect import collect
-from resnetlab.analysis.data_files import load
+from resnetlab.analysis.data_files import load_study_data
 from resnetlab.analysis.study_data import Machine, RunRow, StudyData
 from resnetlab.analysis.training_share import TrainingShare, training_share
 from resnetlab.api.loaded_study import LoadedStudy
@@ -41,7 +41,7 @@ class Replication:
     """Pair of a reported run and its replication here. Accuracies are in percent."""
 
     reported: RunRow
-    repeated: RunRow
+    replicated: RunRow
     prediction_interval: Interval | None
     """Prediction interval of a single new run; None if fewer than two reported runs trained."""
     share: TrainingShare | None
@@ -60,13 +60,13 @@ class Replication:
         Both must have the same status. The accuracy of a trained run must equal the reported one
         or lie in the prediction interval.
         """
-        if self.repeated.status != self.reported.status:
+        if self.replicated.status != self.reported.status:
             return False
         if self.same_digits:
             return True
-        accuracy = _accuracy(self.repeated)
+        accuracy = _accuracy(self.replicated)
         if (
-            self.repeated.status != "trained"
+            self.replicated.status != "trained"
             or self.prediction_interval is None
             or accuracy is None
         ):
@@ -82,7 +82,7 @@ class Replication:
     @property
     def same_digits(self) -> bool:
         """Return True if test error and loss agree to the last digit."""
-        return (self.repeated.test_error_pct, self.repeated.test_loss_nats) == (
+        return (self.replicated.test_error_pct, self.replicated.test_loss_nats) == (
             self.reported.test_error_pct,
             self.reported.test_loss_nats,
         )
@@ -102,7 +102,7 @@ def sample_runs(study_data: StudyData, num_runs: int, seed: int) -> tuple[RunRow
     return tuple(random.Random(seed).sample(finished, min(num_runs, len(finished))))
 
 
-def repeat_runs(
+def replicate_runs(
     folder: Path,
     root: Path,
     *,
@@ -129,7 +129,7 @@ def repeat_runs(
             processor lacks.
     """
     train = train or (lambda loaded, plan: _train(loaded, plan, root))
-    study_data = load(folder)
+    study_data = load_study_data(folder)
     if study_data.study.imported:
         fix = "give the report of a study, such as results/digits"
         raise input_error(str(folder), "its runs were trained elsewhere", fix)
@@ -217,17 +217,17 @@ def format_replication(replication: Replication) -> str:
     head = f"{replication.reported.condition}, seed {replication.reported.seed}: "
     if replication.code_changed:
         head += "the network's own code is not that of the report; "
-    if replication.repeated.status != replication.reported.status:
+    if replication.replicated.status != replication.reported.status:
         return (
-            f"{head}reported {replication.reported.status}, here {replication.repeated.status}: "
+            f"{head}reported {replication.reported.status}, here {replication.replicated.status}: "
             f"{replication.phrase}"
         )
-    accuracy, reported = _accuracy(replication.repeated), _accuracy(replication.reported)
+    accuracy, reported = _accuracy(replication.replicated), _accuracy(replication.reported)
     if accuracy is None or reported is None:
-        return f"{head}{replication.repeated.status} again: {replication.phrase}"
+        return f"{head}{replication.replicated.status} again: {replication.phrase}"
     text = f"{head}reported {reported:.2f} %, here {accuracy:.2f} %"
-    if replication.repeated.status != "trained":  # the interval is one of trained runs
-        return f"{text}, {replication.repeated.status} again: {replication.phrase}"
+    if replication.replicated.status != "trained":  # the interval is one of trained runs
+        return f"{text}, {replication.replicated.status} again: {replication.phrase}"
     if replication.same_digits:
         return f"{text} (the same to the last digit): {replication.phrase}"
     text += " (different digits" + (
@@ -260,16 +260,16 @@ def summary(replications: Sequence[Replication]) -> str:
 
 def to_dict(replications: Sequence[Replication]) -> dict[str, Any]:
     """Return the replications as plain values, for `--json`. Accuracies are in percent."""
-    repeated = [
+    replicated = [
         {
             "condition": item.reported.condition,
             "seed": item.reported.seed,
             "consistent": item.is_consistent,
             "result": item.phrase,
             "reported_status": item.reported.status,
-            "status": item.repeated.status,
+            "status": item.replicated.status,
             "reported_accuracy_pct": _accuracy(item.reported),
-            "accuracy_pct": _accuracy(item.repeated),
+            "accuracy_pct": _accuracy(item.replicated),
             "prediction_interval_pct": item.prediction_interval,
             "same_digits": item.same_digits,
             "same_environment": item.same_environment,
@@ -278,7 +278,7 @@ def to_dict(replications: Sequence[Replication]) -> dict[str, Any]:
         for item in replications
     ]
     return {
-        "repeated": repeated,
+        "replicated": replicated,
         "num_consistent": sum(item.is_consistent for item in replications),
         "all_consistent": all(item.is_consistent for item in replications),
     }
@@ -309,14 +309,16 @@ def _matching_numerics(study_data: StudyData, condition: Condition) -> Numerics:
     return matches[0] if matches else study_data.study.numerics_of(condition)
 
 
-def _is_same_environment(reported: StudyData, repeated: StudyData, plan: Plan, row: RunRow) -> bool:
+def _is_same_environment(
+    reported: StudyData, replicated: StudyData, plan: Plan, row: RunRow
+) -> bool:
     """Return True if the replication had the reported configuration, processor and torch.
 
     The id of a run ends in the hash of its configuration, data and numerics.
     """
     if not _has_same_config(plan, row):
         return False
-    return {_environment(machine) for machine in repeated.machines} <= {
+    return {_environment(machine) for machine in replicated.machines} <= {
         _environment(machine) for machine in reported.machines
     }
 

@@ -74,7 +74,7 @@ def verify(
             return True
 
         notify = print_note if progress else silent
-        repeated = replication.repeat_runs(
+        repeated = replication.replicate_runs(
             folder, root, num_runs=runs, seed=seed, data=data, notify=notify, train=train
         )
         return Verification(tuple(repeated))

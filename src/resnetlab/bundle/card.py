@@ -1,4 +1,4 @@
-"""Model card of a model folder, from model.json alone. Does not import torch."""
+"""Model card of a model folder, from model.json alone. Free of torch."""
 
 from __future__ import annotations
 

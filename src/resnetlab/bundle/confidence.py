@@ -2,7 +2,7 @@
 
 It contains a temperature, the probabilities of the validation images from which prediction sets of
 any coverage follow, and features of training images for the novelty of a photograph. Its arrays are
-tensors, and everything else is JSON in the metadata of the file. Does not import torch.
+tensors, and everything else is JSON in the metadata of the file. Free of torch.
 """
 
 from __future__ import annotations

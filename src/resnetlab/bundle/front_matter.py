@@ -1,5 +1,5 @@
 """Front matter of a model card: the lines of YAML from which the Hugging Face Hub reads license,
-library, task, tags and metrics. Does not import torch.
+library, task, tags and metrics. Free of torch.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Content of model.json: everything that a program needs to use the weights.
 
-Does not import torch.
+Free of torch.
 """
 
 from __future__ import annotations

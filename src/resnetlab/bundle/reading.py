@@ -3,7 +3,7 @@ import of torch.
 
 A model can be read from a model folder, the folder of a finished run, or the output of
 `import-weights`. The last two have the description in the metadata of `weights.safetensors`, which
-is also the name of the weights in older model folders. Does not import torch.
+is also the name of the weights in older model folders. Free of torch.
 """
 
 from __future__ import annotations

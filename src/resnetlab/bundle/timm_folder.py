@@ -1,7 +1,7 @@
 """Model folder as one of timm: its `config.json`, if timm has the same network.
 
 With it `timm.create_model("local-dir:FOLDER", pretrained=True)` loads the folder, and on the Hub
-`hf-hub:OWNER/NAME`. Does not import torch or timm.
+`hf-hub:OWNER/NAME`. Free of torch and timm.
 """
 
 from __future__ import annotations

@@ -78,7 +78,7 @@ def verify(
             execute_with_display(loaded, plan, root, executor, interrupt.is_set)
             return not interrupt.is_set()
 
-        for item in replication.repeat_runs(
+        for item in replication.replicate_runs(
             result, root, num_runs=runs, seed=seed, data=data, notify=notify, train=train
         ):
             (notify if json else typer.echo)(replication.format_replication(item))

@@ -26,7 +26,6 @@ from resnetlab.cli.finetune_options import (
     Balance,
     Baseline,
     BatchSize,
-    Budget,
     Epochs,
     FinetuneRecipe,
     Folder,
@@ -38,12 +37,13 @@ from resnetlab.cli.finetune_options import (
     NoTest,
     Seed,
     TestSize,
+    TimeLimitOption,
     TrainSize,
     Tries,
     Weights,
     Workers,
     check_folder,
-    parse_budget,
+    parse_time_limit,
 )
 from resnetlab.cli.finetune_output import (
     is_first_process,
@@ -77,7 +77,7 @@ def finetune(
     batch_size: BatchSize = None,
     lr: LearningRate = None,
     workers: Workers = 0,
-    budget: Budget = "10m",
+    time_limit: TimeLimitOption = "10m",
     split: SplitOption = "",
     folds: Folds = None,
     seed: Seed = 0,
@@ -95,9 +95,9 @@ def finetune(
 ) -> None:
     """Fine-tune a pre-trained network on a folder of photographs.
 
-    Example:  resnetlab finetune photos --budget 10m
+    Example:  resnetlab finetune photos --time-limit 10m
     """
-    start, seconds = time.monotonic(), parse_budget(budget)
+    start, seconds = time.monotonic(), parse_time_limit(time_limit)
     check_device(device)
     language = check_language(lang)
     check_folder(folder)
@@ -182,7 +182,7 @@ def _train(
     with SignalFlag().installed() as interrupt:
         outcome = run.finetune(
             request,
-            budget_seconds=seconds,
+            time_limit_seconds=seconds,
             baseline=baseline,
             should_stop=interrupt.is_set,
             notify=notify_line,
@@ -208,7 +208,7 @@ def _cross_validate(
         table, report = run.cross_validate(
             request,
             folds,
-            budget_seconds=seconds,
+            time_limit_seconds=seconds,
             should_stop=interrupt.is_set,
             notify=notify_line,
             on_item=ProgressLine(),

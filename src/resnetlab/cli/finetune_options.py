@@ -75,7 +75,7 @@ LearningRate = Annotated[
 Workers = Annotated[
     int, typer.Option(help="Threads that decode photographs; 0 for one per core.", min=0, max=256)
 ]
-Budget = Annotated[
+TimeLimitOption = Annotated[
     str, typer.Option(help="Time limit for the whole command: 90s, 10m, 2h, or 0 for none.")
 ]
 Baseline = Annotated[
@@ -126,13 +126,15 @@ def parse_sizes(text: str, option: str) -> tuple[int, ...]:
     return tuple(int(part) for part in parts)
 
 
-def parse_budget(text: str) -> float | None:
+def parse_time_limit(text: str) -> float | None:
     """Convert a time such as `10m` to seconds, or 0 to None, no limit. Raises InputError."""
     match = re.fullmatch(r"(\d{1,6}(?:\.\d+)?)([smh]?)", text.strip())
     allowed = "90s, 10m, 2h, or 0 for none"
     if match is None:
-        raise input_error("--budget", "not a time", "--budget 10m", got=text, allowed=allowed)
+        raise input_error(
+            "--time-limit", "not a time", "--time-limit 10m", got=text, allowed=allowed
+        )
     if not match[2] and float(match[1]):
-        fix = f"--budget {match[1]}m for minutes, or --budget {match[1]}s for seconds"
-        raise input_error("--budget", "a time without a unit", fix, got=text, allowed=allowed)
+        fix = f"--time-limit {match[1]}m for minutes, or --time-limit {match[1]}s for seconds"
+        raise input_error("--time-limit", "a time without a unit", fix, got=text, allowed=allowed)
     return float(match[1]) * {"s": 1, "m": 60, "h": 3600, "": 0}[match[2]] or None

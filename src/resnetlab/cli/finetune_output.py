@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from resnetlab.cli.common import notify, print_json
-from resnetlab.cli.finetune_options import parse_budget
+from resnetlab.cli.finetune_options import parse_time_limit
 from resnetlab.cli.loading import ProgressLine
 from resnetlab.errors import escape_controls
 from resnetlab.messages import format_count
@@ -68,12 +68,12 @@ def write_page(
     from resnetlab.api.finetune_page import MAX_DRAWING_SECONDS, write_finetune_page
 
     words = sys.argv[1:]
-    needed = [cut.needed for cut in outcome.result.budget_cuts]
+    needed = [cut.needed for cut in outcome.result.time_limit_cuts]
     return write_finetune_page(
         outcome,
         commands=use_commands(outcome.model_folder, folder / outcome.result.example),
         command=command_line(["resnetlab", *words]),
-        full_command={limit: with_budget(words, limit) for limit in needed},
+        full_command={limit: with_time_limit(words, limit) for limit in needed},
         device=device,
         max_drawing_seconds=min(MAX_DRAWING_SECONDS, remaining_seconds),
         notify=notify_line,
@@ -112,14 +112,14 @@ def use_commands(model: Path, photo: Path) -> list[tuple[str, str]]:
     return [(purpose, command_line(words)) for purpose, words in commands.items()]
 
 
-def with_budget(words: Sequence[str], budget: str) -> str:
-    """Return the command line of these words with another `--budget`."""
+def with_time_limit(words: Sequence[str], time_limit: str) -> str:
+    """Return the command line of these words with another `--time-limit`."""
     others, skips = ["resnetlab"], False
     for word in words:
-        if not skips and word != "--budget" and not word.startswith("--budget="):
+        if not skips and word != "--time-limit" and not word.startswith("--time-limit="):
             others.append(word)
-        skips = word == "--budget"
-    return command_line([*others, "--budget", budget])
+        skips = word == "--time-limit"
+    return command_line([*others, "--time-limit", time_limit])
 
 
 def print_outcome(outcome: FinetuneOutcome, page: Path, folder: Path, as_json: bool) -> None:
@@ -135,9 +135,11 @@ def print_outcome(outcome: FinetuneOutcome, page: Path, folder: Path, as_json: b
         print_json(encode(outcome.result) | folders)
         return
     *lines, last = summary_lines(outcome.result, outcome.model_folder, folder)
-    if cuts := outcome.result.budget_cuts:
-        longest = max((cut.needed for cut in cuts), key=lambda needed: parse_budget(needed) or 0)
-        lines.append(f"to train every stage in full: {with_budget(sys.argv[1:], longest)}")
+    if cuts := outcome.result.time_limit_cuts:
+        longest = max(
+            (cut.needed for cut in cuts), key=lambda needed: parse_time_limit(needed) or 0
+        )
+        lines.append(f"to train every stage in full: {with_time_limit(sys.argv[1:], longest)}")
     for line in (*lines, last):
         typer.echo(escape_controls(line))
     typer.echo(f"Page: {page}")

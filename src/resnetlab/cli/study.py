@@ -262,7 +262,7 @@ def study_answers(
     json: Json = False,
 ) -> None:
     """Print the answers to the questions of a study's sources."""
-    from resnetlab.analysis.data_files import load
+    from resnetlab.analysis.data_files import load_study_data
     from resnetlab.reports.render.outline import answers
     from resnetlab.reports.study.assemble import build_report
     from resnetlab.schema import encode
@@ -272,7 +272,7 @@ def study_answers(
     if not (folder / "report.json").is_file():
         fix = "give the folder of a report: studies/NAME"
         raise input_error(str(folder), "no report.json in it", fix)
-    report = build_report(load(folder), lang)
+    report = build_report(load_study_data(folder), lang)
     if not report.answers:
         message = "a study without questions of a source"
         raise input_error(str(folder), message, "give the report of a study of the catalog")

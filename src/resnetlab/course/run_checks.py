@@ -18,7 +18,7 @@ from resnetlab.course.lessons import Exercise
 from resnetlab.course.references import CONFIDENCE, Reference
 from resnetlab.course.texts import Text, localize
 from resnetlab.runs.directory import CHECKED_FILES, LARGE_FILES, RunDirectory
-from resnetlab.runs.kinds import scratch_recipe
+from resnetlab.runs.kinds import from_scratch_recipe
 from resnetlab.runs.paths import WEIGHTS
 from resnetlab.runs.recorded_logits import read_logits
 from resnetlab.runs.records import Result, RunFile
@@ -129,7 +129,7 @@ def _check_training(run: RunFiles, exercise: Exercise) -> CheckFinding:
         different.append("data.*")
     if config.numerics.precision != "fp32":
         different.append("numerics.precision")
-    steps = scratch_recipe(protocol.recipe, exercise.name).total_steps(run.file.train_images)
+    steps = from_scratch_recipe(protocol.recipe, exercise.name).total_steps(run.file.train_images)
     if run.result.step != steps:
         different.append("steps")
     if different:

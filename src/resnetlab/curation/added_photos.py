@@ -1,6 +1,6 @@
 """Photographs that are added to a model: old classes or new ones, split and without leaks.
 
-Does not import torch.
+Free of torch.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from resnetlab.data.sources.folder import DEFAULT_IMAGE_SIZE, FIND_DAMAGE, Folde
 from resnetlab.data.sources.manifest import ManifestRow
 from resnetlab.errors import InputError, escape_controls, input_error
 from resnetlab.finetune.dataset import PhotoSplit
-from resnetlab.finetune.training_record import LabeledSplit, PhotoRecord, splits_of_record
+from resnetlab.finetune.photo_record import LabeledSplit, PhotoRecord, splits_of_record
 from resnetlab.messages import Notify, format_count, silent
 from resnetlab.settings import cache_dir
 

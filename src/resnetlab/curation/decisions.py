@@ -1,6 +1,6 @@
 """Decisions of a user on suspicious labels: the file that the page writes, and new labels from it.
 
-The photographs are never changed, moved or copied. Does not import torch.
+The photographs are never changed, moved or copied. Free of torch.
 """
 
 from __future__ import annotations

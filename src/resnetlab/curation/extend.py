@@ -34,15 +34,15 @@ from resnetlab.errors import input_error
 from resnetlab.files import write_json
 from resnetlab.finetune.dataset import open_photographs
 from resnetlab.finetune.evaluation import accuracy_estimate, compare
-from resnetlab.finetune.results import AccuracyEstimate
-from resnetlab.finetune.training_record import (
+from resnetlab.finetune.photo_record import (
     PhotoRecord,
-    read_record,
+    make_folder_record,
+    read_photo_record,
     record_dataset,
-    record_folder,
+    save_photo_record,
     splits_of_record,
-    write_record,
 )
+from resnetlab.finetune.results import AccuracyEstimate
 from resnetlab.messages import ItemCallback, Notify, format_count, silent
 from resnetlab.schema import encode
 from resnetlab.stats.exact import paired_interval
@@ -172,9 +172,9 @@ def _compute_features(
 
 def _record_photographs(folder: Path, old: PhotoRecord, added: AddedPhotos, cache: Path) -> None:
     """Record the photographs of the extended model in `folder`: it can be extended again."""
-    added_folder = record_folder([part.photo_split for part in added.splits])
+    added_folder = make_folder_record([part.photo_split for part in added.splits])
     weights = check_model(folder, accept_license=True).weights_sha256
-    write_record(cache, weights, PhotoRecord(folders=(*old.folders, added_folder)))
+    save_photo_record(cache, weights, PhotoRecord(folders=(*old.folders, added_folder)))
 
 
 def _old_photographs(
@@ -185,7 +185,7 @@ def _old_photographs(
     Raises InputError if there is no record, or if `data` is not what the model was trained on.
     """
     if request.data is None:
-        record = read_record(cache, file.weights_sha256)
+        record = read_photo_record(cache, file.weights_sha256)
         if record is None:
             message = "nothing here records the photographs of this model"
             fix = "name the folder that it was fine-tuned on: --data DIR (and its --split)"

@@ -27,7 +27,7 @@ from resnetlab.finetune.confidence import (
 )
 from resnetlab.finetune.dataset import spaced_indices
 from resnetlab.finetune.evaluation import accuracy_metric
-from resnetlab.finetune.training_record import LabeledSplit
+from resnetlab.finetune.photo_record import LabeledSplit
 from resnetlab.messages import ItemCallback, Notify
 from resnetlab.models.configs.external import with_num_classes
 from resnetlab.recipes.numerics import Numerics

@@ -1,6 +1,6 @@
 """Photographs of a folder with their labels, for the commands on labels and learning curves.
 
-Does not import torch.
+Free of torch.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Learning curves by class on frozen features, and the gain by more photographs.
 
-Does not import torch.
+Free of torch.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Logistic regression on frozen features, and its out-of-fold probabilities.
 
-Does not import torch.
+Free of torch.
 """
 
 from __future__ import annotations

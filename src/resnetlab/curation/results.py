@@ -1,6 +1,6 @@
 """Results of the commands on labels, learning curves and extensions as dataclasses.
 
-Does not import torch.
+Free of torch.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Labels that are probably wrong: ranking by out-of-fold probabilities, and their share.
 
-Does not import torch.
+Free of torch.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ METHOD = (
     "it, without its near copies and without its group; labels that a first pass finds wrong are "
     "in no fit (Northcutt et al. 2021, Confident learning). The ranking is by the odds of the "
     "label against the most probable other class. The share of wrong labels is read off the half "
-    "of the photographs of which the classifier is surest (Liu and Tao 2016); its 95 % interval is "
-    "exact (Clopper and Pearson 1934) and covers that the errors which the classifier expects of "
-    "itself are wrong labels or not."
+    "of the photographs of which the classifier is most confident (Liu and Tao 2016); its 95 % "
+    "interval is exact (Clopper and Pearson 1934) and covers that the errors which the classifier "
+    "expects of itself are wrong labels or not."
 )
 """Method in sentences, for a page."""
 

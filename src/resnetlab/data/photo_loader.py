@@ -1,6 +1,6 @@
 """Photograph loader: threads decode and transform photographs one batch ahead of the network.
 
-Training, evaluation and prediction load their photographs with it. Does not import torch.
+Training, evaluation and prediction load their photographs with it. Free of torch.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Words for predictions that a model is not sure of. Does not import torch."""
+"""Words for predictions that a model is not sure of. Free of torch."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Statistics of an ensemble: accuracy of the mean probabilities against its members.
 
-Does not import torch.
+Free of torch.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 The pixels with the most heat are removed first, and the probability of the explained class should
 then fall faster than after the removal of as many pixels by a random map (Samek et al. 2017; Rong
-et al. 2022). Does not import torch.
+et al. 2022). Free of torch.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Noisy linear imputation: removed pixels become like their neighbors (ROAD, Rong et al. 2022).
 
 A removed part that is painted black or gray has an edge, by which a network can still recognize
-its shape. An imputed part has none. Does not import torch.
+its shape. An imputed part has none. Free of torch.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Input images of a model: files, folders, and the labeled images of a data set.
 
-Does not import torch.
+Free of torch.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Checks of a command before torch is imported: model folder, classes, augmentation, format.
 
-Does not import torch.
+Free of torch.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Results of an evaluation as dataclasses, the content of evaluation.json.
 
-Does not import torch.
+Free of torch.
 """
 
 from __future__ import annotations

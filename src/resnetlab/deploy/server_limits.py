@@ -1,4 +1,4 @@
-"""Limits of the prediction service. Does not import torch."""
+"""Limits of the prediction service. Free of torch."""
 
 from __future__ import annotations
 

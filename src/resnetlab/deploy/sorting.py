@@ -1,6 +1,6 @@
 """Sorting of photographs into a folder for each predicted class, with a list to undo it.
 
-Nothing is moved or replaced: the photographs are copied or linked. Does not import torch.
+Nothing is moved or replaced: the photographs are copied or linked. Free of torch.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Watch of folders for new photographs, by looking again and again. Does not import torch."""
+"""Watch of folders for new photographs, by looking again and again. Free of torch."""
 
 from __future__ import annotations
 

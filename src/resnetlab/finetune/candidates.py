@@ -1,6 +1,6 @@
 """Pre-trained networks to try: the named ones, and those that are at hand on this machine.
 
-Does not import torch.
+Free of torch.
 """
 
 from __future__ import annotations

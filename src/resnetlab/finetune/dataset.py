@@ -1,6 +1,6 @@
 """Photograph data set: a folder, split into train, validation and test, and decoded on access.
 
-Does not import torch.
+Free of torch.
 """
 
 from __future__ import annotations

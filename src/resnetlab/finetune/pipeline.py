@@ -26,18 +26,18 @@ from resnetlab.finetune.evaluation import (
     predict_photos,
 )
 from resnetlab.finetune.job import FinetuneJob, save_model
+from resnetlab.finetune.make_result import find_confident_mistakes, make_result
 from resnetlab.finetune.model import FinetuneModel
-from resnetlab.finetune.result_record import find_confident_mistakes, make_result
 from resnetlab.finetune.results import AccuracyEstimate, FinetuneResult
 from resnetlab.finetune.stage import EventCallback, StageResult, train_stage
-from resnetlab.finetune.stage_budget import (
+from resnetlab.finetune.stage_cache import StageCache, StageLockedError, stage_key
+from resnetlab.finetune.stage_time_limit import (
     adjust_stage_to_limit,
     affordable_reference,
     class_weights,
     record_unfinished,
     reserve_time,
 )
-from resnetlab.finetune.stage_cache import StageCache, StageLockedError, stage_key
 from resnetlab.finetune.time_limit import TimeLimit
 from resnetlab.messages import ItemCallback, Notify, format_count, silent
 from resnetlab.recipes.finetune import Stage

@@ -1,4 +1,4 @@
-"""Records of a fine-tuning as dataclasses. Does not import torch."""
+"""Records of a fine-tuning as dataclasses. Free of torch."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class StageRecord:
 
 
 @strict_dataclass
-class BudgetCut:
+class TimeLimitCut:
     """Stage that the time limit left out, stopped, or gave less than its recipe."""
 
     stage: str
@@ -63,7 +63,7 @@ class BudgetCut:
     elapsed_seconds: float
     """Seconds since the start of the fine-tuning."""
     needed: str
-    """Value of --budget with which the stage would most likely be complete."""
+    """Value of --time-limit with which the stage would most likely be complete."""
 
     def __str__(self) -> str:
         after = f"after {format_duration(self.elapsed_seconds)}"
@@ -85,7 +85,7 @@ class BudgetCut:
             text += f" to {count}" if self.kind == "fewer photographs" else f"; it had {count}"
         if self.epoch_seconds:
             text += f"; an epoch takes about {format_duration(self.epoch_seconds)} here"
-        return f"{text}; --budget {self.needed} would do"
+        return f"{text}; --time-limit {self.needed} would do"
 
 
 @strict_dataclass
@@ -178,9 +178,9 @@ class FinetuneResult:
     caveats: tuple[str, ...] = ()
     comparison: PairedComparison | None = None
     seconds: float
-    budget_seconds: float | None = None
+    time_limit_seconds: float | None = None
     """Time limit; None for none."""
-    budget_cuts: tuple[BudgetCut, ...] = ()
+    time_limit_cuts: tuple[TimeLimitCut, ...] = ()
     """Stages that the time limit changed."""
     untested_classes: tuple[str, ...] = ()
     """Classes without a test image, whose accuracy is unknown."""

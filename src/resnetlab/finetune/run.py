@@ -24,9 +24,9 @@ from resnetlab.errors import InputError, input_error
 from resnetlab.files import sha256, write_json
 from resnetlab.finetune.backbones import Backbone, with_library_license
 from resnetlab.finetune.candidates import Candidates, LeftOut
+from resnetlab.finetune.photo_record import write_photo_record
 from resnetlab.finetune.request import CheckedRequest, FinetuneRequest, read_request
 from resnetlab.finetune.results import CrossValidation, FinetuneResult, ResolutionTable
-from resnetlab.finetune.training_record import record_training
 from resnetlab.messages import ItemCallback, Notify, silent
 from resnetlab.models.configs import ExternalConfig
 from resnetlab.models.configs.external import allow_code
@@ -78,7 +78,7 @@ class FinetuneOutcome:
 def finetune(
     request: FinetuneRequest,
     *,
-    budget_seconds: float | None = None,
+    time_limit_seconds: float | None = None,
     baseline: Path | None = None,
     should_stop: Callable[[], bool] = lambda: False,
     notify: Notify = silent,
@@ -88,8 +88,8 @@ def finetune(
 
     Args:
         request: Request of the user.
-        budget_seconds: Time limit, from the call to the last file; stages get fewer epochs or are
-            left out to meet it.
+        time_limit_seconds: Time limit, from the call to the last file; stages get fewer epochs
+            or are left out to meet it.
         baseline: Folder of an earlier model to compare with on the test images.
         should_stop: Function that is asked between steps; training ends once it returns True.
         notify: Function that receives a line about each stage.
@@ -113,7 +113,7 @@ def finetune(
     if request.trust_code and baseline is not None:
         allow_code(read_model_file(baseline).model)
     job = prepare_job(request, notify, world, checked)
-    limit = TimeLimit(budget_seconds, start)
+    limit = TimeLimit(time_limit_seconds, start)
     with process_group(world, job.numerics.device), loader_threads(request.workers):
         trials = Trials(job, cache, limit, world, should_stop, notify, on_item)
         with_balance = request.balance == "auto"
@@ -136,7 +136,7 @@ def finetune(
         report_folder.mkdir(parents=True, exist_ok=True)
         write_json(report_folder / "finetune.json", encode(record))
         write_checksums(report_folder, ("finetune.json",))
-        record_training(request.output / "cache", model_folder, job.photos)
+        write_photo_record(request.output / "cache", model_folder, job.photos)
     tta: Tta = "ten-crop" if job.recipe.crops == 10 else "none"
     return FinetuneOutcome(record, model_folder, report_folder, job.photos, predictions, tta)
 
@@ -160,7 +160,7 @@ def cross_validate(
     request: FinetuneRequest,
     folds: int,
     *,
-    budget_seconds: float | None = None,
+    time_limit_seconds: float | None = None,
     should_stop: Callable[[], bool] = lambda: False,
     notify: Notify = silent,
     on_item: ItemCallback = silent,
@@ -179,7 +179,9 @@ def cross_validate(
         outcomes.append(
             finetune(
                 replace(request, folds=folds, fold=fold),
-                budget_seconds=None if budget_seconds is None else budget_seconds / folds,
+                time_limit_seconds=None
+                if time_limit_seconds is None
+                else time_limit_seconds / folds,
                 should_stop=should_stop,
                 notify=notify,
                 on_item=on_item,

@@ -27,10 +27,10 @@ from resnetlab.models.flops import count_parameters
 from resnetlab.models.transfer import list_parts
 from resnetlab.recipes.finetune import Stage
 from resnetlab.recipes.train import Recipe
+from resnetlab.training.eager_step import EagerStep
 from resnetlab.training.evaluate import EvalResult, evaluate
 from resnetlab.training.events import TrainEvent, train_events
 from resnetlab.training.loop import train
-from resnetlab.training.training_step import TrainingStep
 
 EventCallback = Callable[[TrainEvent], None]
 """Callback for each event of the training loop."""
@@ -239,7 +239,7 @@ def _train_one_lr(
     has_constant_features = state.stage.augment == "none" and state.partitioned.trunk is not None
     threads = 1 if has_constant_features else state.finetune_model.numerics.threads
     with _threads(threads), image_decoder.suppress_pillow_warnings():
-        for event in train_events(state, TrainingStep(state, state.load_epoch), should_stop):
+        for event in train_events(state, EagerStep(state, state.load_epoch), should_stop):
             on_event(event)
             if event.kind in ("tick", "epoch"):
                 state.finetune_model.on_item(
@@ -301,7 +301,7 @@ def time_step(
     state = FinetuneState(
         finetune_model, partitioned, stage, recipe, transform, seed, photos.train, class_weights
     )
-    step, durations = TrainingStep(state, state.load_epoch), list[float]()
+    step, durations = EagerStep(state, state.load_epoch), list[float]()
     # A process of several would not know when the others end.
     longest = math.inf if finetune_model.world.size > 1 else 2 * affordable_seconds
     with image_decoder.suppress_pillow_warnings():

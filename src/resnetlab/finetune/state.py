@@ -144,10 +144,12 @@ class PhotoBatches:
             return model.feature_cache.entries[key]
         batch_size, count = state.recipe.batch_size, len(self.draws.order)
         next_positions = slice(positions.start + batch_size, positions.stop + batch_size)
-        now = range(*positions.indices(count))  # `indices` cuts a slice at the end of the epoch
-        soon = range(*next_positions.indices(count))
-        self.prefetcher.submit((k, k) for k in (*now, *soon))
-        pixels = torch.stack(self.prefetcher.take(now)).permute(0, 2, 3, 1)
+        current_positions = range(
+            *positions.indices(count)
+        )  # `indices` cuts a slice at the end of the epoch
+        upcoming_positions = range(*next_positions.indices(count))
+        self.prefetcher.submit((k, k) for k in (*current_positions, *upcoming_positions))
+        pixels = torch.stack(self.prefetcher.take(current_positions)).permute(0, 2, 3, 1)
         all_labels = torch.from_numpy(self.photo_split.labels)
         labels = all_labels[self.draws.order[positions]].to(model.device)
         images = model.preprocess(pixels)

@@ -21,7 +21,7 @@ from resnetlab.data.transforms.eval_transform import EvalTransform
 from resnetlab.finetune.dataset import PhotoSplit
 from resnetlab.finetune.evaluation import predict_photos
 from resnetlab.finetune.model import FinetuneModel
-from resnetlab.finetune.results import BudgetCut
+from resnetlab.finetune.results import TimeLimitCut
 from resnetlab.recipes.finetune import Stage
 from resnetlab.training.distributed import SINGLE_PROCESS, World
 
@@ -41,7 +41,7 @@ MIN_PHOTOGRAPHS = 5
 """Train photographs of each class that the first stage gets at least, if a class has so many."""
 
 MARGIN = 1.1
-"""Factor on the epochs that a stage still needs, for the budget that is suggested."""
+"""Factor on the epochs that a stage still needs, for the time limit that is suggested."""
 
 
 @dataclass
@@ -59,7 +59,7 @@ class TimeLimit:
     """The part of them for the page and the end."""
     stage: Stage | None = None
     """Stage of the recipe that is being trained."""
-    cuts: list[BudgetCut] = field(default_factory=list)
+    cuts: list[TimeLimitCut] = field(default_factory=list)
     """Stages that the limit changed, in order."""
     epoch_seconds: dict[str, float] = field(default_factory=dict)
     """Measured seconds of an epoch, by stage."""
@@ -142,7 +142,7 @@ class TimeLimit:
         elif photographs[1]:
             rest = MARGIN * self.image_seconds * photographs[1]
             total = max(total, self.elapsed + self.reserved_seconds + rest)
-        cut = BudgetCut(
+        cut = TimeLimitCut(
             stage=stage.name,
             kind=kind,
             epochs=epochs,
@@ -151,13 +151,13 @@ class TimeLimit:
             planned_photographs=photographs[1],
             epoch_seconds=round(seconds, 2),
             elapsed_seconds=round(self.elapsed, 1),
-            needed=suggest_budget(total),
+            needed=suggest_time_limit(total),
         )
         self.cuts = [*(item for item in self.cuts if item.stage != stage.name), cut]
 
 
-def suggest_budget(seconds: float) -> str:
-    """Return a round value of `--budget` of at least these seconds: `20s`, `4m`, `75m`."""
+def suggest_time_limit(seconds: float) -> str:
+    """Return a round value of `--time-limit` of at least these seconds: `20s`, `4m`, `75m`."""
     if seconds <= 55:
         return f"{max(5, 5 * math.ceil(seconds / 5))}s"
     minutes = math.ceil(seconds / 60)

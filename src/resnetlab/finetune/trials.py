@@ -29,7 +29,7 @@ from resnetlab.finetune.pipeline import StoppedError, run_stages
 from resnetlab.finetune.results import AccuracyEstimate, BackboneTrial, BalanceTrial
 from resnetlab.finetune.stage import StageResult
 from resnetlab.finetune.stage_cache import StageCache, StageLockedError, stage_key
-from resnetlab.finetune.time_limit import TimeLimit, suggest_budget, time_prediction
+from resnetlab.finetune.time_limit import TimeLimit, suggest_time_limit, time_prediction
 from resnetlab.messages import ItemCallback, Notify, format_count, format_duration
 from resnetlab.models.flops import count_parameters
 from resnetlab.recipes.finetune import BalanceMethod, FinetuneRecipe, Stage, load_finetune_recipe
@@ -146,10 +146,10 @@ class Trials:
         total = self.world.broadcast(self.limit.elapsed) + seconds
         if total <= TRIAL_SHARE * self.limit.seconds:
             return ""
-        needed = suggest_budget(total / TRIAL_SHARE)
+        needed = suggest_time_limit(total / TRIAL_SHARE)
         return (
             f"its features would take about {format_duration(seconds)} here, and trials may take "
-            f"{100 * TRIAL_SHARE:.0f} % of the time limit; --budget {needed} would do"
+            f"{100 * TRIAL_SHARE:.0f} % of the time limit; --time-limit {needed} would do"
         )
 
     def _time_is_short(self) -> bool:

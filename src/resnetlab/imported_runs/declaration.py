@@ -9,7 +9,7 @@ from typing import Any, Literal
 from resnetlab.errors import input_error
 from resnetlab.schema import PositiveInt, decode, read_toml, strict_dataclass
 from resnetlab.schema_errors import FieldError
-from resnetlab.studies.imported_runs import PublishedValue
+from resnetlab.studies.imported_design import PublishedValue
 
 DeclaredUnit = Literal["auto", "percent", "fraction", "number"]
 HigherIs = Literal["auto", "better", "worse"]

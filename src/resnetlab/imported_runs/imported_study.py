@@ -31,7 +31,7 @@ from resnetlab.studies.claims import (
     Relative,
     condition_labels,
 )
-from resnetlab.studies.imported_runs import ImportedRuns, Measure, PublishedValue
+from resnetlab.studies.imported_design import ImportedRuns, Measure, PublishedValue
 from resnetlab.studies.study import Study
 
 MAX_CONDITIONS = 200

@@ -18,7 +18,7 @@ from resnetlab.reports.study import estimands
 from resnetlab.stats.hypothesis_types import Hypothesis, MeansHypothesis
 from resnetlab.stats.verdict import Verdict
 from resnetlab.studies.claims import About, AnyClaim, Equal, Greater
-from resnetlab.studies.imported_runs import Measure
+from resnetlab.studies.imported_design import Measure
 
 
 @dataclass(frozen=True)

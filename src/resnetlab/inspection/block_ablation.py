@@ -19,8 +19,8 @@ from resnetlab.inspection.diagnostics_config import BlockAblation, BlockAblation
 from resnetlab.models.nets.blocks import BasicBlock, Block
 from resnetlab.models.nets.shortcuts import ZeroPadShortcut
 from resnetlab.training.evaluate import evaluate
+from resnetlab.training.from_scratch_state import FromScratchState
 from resnetlab.training.rng import make_generator
-from resnetlab.training.scratch_state import ScratchTrainState
 
 MAX_SETS = 500
 """Largest number of sets of blocks that are measured: as many evaluations of the test split."""
@@ -61,7 +61,7 @@ def without_branch(block: BasicBlock | Block) -> Iterator[None]:
 
 
 def ablate_blocks(
-    state: ScratchTrainState, test: DeviceImages, with_sets: bool = False
+    state: FromScratchState, test: DeviceImages, with_sets: bool = False
 ) -> BlockAblations:
     """Measure top-1 accuracy on the test split, for the complete network and without each block.
 
@@ -88,7 +88,7 @@ def ablate_blocks(
     return BlockAblations(images=len(test), blocks=tuple(rows), sets=sets)
 
 
-def _ablate_sets(state: ScratchTrainState, test: DeviceImages) -> tuple[BlockSet, ...]:
+def _ablate_sets(state: FromScratchState, test: DeviceImages) -> tuple[BlockSet, ...]:
     """Measure the accuracy without each set of blocks of `draw_block_sets`."""
     blocks = list(named_blocks(state.model).values())
     measured = []
@@ -128,5 +128,5 @@ def _set_sizes(count: int) -> Sequence[int]:
     return torch.linspace(2, count, MAX_SIZES).round().int().tolist()
 
 
-def _accuracy_pct(state: ScratchTrainState, test: DeviceImages) -> float:
+def _accuracy_pct(state: FromScratchState, test: DeviceImages) -> float:
     return 100 - evaluate(state.model, state.eval_forward_pixels, test).top1_error_pct

@@ -20,9 +20,9 @@ from torch.nn.modules.dropout import _DropoutNd
 from resnetlab.data.device_images import DeviceImages
 from resnetlab.errors import input_error
 from resnetlab.training.evaluate import EVAL_BATCH_SIZE
+from resnetlab.training.from_scratch_state import FromScratchState
 from resnetlab.training.restore_model import preserve_buffers_and_mode
 from resnetlab.training.rng import derive_seed
-from resnetlab.training.scratch_state import ScratchTrainState
 
 CLOSE_FACTOR = 2.0
 """Factor by which evaluation mode is called nearer to a mean than to one thinned network."""
@@ -87,7 +87,7 @@ def seeded_draws(seed: int, *names: str | int) -> Iterator[None]:
         yield
 
 
-def sample_dropout(state: ScratchTrainState, images: DeviceImages, masks: int) -> DropoutAverage:
+def sample_dropout(state: FromScratchState, images: DeviceImages, masks: int) -> DropoutAverage:
     """Evaluate the images once in evaluation mode, and once for each of `masks` draws of dropout.
 
     In a pass each image has its own mask. All other layers stay in evaluation mode.

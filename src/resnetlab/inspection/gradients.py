@@ -18,9 +18,9 @@ from torch.utils.hooks import RemovableHandle
 
 from resnetlab.data.device_images import DeviceImages
 from resnetlab.inspection.diagnostics_config import GradientNorms, LayerNorms
+from resnetlab.training.from_scratch_state import FromScratchState
 from resnetlab.training.restore_model import preserve_buffers_and_mode
 from resnetlab.training.rng import derive_seed, make_generator
-from resnetlab.training.scratch_state import ScratchTrainState
 
 MAX_IMAGES = 128
 """Maximum number of images in the measured batch.
@@ -125,7 +125,7 @@ def measure_layer_norms(
 
 
 def measure_gradients(
-    state: ScratchTrainState, train: DeviceImages, max_images: int = MAX_IMAGES
+    state: FromScratchState, train: DeviceImages, max_images: int = MAX_IMAGES
 ) -> GradientNorms:
     """Return the norms at the current training weights of `state`, in fp32.
 

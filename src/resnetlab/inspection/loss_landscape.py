@@ -39,9 +39,9 @@ from resnetlab.inspection.diagnostics_config import LandscapeConfig, LossLandsca
 from resnetlab.inspection.landscape_summary import axis_values
 from resnetlab.schema import finite_or_none
 from resnetlab.training.evaluate import EVAL_BATCH_SIZE
+from resnetlab.training.from_scratch_state import FromScratchState
 from resnetlab.training.restore_model import preserve_buffers_and_mode
 from resnetlab.training.rng import make_generator
-from resnetlab.training.scratch_state import ScratchTrainState
 
 STREAM = "loss landscape"
 """Name of all random streams of a measurement."""
@@ -91,7 +91,7 @@ class MeasuredLoss:
 
 
 def measured_loss(
-    state: ScratchTrainState,
+    state: FromScratchState,
     train: DeviceImages,
     images: int,
     seed: int,
@@ -213,7 +213,7 @@ def measure_landscape(
 
 
 def measure_run_landscape(
-    state: ScratchTrainState, train: DeviceImages, config: LandscapeConfig
+    state: FromScratchState, train: DeviceImages, config: LandscapeConfig
 ) -> LossLandscape:
     """Measure the loss landscapes of a run that a study asks for, with the streams of seed 0.
 

@@ -15,7 +15,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from resnetlab.data.device_images import DeviceImages
 from resnetlab.inspection.dropout_average import dropout_layers, only_in_training_mode, seeded_draws
-from resnetlab.training.scratch_state import ScratchTrainState
+from resnetlab.training.from_scratch_state import FromScratchState
 
 REASONS = {
     "batch norm": "in training mode it normalizes with the mean and the variance of this batch, "
@@ -76,7 +76,7 @@ def layers_by_kind(model: nn.Module) -> dict[str, dict[str, nn.Module]]:
     return {kind: layers for kind, layers in kinds.items() if layers}
 
 
-def compare_modes(state: ScratchTrainState, batch: DeviceImages) -> ModeComparison:
+def compare_modes(state: FromScratchState, batch: DeviceImages) -> ModeComparison:
     """Pass one batch twice through the network for each choice of layers in training mode.
 
     The network stays unchanged. The random draws of both passes are different ones.
@@ -115,7 +115,7 @@ def compare_modes(state: ScratchTrainState, batch: DeviceImages) -> ModeComparis
 
 
 def _logits(
-    state: ScratchTrainState, batch: DeviceImages, layers: dict[str, nn.Module]
+    state: FromScratchState, batch: DeviceImages, layers: dict[str, nn.Module]
 ) -> tuple[Tensor, int]:
     """Return the logits (B, K) of the batch, and the number of buffers that the pass changed."""
     with only_in_training_mode(state.model, layers):

@@ -15,9 +15,9 @@ from resnetlab.models.flops import model_cost
 from resnetlab.recipes.numerics import Numerics
 from resnetlab.recipes.train import Recipe
 from resnetlab.training.batches import InMemoryBatches
+from resnetlab.training.eager_step import EagerStep
+from resnetlab.training.from_scratch_state import FromScratchState
 from resnetlab.training.loop import train
-from resnetlab.training.scratch_state import ScratchTrainState
-from resnetlab.training.training_step import TrainingStep
 
 
 def build_state(
@@ -27,7 +27,7 @@ def build_state(
     seed: int,
     epochs: int = 0,
     notify: Notify = silent,
-) -> ScratchTrainState:
+) -> FromScratchState:
     """Return a network on the CPU in fp32 after `epochs` epochs of `recipe`; 0 for its initial
     weights.
 
@@ -38,13 +38,11 @@ def build_state(
     numerics = Numerics(device="cpu", precision="fp32", memory_format="contiguous", threads=1)
     device = torch.device("cpu")
     recipe = replace(recipe, epochs=max(1, epochs))
-    state = ScratchTrainState(model, recipe, numerics, seed, dataset.train, classes, device)
+    state = FromScratchState(model, recipe, numerics, seed, dataset.train, classes, device)
     if epochs:
         images = DeviceImages.from_images(dataset.train, device)
         done = count(1)
-        for event in train(
-            state, TrainingStep(state, InMemoryBatches(state, images)), lambda: False
-        ):
+        for event in train(state, EagerStep(state, InMemoryBatches(state, images)), lambda: False):
             if event == "epoch":
                 loss, error = state.train_metrics()
                 notify(

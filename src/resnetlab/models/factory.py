@@ -1,4 +1,4 @@
-"""Declaration of functions that build networks. Does not import torch."""
+"""Declaration of functions that build networks. Free of torch."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Names of the networks of timm and torchvision, read from their source files without importing
 them: timm alone takes seconds to import.
 
-Does not import torch.
+Free of torch.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Networks in folders of timm: `local-dir:FOLDER`, and `hf-hub:OWNER/NAME` on the Hugging Face Hub.
 
 Such a folder has a `config.json` with the name of the network and the preprocessing of its images,
-and its weights in `model.safetensors`. Does not import torch.
+and its weights in `model.safetensors`. Free of torch.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Preprocessing and class names of well-known sources of weights. Free of torch."""
+"""Preprocessing and class names of well-known sources of weights."""
 
 from __future__ import annotations
 

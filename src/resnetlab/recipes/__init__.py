@@ -1,4 +1,4 @@
 """Training recipes: optimizer, learning rate, epochs, augmentation, and the numerics of a run.
 
-Does not import torch. Start with `train.py`.
+Free of torch. Start with `train.py`.
 """

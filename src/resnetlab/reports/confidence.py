@@ -1,5 +1,5 @@
 """Section of a page about what a model does not know: prediction sets, unanswered images, images
-of other things. Does not import torch.
+of other things. Free of torch.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from resnetlab.data.class_names import class_titles
 from resnetlab.files import write_text
-from resnetlab.finetune.results import BudgetCut, FinetuneResult, StageRecord
+from resnetlab.finetune.results import FinetuneResult, StageRecord, TimeLimitCut
 from resnetlab.reports import evaluation
 from resnetlab.reports.document import Cell, Detail, Table, number_columns, text_columns
 from resnetlab.reports.finetuning_trials import (
@@ -165,7 +165,7 @@ def page(
         backbones=backbone_section(result),
         balance=balance_section(result),
         stages=_stage_table(result),
-        cuts=tuple(_describe_cut(cut, full_command) for cut in result.budget_cuts),
+        cuts=tuple(_describe_cut(cut, full_command) for cut in result.time_limit_cuts),
         untested=_untested(result),
         calibration=describe_calibration(scores),
         doubtful=_doubtful_table(scores),
@@ -222,7 +222,7 @@ def _answer(result: FinetuneResult) -> list[str]:
 
 def _warnings(result: FinetuneResult) -> tuple[Detail, ...]:
     """Return the caveats that no other part of the page states."""
-    cuts = {str(cut) for cut in result.budget_cuts}
+    cuts = {str(cut) for cut in result.time_limit_cuts}
     return tuple(
         Detail(tr("Caveat"), f"{capitalize_first(tr_recorded(line))}.")
         for line in result.caveats
@@ -300,7 +300,7 @@ def _stage_table(result: FinetuneResult) -> Table:
     )
     rows = [_stage_row(stage) for stage in result.stages]
     trained = {stage.name for stage in result.stages}
-    for cut in result.budget_cuts:
+    for cut in result.time_limit_cuts:
         if cut.stage not in trained:
             rows.append((Cell(cut.stage, tr_word(cut.kind)), *[Cell(DASH)] * 5))
     images = format_count(result.validation.images, "validation photograph")
@@ -327,7 +327,7 @@ def _stage_row(stage: StageRecord) -> tuple[Cell, ...]:
     )
 
 
-def _describe_cut(cut: BudgetCut, full_command: Mapping[str, str]) -> Detail:
+def _describe_cut(cut: TimeLimitCut, full_command: Mapping[str, str]) -> Detail:
     return Detail(
         tr("{sentence}:", sentence=capitalize_first(tr_recorded(str(cut)))),
         full_command.get(cut.needed, ""),
@@ -370,7 +370,7 @@ def _details(
 
 
 def _time(result: FinetuneResult) -> str:
-    limit = result.budget_seconds
+    limit = result.time_limit_seconds
     used = format_duration(result.seconds)
     if limit:
         return tr("{used} of {limit}", used=used, limit=format_duration(limit))

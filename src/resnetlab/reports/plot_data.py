@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from resnetlab.stats.outcomes import Outcome
-from resnetlab.studies.imported_runs import Unit
+from resnetlab.studies.imported_design import Unit
 
 
 @dataclass(frozen=True)
@@ -144,7 +144,7 @@ class ForestRow:
     low: float | None
     high: float | None
     verdict: str
-    conditional: bool
+    trained_runs_only: bool
     """True if only trained runs were compared although others failed."""
     texts: tuple[str, str, str]
     """Texts or "": `+67.3 [59.4, 75.2] points`, `5/5 and 3/5 trained`, `2 at chance`."""

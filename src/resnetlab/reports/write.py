@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from resnetlab import files
-from resnetlab.analysis.data_files import load, save
+from resnetlab.analysis.data_files import load_study_data, save_study_data
 from resnetlab.analysis.study_data import StudyData
 from resnetlab.reports import figures
 from resnetlab.reports.document import Report
@@ -43,7 +43,7 @@ def write(
     with use_language(report.language):
         drawings = {picture.key: figures.draw(picture) for picture in report.plots}
     with_answers = replace(study_data, verdicts=report.claim_verdicts, answers=report.answers)
-    save(with_answers, folder)
+    save_study_data(with_answers, folder)
     for key, drawing in drawings.items():
         files.write_text(folder / "figures" / f"{key}.svg", figures.to_standalone_svg(drawing.wide))
     # Data files are English, like the columns of the others.
@@ -61,4 +61,4 @@ def write(
 
 def rebuild(folder: Path, destination: Path | None = None) -> Path:
     """Write the report again from the `report.json`, `results.csv` and `curves.csv` of `folder`."""
-    return write(load(folder), destination or folder)
+    return write(load_study_data(folder), destination or folder)

@@ -1,4 +1,4 @@
-"""Configuration of a run and the run id that follows from it. Does not import torch."""
+"""Configuration of a run and the run id that follows from it. Free of torch."""
 
 from __future__ import annotations
 

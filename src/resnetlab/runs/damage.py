@@ -1,6 +1,6 @@
 """Detection of damaged files in a run's folder, with the command that repairs each.
 
-Does not import torch.
+Free of torch.
 """
 
 from __future__ import annotations

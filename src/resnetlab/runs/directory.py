@@ -1,4 +1,4 @@
-"""Folder of a run: its files, its lock, and how to read and write them. Does not import torch."""
+"""Folder of a run: its files, its lock, and how to read and write them. Free of torch."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import shutil
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -61,6 +62,11 @@ _HASH_IN_NAME = re.compile(r"-s[0-9]+-([0-9a-f]{10})$")
 
 PROFILE = "profile"
 """Subfolder with the profile of the last session that was profiled."""
+
+
+def utc_now() -> str:
+    """Return the present time in UTC, in ISO format to the second."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,8 @@ from resnetlab.schema import finite_or_none
 from resnetlab.stats.chance import UNDECIDED, compare_with_chance
 from resnetlab.training.evaluate import EvalResult, evaluate, evaluate_in_train_mode
 from resnetlab.training.events import TrainEvent
+from resnetlab.training.from_scratch_state import FromScratchState
 from resnetlab.training.rng import derive_seed, make_generator
-from resnetlab.training.scratch_state import ScratchTrainState
 
 CurveSplit = Split | Literal["train epoch"]
 """Split of a line of metrics.jsonl."""
@@ -46,7 +46,7 @@ class RunEvaluator:
 
     def __init__(
         self,
-        state: ScratchTrainState,
+        state: FromScratchState,
         file: RunFile,
         dataset: Dataset,
         image_cache: DeviceImageCache,
@@ -103,7 +103,9 @@ class RunEvaluator:
         }
         return _evaluations(event, train_seconds, values)
 
-    def selected_in_train_mode(self, so_far: TrainModeEvaluation | None) -> TrainModeEvaluation:
+    def evaluate_selected_in_train_mode(
+        self, so_far: TrainModeEvaluation | None
+    ) -> TrainModeEvaluation:
         """Evaluate all splits in training mode, with the weights that `evaluate_selected` loaded.
 
         The scores depend on the weights, the seed and the step alone, so they are the same after

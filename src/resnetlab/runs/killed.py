@@ -1,4 +1,4 @@
-"""Runs whose last process was killed: it recorded a start and no end. Does not import torch."""
+"""Runs whose last process was killed: it recorded a start and no end. Free of torch."""
 
 from __future__ import annotations
 

@@ -58,7 +58,7 @@ def is_fine_tuning(recipe: AnyRecipe) -> TypeIs[FinetuneRecipe]:
     return isinstance(recipe, FinetuneRecipe)
 
 
-def scratch_recipe(recipe: AnyRecipe, where: str) -> Recipe:
+def from_scratch_recipe(recipe: AnyRecipe, where: str) -> Recipe:
     """Return the recipe of a run that trains from scratch.
 
     Raises InputError for a fine-tuning recipe; `where` names the run.

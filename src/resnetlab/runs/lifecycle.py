@@ -9,9 +9,8 @@ from resnetlab.checksums import CHECKSUMS
 from resnetlab.data.config import DataIdentity
 from resnetlab.errors import Problem, ResnetlabError, ResourceError, first_line, input_error
 from resnetlab.runs.checkpoint import saved_steps
-from resnetlab.runs.directory import RunDirectory
+from resnetlab.runs.directory import RunDirectory, utc_now
 from resnetlab.runs.killed import STOPPED
-from resnetlab.runs.provenance import utc_now
 from resnetlab.runs.records import Result, RunFile
 from resnetlab.runs.writer import commit_result
 from resnetlab.schema import encode

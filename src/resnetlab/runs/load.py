@@ -15,12 +15,12 @@ from resnetlab.models.code_hash import check_unchanged
 from resnetlab.models.configs.external import check_code
 from resnetlab.models.weights import load_weights, read_weights
 from resnetlab.runs.directory import RunDirectory
-from resnetlab.runs.kinds import scratch_recipe
+from resnetlab.runs.kinds import from_scratch_recipe
 from resnetlab.runs.lifecycle import check_data
 from resnetlab.runs.paths import WEIGHTS, check_finished
 from resnetlab.runs.records import RunFile
 from resnetlab.training.device import setup_device
-from resnetlab.training.scratch_state import ScratchTrainState
+from resnetlab.training.from_scratch_state import FromScratchState
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class LoadedRun:
 
     file: RunFile
     dataset: Dataset
-    state: ScratchTrainState
+    state: FromScratchState
 
     @property
     def train(self) -> DeviceImages:
@@ -52,7 +52,7 @@ def open_run(folder: Path, data: str = "", notify: Notify = silent) -> LoadedRun
     file = directory.file()
     check_code(file.run.model)
     check_unchanged(file.run.model, str(folder))
-    scratch_recipe(file.run.recipe, file.data_name)
+    from_scratch_recipe(file.run.recipe, file.data_name)
     source = replace(file.data, source=data) if data else file.data
     dataset = load_dataset(source, folder.resolve().parent.parent / "cache", notify)
     check_data(file, dataset.identity, str(folder))
@@ -63,8 +63,8 @@ def load_run(directory: RunDirectory, file: RunFile, dataset: Dataset) -> Loaded
     """Open a finished run from its configuration and its loaded data; see `open_run`."""
     run = file.run
     device = setup_device(run.numerics)
-    recipe = scratch_recipe(run.recipe, file.data_name)
-    state = ScratchTrainState(
+    recipe = from_scratch_recipe(run.recipe, file.data_name)
+    state = FromScratchState(
         run.model, recipe, run.numerics, run.seed, dataset.train, len(dataset.classes), device
     )
     result = directory.result()

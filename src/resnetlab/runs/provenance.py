@@ -6,13 +6,13 @@ import functools
 import importlib.metadata
 import platform
 import subprocess
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from resnetlab.recipes.numerics import Numerics
+from resnetlab.runs.directory import utc_now
 from resnetlab.training.hardware import instruction_set, read_cpuinfo
 from resnetlab.translation import Message
 
@@ -43,11 +43,6 @@ def provenance_event(
         "data_sha256": data_sha256,
         **extra,
     }
-
-
-def utc_now() -> str:
-    """Return the present time in UTC, in ISO format to the second."""
-    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def made_by() -> Message:

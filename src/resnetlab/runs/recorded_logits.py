@@ -1,6 +1,6 @@
 """Recorded logits of the test images: the scores that they give, and a copy in half precision.
 
-Does not import torch.
+Free of torch.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Records of a run as dataclasses. Does not import torch."""
+"""Records of a run as dataclasses. Free of torch."""
 
 from __future__ import annotations
 

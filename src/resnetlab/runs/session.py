@@ -29,12 +29,12 @@ from resnetlab.runs.checkpoint import (
     torch_version,
     write_outputs,
 )
-from resnetlab.runs.directory import PROFILE, RunDirectory
+from resnetlab.runs.directory import PROFILE, RunDirectory, utc_now
 from resnetlab.runs.evaluator import BestWeights, RunEvaluator
-from resnetlab.runs.kinds import scratch_recipe
+from resnetlab.runs.kinds import from_scratch_recipe
 from resnetlab.runs.lifecycle import check_world_size, run_locked
 from resnetlab.runs.load import load_run
-from resnetlab.runs.provenance import provenance_event, utc_now
+from resnetlab.runs.provenance import provenance_event
 from resnetlab.runs.records import Evaluation, Result, RunFile, Scores, Status
 from resnetlab.runs.writer import commit_result
 from resnetlab.schema import encode
@@ -42,10 +42,10 @@ from resnetlab.shell import resume_command
 from resnetlab.training.device import setup_device
 from resnetlab.training.distributed import World
 from resnetlab.training.events import TrainEvent, train_events
+from resnetlab.training.from_scratch_state import FromScratchState
 from resnetlab.training.make_step import find_eager_reason, make_step
 from resnetlab.training.memory import is_out_of_memory
 from resnetlab.training.profiler import NullProfiler, RunProfiler
-from resnetlab.training.scratch_state import ScratchTrainState
 
 
 def run_attempt(attempt: RunAttempt, dataset: Dataset) -> Generator[None, None, Result | None]:
@@ -84,7 +84,9 @@ def run_attempt(attempt: RunAttempt, dataset: Dataset) -> Generator[None, None, 
             directory.save_loss_landscape(measure_run_landscape(run.state, run.train, config))
         if directory.lacks_train_mode(file):
             evaluator = RunEvaluator(run.state, file, dataset, DeviceImageCache())
-            directory.save_train_mode(evaluator.selected_in_train_mode(directory.train_mode()))
+            directory.save_train_mode(
+                evaluator.evaluate_selected_in_train_mode(directory.train_mode())
+            )
         return result
 
     identity, shared = dataset.identity, attempt.shares_device
@@ -95,7 +97,7 @@ def _check_batch_size(
     file: RunFile, image_count: int, world: World, directory: RunDirectory
 ) -> None:
     """Raise InputError if the run's batches are too small for its number of processes."""
-    numerics, recipe = file.run.numerics, scratch_recipe(file.run.recipe, file.data_name)
+    numerics, recipe = file.run.numerics, from_scratch_recipe(file.run.recipe, file.data_name)
     check_world_size(file, world, directory)
     parts = numerics.world_size * numerics.grad_accum_steps
     full_batches = recipe.steps_per_epoch(image_count) - 1
@@ -120,9 +122,9 @@ class RunSession:
         file, run, world = attempt.file, attempt.file.run, attempt.world
         device = setup_device(run.numerics, attempt.placement.device_index)
         image_cache = attempt.shared_image_cache or DeviceImageCache()
-        recipe = scratch_recipe(run.recipe, file.data_name)
+        recipe = from_scratch_recipe(run.recipe, file.data_name)
         num_classes = len(dataset.classes)
-        self.state = ScratchTrainState(
+        self.state = FromScratchState(
             run.model, recipe, run.numerics, run.seed, dataset.train, num_classes, device, world
         )
         self.train_images = image_cache.get(dataset.train, device)
@@ -151,7 +153,7 @@ class RunSession:
                 continue
             self.train_seconds = base_seconds + event.seconds
             self.images_processed = base_images + event.images_processed
-            self._record(event)
+            self._evaluate_and_record(event)
             should_save = self._should_save(event, time.monotonic() - last_save)
             # Check this first, so that no checkpoint has a value that is not finite. Several
             # processes end together at the end of an epoch, because their clocks differ.
@@ -182,7 +184,7 @@ class RunSession:
             case _:
                 return False
 
-    def _record(self, event: TrainEvent) -> None:
+    def _evaluate_and_record(self, event: TrainEvent) -> None:
         """Evaluate if an epoch ended, and write and report what is new."""
         evaluations: tuple[Evaluation, ...] = ()
         in_train_mode: tuple[Evaluation, ...] = ()
@@ -330,7 +332,7 @@ class RunSession:
             self.directory.save_loss_landscape(landscape)
         if self.file.diagnostics.train_mode:
             so_far = self.directory.train_mode()
-            self.directory.save_train_mode(self.evaluator.selected_in_train_mode(so_far))
+            self.directory.save_train_mode(self.evaluator.evaluate_selected_in_train_mode(so_far))
         return self._commit(status, reason, self.state.step, self.evaluator.scores(results))
 
     def _export(self) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from resnetlab.stats.intervals import Interval, clopper_pearson
 
-SUREST = 0.5
+MOST_CONFIDENT_SHARE = 0.5
 """Share of the images that count: those with the highest probability of any class."""
 
 TEMPERATURES = np.geomspace(0.1, 4.0, 49)
@@ -32,7 +32,7 @@ class LabelNoise:
 
     share: float
     interval: Interval
-    surest: int
+    num_most_confident: int
     """Number of images that count."""
     disagreements: int
     """Number of them whose most probable class is not their label."""
@@ -43,7 +43,7 @@ class LabelNoise:
 def estimate_label_noise(
     probabilities: NDArray[np.float64], labels: NDArray[np.int64]
 ) -> LabelNoise:
-    """Estimate the share of wrong labels from the images of which the classifier is surest.
+    """Estimate the share of wrong labels from the images of which the classifier is most confident.
 
     There a prediction that differs from the label is most often a wrong label: near such anchor
     points the share of wrong labels can be read off (Liu and Tao 2016, "Classification with noisy
@@ -51,7 +51,8 @@ def estimate_label_noise(
     and the classifier expects e errors of its own, the sum of 1 - max q over its calibrated
     probabilities q. The estimate is (d - e) / n. The interval goes from the lower end of the exact
     interval (Clopper and Pearson 1934) of d - e to the upper end of that of d: it is wider where
-    the classifier is weak, and holds if its surest errors are wrong labels and if they are not.
+    the classifier is weak, and holds if its most confident errors are wrong labels and if they are
+    not.
 
     It supposes that wrong labels are as frequent among these images as among the others.
 
@@ -63,11 +64,11 @@ def estimate_label_noise(
     Returns:
         The estimate.
     """
-    count = max(1, round(SUREST * len(labels)))
-    surest = np.argsort(-probabilities.max(1), kind="stable")[:count]
-    differs = probabilities[surest].argmax(1) != labels[surest]
+    count = max(1, round(MOST_CONFIDENT_SHARE * len(labels)))
+    most_confident = np.argsort(-probabilities.max(1), kind="stable")[:count]
+    differs = probabilities[most_confident].argmax(1) != labels[most_confident]
     calibrated = apply_temperature(probabilities, fit_noisy_temperature(probabilities, labels))
-    errors = float((1 - calibrated[surest].max(1)).sum())
+    errors = float((1 - calibrated[most_confident].max(1)).sum())
     disagreements = int(differs.sum())
     remaining = max(0.0, disagreements - errors)
     low = clopper_pearson(math.floor(remaining), count).low

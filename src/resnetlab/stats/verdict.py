@@ -98,7 +98,7 @@ class Verdict:
     label: VerdictLabel
     reason: Reason | None = None
     """Reason of a verdict that does not follow from a p-value."""
-    conditional: bool = False
+    trained_runs_only: bool = False
     """True if an arm has failed or missing runs, so that only its trained runs were compared."""
     effect: Effect | None = None
     """Effect over the trained runs; of several contrasts, the one that supports the claim least.
@@ -128,10 +128,10 @@ class Verdict:
         return self.protocol is not None and self.label not in ("untestable", "waiting")
 
     @property
-    def is_qualified(self) -> bool:
+    def is_decided_by_trained_runs(self) -> bool:
         """Return True if the claim was decided by the trained runs only."""
         decided = self.label in ("reproduced", "partly reproduced", "contradicted")
-        return self.conditional and decided
+        return self.trained_runs_only and decided
 
     @property
     def phrase(self) -> Message:
@@ -152,7 +152,7 @@ class Verdict:
     @property
     def qualified_phrase(self) -> Message:
         """Return the phrase with its condition, for example `reproduced (trained runs only)`."""
-        if not self.is_qualified:
+        if not self.is_decided_by_trained_runs:
             return self.phrase
         return Message("{phrase} (trained runs only)", {"phrase": self.phrase})
 
@@ -403,7 +403,7 @@ def _verdict(
         label=label,
         effect=effect,
         reason=result.reason if label in ("inconclusive", "untestable") else None,
-        conditional=isinstance(hypothesis, MeansHypothesis) and failed,
+        trained_runs_only=isinstance(hypothesis, MeansHypothesis) and failed,
         test=result.test if tested else "",
         p=p if tested else None,
         p_holm=p_holm if tested else None,

@@ -26,7 +26,7 @@ from resnetlab.schema import (
 )
 from resnetlab.schema_errors import FieldError
 from resnetlab.studies.claims import Claim, Equal, Greater
-from resnetlab.studies.imported_runs import TEST_ACCURACY, ImportedRuns, Measure
+from resnetlab.studies.imported_design import TEST_ACCURACY, ImportedRuns, Measure
 from resnetlab.studies.published.bibliography import Citation
 from resnetlab.studies.published.references import MatchedReference
 

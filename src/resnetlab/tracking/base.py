@@ -1,4 +1,4 @@
-"""Interface of a tracker: a program of others that shows runs. Does not import torch."""
+"""Interface of a tracker: a program of others that shows runs. Free of torch."""
 
 from __future__ import annotations
 

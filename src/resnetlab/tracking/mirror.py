@@ -1,7 +1,7 @@
 """Copies of a study's runs in trackers. A tracker is never read back.
 
 A tracker gets what is written in the folders, so nothing is lost when it fails: the next call
-copies the rest. `tracking/STUDY.json` lists what each tracker has. Does not import torch.
+copies the rest. `tracking/STUDY.json` lists what each tracker has. Free of torch.
 """
 
 from __future__ import annotations

@@ -10,8 +10,8 @@ from torch import Tensor
 from resnetlab.data.device_images import DeviceImages
 from resnetlab.data.transforms.augment import train_batch, train_labels
 from resnetlab.data.transforms.epoch_draws import EpochDraws, draw_epoch
+from resnetlab.training.from_scratch_state import FromScratchState
 from resnetlab.training.rng import make_generator
-from resnetlab.training.scratch_state import ScratchTrainState
 
 Batch = tuple[Tensor, Tensor]
 """Images (B, C, H, W) or features (B, F), with labels (B,) int64 or class probabilities (B, K)."""
@@ -26,7 +26,7 @@ class InMemoryBatches:
     The order, crops and flips of an epoch follow from the seed and the epoch alone.
     """
 
-    def __init__(self, state: ScratchTrainState, images: DeviceImages) -> None:
+    def __init__(self, state: FromScratchState, images: DeviceImages) -> None:
         self.state, self.images = state, images
 
     def __call__(self, epoch: int) -> BatchLoader:

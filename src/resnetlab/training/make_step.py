@@ -6,11 +6,11 @@ from resnetlab.data.device_images import DeviceImages
 from resnetlab.models.configs.external import ExternalConfig
 from resnetlab.training.batches import InMemoryBatches
 from resnetlab.training.cuda_graphs import CudaGraphs, GraphedStep
-from resnetlab.training.scratch_state import ScratchTrainState
-from resnetlab.training.training_step import TrainingStep
+from resnetlab.training.eager_step import EagerStep
+from resnetlab.training.from_scratch_state import FromScratchState
 
 
-def make_step(state: ScratchTrainState, images: DeviceImages) -> TrainingStep:
+def make_step(state: FromScratchState, images: DeviceImages) -> EagerStep:
     """Return a step over `images`: a CUDA graph if possible, else an eager step.
 
     For an eager step, the reason is written to `state.eager_reason`.
@@ -18,11 +18,11 @@ def make_step(state: ScratchTrainState, images: DeviceImages) -> TrainingStep:
     batches = InMemoryBatches(state, images)
     state.eager_reason = find_eager_reason(state)
     if state.eager_reason:
-        return TrainingStep(state, batches)
+        return EagerStep(state, batches)
     return GraphedStep(state, batches, CudaGraphs(state.device))
 
 
-def find_eager_reason(state: ScratchTrainState) -> str:
+def find_eager_reason(state: FromScratchState) -> str:
     """Return the reason why steps cannot be captured, or "" if none is known before training."""
     if state.numerics.cuda_graphs == "auto":  # `resolve_numerics` replaces it on a GPU
         return "only steps on a GPU are captured"

@@ -15,8 +15,8 @@ from torch.profiler import profile
 from resnetlab.files import replace_file, write_text
 from resnetlab.messages import format_count
 from resnetlab.training.batches import Batch
+from resnetlab.training.eager_step import EagerStep
 from resnetlab.training.state import TrainState
-from resnetlab.training.training_step import TrainingStep
 
 SKIPPED_STEPS, TRACED_STEPS = 5, 20
 """Steps before the trace, while allocators and kernels settle, and steps in the trace."""
@@ -44,7 +44,7 @@ class NullProfiler:
         """Mark the `with` block as one of PHASES."""
         yield
 
-    def wrap_step(self, step: TrainingStep) -> TrainingStep:
+    def wrap_step(self, step: EagerStep) -> EagerStep:
         """Return the step unchanged."""
         return step
 
@@ -131,7 +131,7 @@ class RunProfiler(NullProfiler):
 
         return timed
 
-    def wrap_step(self, step: TrainingStep) -> TrainingStep:
+    def wrap_step(self, step: EagerStep) -> EagerStep:
         """Time the batches and steps of `step`, and trace TRACED_STEPS of them."""
         start_epoch, train_on = step.start_epoch, step.train_on
 

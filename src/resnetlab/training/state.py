@@ -47,7 +47,7 @@ class TrainState:
         world: World = SINGLE_PROCESS,
     ) -> None:
         self.model, self.optimizer = model, optimizer
-        self.ddp_model = nn.parallel.DistributedDataParallel(model) if world.size > 1 else model
+        self.wrapped_model = nn.parallel.DistributedDataParallel(model) if world.size > 1 else model
         self.recipe, self.numerics, self.seed = recipe, numerics, seed
         self.device, self.world = device, world
         self.trainable = {n: p for n, p in model.named_parameters() if p.requires_grad}
@@ -67,8 +67,8 @@ class TrainState:
 
     def no_sync(self) -> AbstractContextManager[None]:
         """Return a context in which several processes do not average their gradients."""
-        if isinstance(self.ddp_model, nn.parallel.DistributedDataParallel):
-            context: AbstractContextManager[None] = self.ddp_model.no_sync()
+        if isinstance(self.wrapped_model, nn.parallel.DistributedDataParallel):
+            context: AbstractContextManager[None] = self.wrapped_model.no_sync()
             return context
         return nullcontext()
 

@@ -1,6 +1,6 @@
 """Training step, for example of SGD: forward, loss, backward, clip, update, EMA.
 
-Start reading here and go on with loop.py. The caller (training_step.py) first loads the batch and
+Start reading here and go on with loop.py. The caller (eager_step.py) first loads the batch and
 sets the learning rate and the seed of dropout. Every faster way to take a step (cuda_graphs.py)
 must give the same bits as this one.
 """
@@ -61,7 +61,7 @@ def forward_backward(
         # Processes average their gradients once, in the backward pass of the last microbatch.
         with nullcontext() if is_last else state.no_sync():
             with autocast(state.numerics):
-                logits = state.ddp_model(to_memory_format(x, state.numerics))
+                logits = state.wrapped_model(to_memory_format(x, state.numerics))
             loss = state.loss(logits, y) * (len(x) / batch_size)  # its part of the batch's mean
             # The average divides by the number of processes; the gradients must add up instead.
             (loss * state.world.size).backward()  # type: ignore[no-untyped-call]

@@ -57,9 +57,9 @@ def augmentation(
     from resnetlab.inspection.augmentation import measure_augmentation
     from resnetlab.inspection.augmentation_summary import augmentation_sentences, draw_variants
     from resnetlab.inspection.table_format import render
-    from resnetlab.runs.kinds import scratch_recipe
+    from resnetlab.runs.kinds import from_scratch_recipe
 
-    augment = scratch_recipe(condition.recipe, recipe).augment
+    augment = from_scratch_recipe(condition.recipe, recipe).augment
     dataset = load_dataset(condition.data, output / "cache", notify)
     limits = measure_augmentation(dataset, augment, images, recipe)
     details = {

@@ -16,7 +16,7 @@ from resnetlab.messages import format_count
 
 if TYPE_CHECKING:
     from resnetlab.data.device_images import DeviceImages
-    from resnetlab.training.scratch_state import ScratchTrainState
+    from resnetlab.training.from_scratch_state import FromScratchState
 
 MAX_LISTED_LAYERS = 20
 
@@ -105,7 +105,7 @@ def _list(names: list[str]) -> str:
 
 def _open(
     network: str, data: str, output: Path, epochs: int, seed: int, quiet: bool
-) -> tuple[ScratchTrainState, DeviceImages, str]:
+) -> tuple[FromScratchState, DeviceImages, str]:
     """Return a network, its test images and a sentence about its weights."""
     if (Path(network) / "run.json").exists():
         announce_loading(quiet=quiet)
@@ -123,11 +123,11 @@ def _open(
     from resnetlab.data.device_images import DeviceImages
     from resnetlab.data.splits import load_dataset
     from resnetlab.inspection.short_training import build_state
-    from resnetlab.runs.kinds import scratch_recipe
+    from resnetlab.runs.kinds import from_scratch_recipe
     from resnetlab.studies.parsing.conditions import load_recipe
 
     dataset = load_dataset(DataConfig(source=data), output / "cache", notify)
-    recipe = scratch_recipe(load_recipe("digits"), "digits")
+    recipe = from_scratch_recipe(load_recipe("digits"), "digits")
     state = build_state(config, dataset, recipe, seed, epochs, notify)
     length = format_count(epochs, "epoch")
     trained = f"trained for {length} by the recipe digits" if epochs else "initial weights"

@@ -135,7 +135,7 @@ def _draw_effect(ax: Axes, row: ForestRow, center: float, half: float) -> list[L
         lines += ax.plot(low, center, marker="<", **arrow)
     if row.high > high:
         lines += ax.plot(high, center, marker=">", **arrow)
-    form: dict[str, Any] = {"mfc": CARD if row.conditional else INK, "mec": INK, "mew": 1.6}
+    form: dict[str, Any] = {"mfc": CARD if row.trained_runs_only else INK, "mec": INK, "mew": 1.6}
     lines += ax.plot(row.effect, center, marker="o", ms=8, ls="none", zorder=5, **form)
     for known in row.reference_effects:
         ax.plot(known.effect, center + 0.75 * half, **REFERENCE_STYLE, clip_on=False, zorder=4)

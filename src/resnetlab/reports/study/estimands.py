@@ -13,7 +13,7 @@ from resnetlab.stats.hypothesis_types import FailureHypothesis, SpeedHypothesis
 from resnetlab.stats.verdict import Verdict
 from resnetlab.studies import claims
 from resnetlab.studies.claims import AnyClaim, MetricClaim
-from resnetlab.studies.imported_runs import TEST_ACCURACY, Measure
+from resnetlab.studies.imported_design import TEST_ACCURACY, Measure
 from resnetlab.translation import deferred, tr, tr_word
 
 

@@ -19,7 +19,7 @@ from resnetlab.stats.hypothesis_types import Hypothesis, MeansHypothesis
 from resnetlab.stats.outcomes import OutcomeCounts
 from resnetlab.stats.verdict import Verdict
 from resnetlab.studies.claims import AnyClaim
-from resnetlab.studies.imported_runs import Measure
+from resnetlab.studies.imported_design import Measure
 from resnetlab.translation import tr, tr_study, tr_word
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ def _forest_row(
         low=low,
         high=high,
         verdict=tr(verdict.phrase),
-        conditional=effect is not None and verdict.conditional,
+        trained_runs_only=effect is not None and verdict.trained_runs_only,
         texts=(text, *_run_texts([arm.counts for arm in hypothesis.arms])),
     )
 

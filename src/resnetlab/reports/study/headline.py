@@ -29,7 +29,7 @@ from resnetlab.stats.intervals import (
 )
 from resnetlab.stats.verdict import Verdict
 from resnetlab.studies.claims import About, AnyClaim, ClaimSplit, Equal, FailsAndTrains, Greater
-from resnetlab.studies.imported_runs import TEST_ACCURACY, Measure
+from resnetlab.studies.imported_design import TEST_ACCURACY, Measure
 from resnetlab.translation import tr, tr_study, tr_word
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ def _quoted(verdict: Verdict) -> str:
 
 def _comparison(analysis: StudyAnalysis, claim: AnyClaim, verdict: Verdict) -> str:
     word = tr(verdict.phrase)
-    if verdict.is_qualified:
+    if verdict.is_decided_by_trained_runs:
         word = tr("{verdict}, trained runs only", verdict=word)
     why = f" ({tr(verdict.reason.message)})" if verdict.reason else ""
     if not isinstance(claim, Greater | About | Equal | FailsAndTrains):

@@ -35,7 +35,7 @@ from resnetlab.stats.outcomes import OUTCOMES, OutcomeCounts
 from resnetlab.stats.power import ALPHA
 from resnetlab.stats.verdict import Verdict
 from resnetlab.studies.claims import AnyClaim, Greater
-from resnetlab.studies.imported_runs import Measure
+from resnetlab.studies.imported_design import Measure
 from resnetlab.studies.parsing.conditions import CONDITION_PARTS
 from resnetlab.studies.published.bibliography import format_citation
 from resnetlab.studies.study import Condition
@@ -309,7 +309,7 @@ def _verdict_cell(verdict: Verdict) -> Cell:
     if verdict.effect is not None and verdict.effect.deterministic:
         equal = tr("deterministic difference: all runs of a condition are equal")
         why = join_clauses([why, equal]) if why else equal
-    if verdict.is_qualified:
+    if verdict.is_decided_by_trained_runs:
         why = tr("trained runs only; {why}", why=why) if why else tr("trained runs only")
     return Cell(capitalize_first(tr(verdict.phrase)), why, verdict.badge)
 

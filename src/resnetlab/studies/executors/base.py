@@ -14,7 +14,7 @@ from resnetlab.errors import InputError, Problem, ResnetlabError, ResourceError,
 from resnetlab.models.configs.external import code_is_allowed
 from resnetlab.recipes.numerics import Numerics, Placement
 from resnetlab.runs.config import RunConfig
-from resnetlab.runs.directory import RunDirectory
+from resnetlab.runs.directory import RunDirectory, utc_now
 from resnetlab.runs.records import Evaluation, RunFile, Status
 from resnetlab.runs.writer import commit_result
 from resnetlab.schema import decode, encode
@@ -169,7 +169,7 @@ class JobQueue:
             directory.log_event(
                 {
                     "event": event,
-                    "time": time.strftime("%Y-%m-%dT%H:%M:%S+00:00", time.gmtime()),
+                    "time": utc_now(),
                     "reason": reason,
                 }
             )

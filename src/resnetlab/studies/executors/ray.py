@@ -196,7 +196,13 @@ def _wait_for_ended(running: dict[Any, Job]) -> list[Any]:
 
 
 def _check_reachable(address: str) -> None:
-    """Raise OSError if nothing listens at HOST:PORT, which Ray would notice after minutes."""
+    """Raise OSError if nothing listens at HOST:PORT, which Ray would notice after minutes.
+
+    Raises InputError for the address of a Ray client, through which no files are shared.
+    """
+    if "://" in address:
+        message = "the address of a Ray client; this command runs on a machine of the cluster"
+        raise input_error("", message, "--address HOST:PORT", field="address", got=address)
     host, _, port = address.rpartition(":")
     if host and port.isdecimal():
         socket.create_connection((host, int(port)), timeout=10).close()

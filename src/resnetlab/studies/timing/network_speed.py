@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     import torch
 
     from resnetlab.data.config import LabeledImages
-    from resnetlab.training.scratch_state import ScratchTrainState
+    from resnetlab.training.from_scratch_state import FromScratchState
 
 STEP_SECONDS = 1.0
 """Time for the training steps of a network."""
@@ -249,16 +249,16 @@ def measure(network: TimedNetwork) -> Timing:
 
 def _time_steps(
     network: TimedNetwork, device: torch.device, batch: int, seconds: float
-) -> tuple[ScratchTrainState, float]:
+) -> tuple[FromScratchState, float]:
     """Return the state after steps of `batch` images, and the images per second."""
     from resnetlab.data.device_images import DeviceImages
+    from resnetlab.training.from_scratch_state import FromScratchState
     from resnetlab.training.make_step import make_step
-    from resnetlab.training.scratch_state import ScratchTrainState
 
     on_gpu = device.type != "cpu"
     images = _random_images(network, 4 * batch)
     recipe = replace(network.recipe, batch_size=batch, steps=1_000_000)
-    state = ScratchTrainState(
+    state = FromScratchState(
         network.model, recipe, network.numerics, 0, images, network.classes, device
     )
     step = make_step(state, DeviceImages.from_images(images, device))

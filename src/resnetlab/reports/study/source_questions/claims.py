@@ -127,7 +127,7 @@ def _claim_finding(writer: AnswerWriter, analysis: StudyAnalysis, index: int) ->
     decided = verdict.label in ("reproduced", "partly reproduced", "contradicted")
     trained_only = (
         writer.say("Only trained runs are compared.", "Seuls les essais entraînés sont comparés.")
-        if verdict.conditional and decided
+        if verdict.trained_runs_only and decided
         else ""
     )
     status = "equivalent" if verdict.label == "reproduced" and claim.kind == "equal" else ""

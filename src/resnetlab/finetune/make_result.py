@@ -84,8 +84,8 @@ def make_result(
         recipe=job.recipe.name,
         chance_pct=100 * photos.class_share,
         has_test=photos.has_test,
-        budget_seconds=limit.seconds,
-        budget_cuts=tuple(limit.cuts),
+        time_limit_seconds=limit.seconds,
+        time_limit_cuts=tuple(limit.cuts),
         untested_classes=photos.untested_classes,
         balance=job.recipe.balance,
     )

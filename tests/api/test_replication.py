@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 import resnetlab as rl
-from resnetlab.analysis.data_files import load
+from resnetlab.analysis.data_files import load_study_data
 from resnetlab.api.loaded_study import LoadedStudy
 from resnetlab.api.replication import (
     Replication,
     format_replication,
-    repeat_runs,
+    replicate_runs,
     replication_folder,
     sample_runs,
     summary,
@@ -43,35 +43,35 @@ def result(
 
 
 @pytest.fixture(scope="module")
-def repeated(
+def replicated(
     result: Path, tmp_path_factory: pytest.TempPathFactory, small_npz: Path
 ) -> list[Replication]:
     return list(
-        repeat_runs(
+        replicate_runs(
             result, tmp_path_factory.mktemp("again"), num_runs=2, seed=1, data=str(small_npz)
         )
     )
 
 
 def test_python_repeats_runs_like_the_command(
-    result: Path, repeated: list[Replication], tmp_path: Path, small_npz: Path
+    result: Path, replicated: list[Replication], tmp_path: Path, small_npz: Path
 ) -> None:
     again = rl.verify(result, runs=1, seed=1, data=str(small_npz), output=tmp_path, progress=False)
     assert again.is_consistent
-    assert [item.repeated.run for item in again] == [repeated[0].repeated.run]
-    assert format_replication(repeated[0])[:40] in repr(again)
+    assert [item.replicated.run for item in again] == [replicated[0].replicated.run]
+    assert format_replication(replicated[0])[:40] in repr(again)
 
 
 def test_a_run_repeated_on_the_same_machine_has_the_same_digits(
-    repeated: list[Replication],
+    replicated: list[Replication],
 ) -> None:
-    assert len(repeated) == 2
-    for item in repeated:
+    assert len(replicated) == 2
+    for item in replicated:
         assert item.is_consistent
         assert item.same_environment
         assert item.same_digits
         assert format_replication(item).endswith("(the same to the last digit): reproduced")
-    assert summary(repeated).startswith(
+    assert summary(replicated).startswith(
         "2 of 2 repeated runs are reproduced. One new run in twenty"
     )
 
@@ -79,20 +79,20 @@ def test_a_run_repeated_on_the_same_machine_has_the_same_digits(
 def test_a_report_with_changed_numbers_is_not_reproduced(
     result: Path, tmp_path: Path, small_npz: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    study_data = load(result)
+    study_data = load_study_data(result)
     rows = tuple(
         replace(row, test_error_pct=1.0 + 0.01 * row.seed, test_loss_nats=0.1)
         for row in study_data.rows
     )
     write(replace(study_data, rows=rows), tmp_path / "altered")
-    items = list(repeat_runs(tmp_path / "altered", tmp_path, num_runs=1, data=str(small_npz)))
+    items = list(replicate_runs(tmp_path / "altered", tmp_path, num_runs=1, data=str(small_npz)))
     assert not items[0].is_consistent
     assert (
         "(different digits, though torch, processor and data are the same); 95 % prediction "
         "interval [" in format_replication(items[0])
     )
     assert format_replication(items[0]).endswith(": not reproduced")
-    monkeypatch.setattr("resnetlab.api.replication.repeat_runs", lambda *_, **__: iter(items))
+    monkeypatch.setattr("resnetlab.api.replication.replicate_runs", lambda *_, **__: iter(items))
     monkeypatch.setattr("sys.argv", ["resnetlab", "verify", str(tmp_path / "altered")])
     with pytest.raises(SystemExit) as end:
         main()
@@ -100,33 +100,33 @@ def test_a_report_with_changed_numbers_is_not_reproduced(
 
 
 def test_equal_digits_are_reproduced_even_outside_of_the_prediction_interval(
-    repeated: list[Replication],
+    replicated: list[Replication],
 ) -> None:
-    outlier = replace(repeated[0], prediction_interval=Interval(1.0, 2.0))
+    outlier = replace(replicated[0], prediction_interval=Interval(1.0, 2.0))
     assert outlier.is_consistent
-    other = replace(outlier, repeated=replace(outlier.repeated, test_loss_nats=0.123))
+    other = replace(outlier, replicated=replace(outlier.replicated, test_loss_nats=0.123))
     assert not other.is_consistent
     assert format_replication(other).endswith(
         "95 % prediction interval [1.00, 2.00]: not reproduced"
     )
 
 
-def test_a_run_with_another_status_is_not_reproduced(repeated: list[Replication]) -> None:
-    dead = replace(repeated[0], reported=replace(repeated[0].reported, status="at chance"))
+def test_a_run_with_another_status_is_not_reproduced(replicated: list[Replication]) -> None:
+    dead = replace(replicated[0], reported=replace(replicated[0].reported, status="at chance"))
     assert not dead.is_consistent
     assert format_replication(dead).endswith("reported at chance, here trained: not reproduced")
 
 
 def test_two_runs_at_chance_are_not_compared_with_the_interval_of_trained_runs(
-    repeated: list[Replication],
+    replicated: list[Replication],
 ) -> None:
-    first = repeated[0]
+    first = replicated[0]
     pair = [
         replace(row, status="at chance", test_error_pct=error)
-        for row, error in ((first.reported, 86.63), (first.repeated, 88.0))
+        for row, error in ((first.reported, 86.63), (first.replicated, 88.0))
     ]
     replication = replace(
-        first, reported=pair[0], repeated=pair[1], prediction_interval=Interval(16.71, 28.23)
+        first, reported=pair[0], replicated=pair[1], prediction_interval=Interval(16.71, 28.23)
     )
     assert replication.is_consistent
     line = format_replication(replication)
@@ -135,13 +135,13 @@ def test_two_runs_at_chance_are_not_compared_with_the_interval_of_trained_runs(
 
 
 def test_runs_are_drawn_by_the_seed_and_at_most_all_of_them(result: Path, tmp_path: Path) -> None:
-    study_data = load(result)
+    study_data = load_study_data(result)
     assert sample_runs(study_data, 2, 3) == sample_runs(study_data, 2, 3)
     assert len(sample_runs(study_data, 99, 0)) == len(study_data.rows)
     with pytest.raises(InputError, match="no finished run to repeat"):
         sample_runs(replace(study_data, rows=()), 2, 0)
     with pytest.raises(InputError, match=r"report\.json"):
-        list(repeat_runs(tmp_path, tmp_path))
+        list(replicate_runs(tmp_path, tmp_path))
 
 
 def test_a_result_in_bf16_is_refused_if_bf16_would_be_emulated(
@@ -153,7 +153,7 @@ def test_a_result_in_bf16_is_refused_if_bf16_would_be_emulated(
         lambda *_: Numerics(device="cpu", precision="bf16"),
     )
     with pytest.raises(InputError, match="precision: its runs were trained in bf16") as caught:
-        list(repeat_runs(result, tmp_path))
+        list(replicate_runs(result, tmp_path))
     assert str(result) in str(caught.value)
 
 
@@ -166,7 +166,9 @@ def test_the_caller_that_trains_the_runs_may_stop(
         calls.append(plan.runs[0].id)
         return False
 
-    assert list(repeat_runs(result, tmp_path, num_runs=2, data=str(small_npz), train=train)) == []
+    assert (
+        list(replicate_runs(result, tmp_path, num_runs=2, data=str(small_npz), train=train)) == []
+    )
     assert len(calls) == 1
 
 
@@ -188,7 +190,7 @@ def test_a_stopped_call_leaves_its_folder_and_the_next_call_continues_and_remove
                     list(loaded.execute(plan, root))
                 return True
 
-            list(repeat_runs(result, root, num_runs=2, data=str(small_npz), train=train))
+            list(replicate_runs(result, root, num_runs=2, data=str(small_npz), train=train))
         return len(trained)
 
     with pytest.raises(KeyboardInterrupt):

@@ -61,7 +61,7 @@ class LabeledSplit:
     names: tuple[str, ...]
 
 
-def record_folder(splits: Sequence[PhotoSplit]) -> RecordedFolder:
+def make_folder_record(splits: Sequence[PhotoSplit]) -> RecordedFolder:
     """Return the record of the splits of one folder."""
     rows = [row for part in splits for row in part.rows]
     photographs = tuple(
@@ -82,20 +82,20 @@ def record_folder(splits: Sequence[PhotoSplit]) -> RecordedFolder:
 def record_dataset(photos: PhotoDataset) -> PhotoRecord:
     """Return the record of the photographs of a fine-tuning."""
     splits = [photos.train, photos.validation, *([photos.test] if photos.has_test else [])]
-    return PhotoRecord(folders=(record_folder(splits),))
+    return PhotoRecord(folders=(make_folder_record(splits),))
 
 
-def write_record(cache: Path, weights_sha256: str, record: PhotoRecord) -> None:
+def save_photo_record(cache: Path, weights_sha256: str, record: PhotoRecord) -> None:
     """Write the record of the model with these weights into the cache folder."""
     write_json(_path(cache, weights_sha256), encode(record))
 
 
-def record_training(cache: Path, model: Path, photos: PhotoDataset) -> None:
+def write_photo_record(cache: Path, model: Path, photos: PhotoDataset) -> None:
     """Write the record of the model in the folder `model`, which was fine-tuned on `photos`."""
-    write_record(cache, read_model_file(model).weights_sha256, record_dataset(photos))
+    save_photo_record(cache, read_model_file(model).weights_sha256, record_dataset(photos))
 
 
-def read_record(cache: Path, weights_sha256: str) -> PhotoRecord | None:
+def read_photo_record(cache: Path, weights_sha256: str) -> PhotoRecord | None:
     """Return the record of the model with these weights; None if it is absent or damaged."""
     path = _path(cache, weights_sha256)
     if not path.is_file():

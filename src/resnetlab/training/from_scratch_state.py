@@ -23,7 +23,7 @@ from resnetlab.training.rng import make_generator
 from resnetlab.training.state import TrainState
 
 
-class ScratchTrainState(TrainState):
+class FromScratchState(TrainState):
     """Training state of a model that is built from its config and takes uint8 images."""
 
     def __init__(

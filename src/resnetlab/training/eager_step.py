@@ -11,7 +11,7 @@ from resnetlab.training.state import TrainState
 from resnetlab.training.step import train_step
 
 
-class TrainingStep:
+class EagerStep:
     """Callable that loads the next batch of the epoch and trains on it, operation by operation.
 
     `GraphedStep` does the same with a CUDA graph.
