@@ -99,6 +99,7 @@ def test_offline_mode_downloads_nothing_and_names_the_file_to_copy(
     config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(settings.CACHE_VARIABLE, str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)  # a folder .data here may have the data
     config.write_text("offline = true")
     monkeypatch.setattr("socket.create_connection", lambda *_, **__: pytest.fail("a connection"))
     monkeypatch.setattr("urllib.request.urlopen", lambda *_, **__: pytest.fail("a download"))
@@ -209,7 +210,9 @@ def test_a_mistake_in_the_file_ends_a_command_with_code_2_and_one_line(tmp_path:
         "--output",
         str(tmp_path / "out"),
     ]
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=120)
+    done = subprocess.run(
+        command, capture_output=True, text=True, env=environment, timeout=120, cwd=tmp_path
+    )
     assert done.returncode == 2
     assert done.stderr.startswith(f"resnetlab: error: {file}: not TOML: ")
     assert len(done.stderr.splitlines()) == 1
