@@ -15,7 +15,7 @@ import pytest
 
 import resnetlab as rl
 from helpers.processes import environment
-from resnetlab.notebook import MAX_ROWS, Bar, NotebookOutput, Summary, with_summary
+from resnetlab.notebook import MAX_ROWS, Bar, NotebookOutput, ObjectSummary, with_summary
 
 NASTY = '<script>alert("x")</script> & \x1b[31m'
 
@@ -47,14 +47,14 @@ class Cells(HTMLParser):
 
 
 def test_html_is_escaped_and_has_no_color() -> None:
-    summary = Summary(NASTY, {NASTY: NASTY}, [NASTY], [[NASTY, 0.123456]], [NASTY], [NASTY])
+    summary = ObjectSummary(NASTY, {NASTY: NASTY}, [NASTY], [[NASTY, 0.123456]], [NASTY], [NASTY])
     page = Cells(summary.to_html())
     assert "script" not in page.tags
     assert page.cells[:3] == [NASTY, NASTY, NASTY]
     assert "0.1235" in page.cells
     assert set(page.styles) == {"text-align:left", "text-align:right"}
     assert all(line.isprintable() for line in summary.to_text("Thing").splitlines())
-    assert "\n" not in Summary("two\nlines").to_text("Thing")
+    assert "\n" not in ObjectSummary("two\nlines").to_text("Thing")
 
 
 def test_a_long_table_shows_its_first_rows_and_the_number_of_the_others() -> None:
@@ -92,8 +92,8 @@ def test_a_class_gets_its_text_and_html_from_its_summary() -> None:
     class Thing:
         value: str
 
-        def _summary(self) -> Summary:
-            return Summary("a thing", {"value": self.value})
+        def _summary(self) -> ObjectSummary:
+            return ObjectSummary("a thing", {"value": self.value})
 
     thing: Any = Thing("x" * 1000)
     first, second = repr(thing).splitlines()

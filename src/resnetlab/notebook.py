@@ -29,7 +29,7 @@ MAX_CELL_LENGTH = 400
 
 
 @dataclass(frozen=True)
-class Summary:
+class ObjectSummary:
     """Summary of an object: a title, details and lines, and a table that only a notebook shows."""
 
     title: str
@@ -64,7 +64,7 @@ class Summary:
 def with_summary(cls: type[T]) -> type[T]:
     """Give a class a short `__repr__` and, in notebooks, an HTML table, both from its `_summary`.
 
-    It is a decorator outside that of a dataclass. `_summary` returns a `Summary`.
+    It is a decorator outside that of a dataclass. `_summary` returns an `ObjectSummary`.
     """
 
     def text(self: Any) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from resnetlab.errors import input_error, suggest
-from resnetlab.notebook import Summary, with_summary
+from resnetlab.notebook import ObjectSummary, with_summary
 
 
 @with_summary
@@ -59,11 +59,11 @@ class Table:
         """Return the table as a data frame of polars. Raises InputError if polars is missing."""
         return _import("polars").DataFrame(dict(self.columns), strict=False)
 
-    def _summary(self) -> Summary:
+    def _summary(self) -> ObjectSummary:
         size = f"{len(self):,} rows, {len(self.columns):,} columns"
         title = f"{self.title}: {size}" if self.title else size
         rows = list(zip(*self.columns.values(), strict=True))
-        return Summary(title, header=list(self.columns), rows=rows, notes=self.notes)
+        return ObjectSummary(title, header=list(self.columns), rows=rows, notes=self.notes)
 
 
 def _import(name: str) -> Any:

@@ -22,7 +22,7 @@ from resnetlab.api.replication import (
 from resnetlab.cli.main import main
 from resnetlab.errors import InputError
 from resnetlab.recipes.numerics import Numerics
-from resnetlab.reports.write import write
+from resnetlab.reports.write import write_report
 from resnetlab.stats.intervals import Interval
 from resnetlab.studies.plan import Plan
 
@@ -84,7 +84,7 @@ def test_a_report_with_changed_numbers_is_not_reproduced(
         replace(row, test_error_pct=1.0 + 0.01 * row.seed, test_loss_nats=0.1)
         for row in study_data.rows
     )
-    write(replace(study_data, rows=rows), tmp_path / "altered")
+    write_report(replace(study_data, rows=rows), tmp_path / "altered")
     items = list(replicate_runs(tmp_path / "altered", tmp_path, num_runs=1, data=str(small_npz)))
     assert not items[0].is_consistent
     assert (

@@ -24,7 +24,7 @@ from resnetlab.curation.labeled_photos import open_labeled_photos
 from resnetlab.curation.probe import label_log_odds, label_margins, out_of_fold, reduce_features
 from resnetlab.curation.results import Suspect, SuspectReport
 from resnetlab.data.stratify import assign_folds
-from resnetlab.reports.suspects import render
+from resnetlab.reports.suspects import render_suspects_page
 
 CLASSES = ("a", "b", "c")
 
@@ -209,7 +209,7 @@ def page_of(*names: str) -> str:
         wrong_high_pct=9.0,
     )
     images = {item.path: picture(3) for item in suspects}
-    return render(report, images, (), "resnetlab data suspects photos", "Made here.")
+    return render_suspects_page(report, images, (), "resnetlab data suspects photos", "Made here.")
 
 
 def test_hostile_names_cannot_run_a_script_or_load_a_file() -> None:

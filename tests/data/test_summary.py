@@ -104,11 +104,11 @@ def test_the_command_prints_the_bad_files_and_the_warning(tmp_path: Path) -> Non
 
 
 def test_the_page_has_the_figures_and_sizes_and_no_photograph(tmp_path: Path) -> None:
-    from resnetlab.reports.dataset import write
+    from resnetlab.reports.dataset import write_dataset_page
 
     root = split_tree(tmp_path / "pets")
     save(root / "train/cat/tall.png", picture(70, 20, 50))
-    page = write(summarize_folder(root, cache=tmp_path / "cache"), tmp_path / "out")
+    page = write_dataset_page(summarize_folder(root, cache=tmp_path / "cache"), tmp_path / "out")
     files = sorted(
         str(path.relative_to(tmp_path / "out"))
         for path in (tmp_path / "out").rglob("*")
@@ -137,14 +137,14 @@ def test_the_page_has_the_figures_and_sizes_and_no_photograph(tmp_path: Path) ->
 
 
 def test_long_class_names_are_complete_in_the_figure_and_on_the_page(tmp_path: Path) -> None:
-    from resnetlab.reports.dataset import write
+    from resnetlab.reports.dataset import write_dataset_page
 
     names = ("Cavalier King Charles spaniel", "n02105641-Old_English_sheepdog", "<b>サモエド</b>")
     root = tree(
         tmp_path / "dogs",
         {f"{part}/{name.replace('/', '|')}": 2 for part in ("train", "test") for name in names},
     )
-    page = write(summarize_folder(root, cache=tmp_path / "cache"), tmp_path / "out")
+    page = write_dataset_page(summarize_folder(root, cache=tmp_path / "cache"), tmp_path / "out")
     figure = (tmp_path / "out" / "figures" / "classes.svg").read_text(encoding="utf-8")
     text = page.read_text(encoding="utf-8")
     for name in names[:2]:
@@ -157,13 +157,13 @@ def test_long_class_names_are_complete_in_the_figure_and_on_the_page(tmp_path: P
 @pytest.mark.skipif(not shutil.which("chromium"), reason="needs chromium")
 @pytest.mark.parametrize("width", [1280, 390])
 def test_the_page_of_a_dataset_never_scrolls_sideways(tmp_path: Path, width: int) -> None:
-    from resnetlab.reports.dataset import write
+    from resnetlab.reports.dataset import write_dataset_page
 
     name = "a class with a name of many words, " * 3
     root = tree(
         tmp_path / "pets", {"train/cat": 4, f"train/{name}": 4, "test/cat": 2, f"test/{name}": 1}
     )
-    page = write(summarize_folder(root, cache=tmp_path / "cache"), tmp_path / "out")
+    page = write_dataset_page(summarize_folder(root, cache=tmp_path / "cache"), tmp_path / "out")
     measured = layout(page.read_text(encoding="utf-8"), width, tmp_path, ".classes td, svg text")
     assert measured["over"] == 0
     assert measured["right"] <= measured["room"]

@@ -25,7 +25,12 @@ from resnetlab.deploy.mistakes import draw_mistakes
 from resnetlab.deploy.predict import load_model
 from resnetlab.errors import InputError
 from resnetlab.messages import silent
-from resnetlab.reports.evaluation import class_rows, make_confusion_matrix, render, write
+from resnetlab.reports.evaluation import (
+    class_rows,
+    make_confusion_matrix,
+    render_evaluation_page,
+    write_evaluation_page,
+)
 
 
 class Known:
@@ -175,7 +180,7 @@ def test_the_page_shows_the_accuracy_of_each_class_without_scrolling(
     pets: Path, tmp_path: Path, width: int
 ) -> None:
     model, data, answers = planted(pets)
-    page = render(evaluate(model, data, answers), {})  # type: ignore[arg-type]
+    page = render_evaluation_page(evaluate(model, data, answers), {})  # type: ignore[arg-type]
     columns = '.classes td[data-name="Correctly classified"], .pairs td'
     measured = layout(page, width, tmp_path, columns)
     assert measured["over"] == 0
@@ -208,7 +213,7 @@ def test_heat_maps_end_after_the_batch_in_which_their_time_limit_is_reached(
     assert len(none) == len(result.mistakes)
     assert not any(drawing.heat_map for drawing in none.values())
     assert f"heat maps: 0 of {len(result.mistakes)}, for want of time" in messages
-    page = render(result, drawings, command="resnetlab evaluate a b")
+    page = render_evaluation_page(result, drawings, command="resnetlab evaluate a b")
     assert page.count('<img src="data:image/jpeg;base64,') == 8 + len(result.mistakes)
     assert "resnetlab evaluate a b" in page
 
@@ -296,7 +301,9 @@ def test_an_absent_split_is_reported(photos: Path, tmp_path: Path) -> None:
 
 def test_a_model_name_cannot_inject_markup_into_the_page(photos: Path, tmp_path: Path) -> None:
     folder = write_model(tmp_path / "pets", name="</title><script>alert(1)</script>")
-    page = render(rl.evaluate(rl.load_model(folder), str(photos), cache=tmp_path / "cache"), {})
+    page = render_evaluation_page(
+        rl.evaluate(rl.load_model(folder), str(photos), cache=tmp_path / "cache"), {}
+    )
     assert "<script" not in page
 
 
@@ -304,7 +311,7 @@ def test_the_french_page_is_french_and_its_tables_are_english(pets: Path, tmp_pa
     model, data, answers = planted(pets)
     result = evaluate(model, data, answers)  # type: ignore[arg-type]
     for language in ("en", "fr"):
-        write(result, {}, tmp_path / language, language=language)  # type: ignore[arg-type]
+        write_evaluation_page(result, {}, tmp_path / language, language=language)  # type: ignore[arg-type]
     page = PageText((tmp_path / "fr" / "report.html").read_text(encoding="utf-8"))
     assert page.language == "fr"
     assert english_left(page) == []

@@ -25,7 +25,7 @@ from resnetlab.finetune.apparent_size import apparent_sizes, draw_crops, median_
 from resnetlab.finetune.request import FinetuneRequest
 from resnetlab.finetune.results import ResolutionTable
 from resnetlab.finetune.run import fixres
-from resnetlab.reports.fixres import page, rebuild, write
+from resnetlab.reports.fixres import page, rebuild, write_resolution_page
 from resnetlab.schema import decode
 
 
@@ -109,7 +109,7 @@ def test_a_cell_that_runs_out_of_memory_is_a_result_and_the_sweep_continues(
     sweep, report = swept(request(photos, backbone))
     assert [cell.status for cell in sweep.cells] == ["done", "done", "out of memory"] * 2
     assert all(cell.peak_bytes > 0 for cell in sweep.cells)
-    write(sweep, report)
+    write_resolution_page(sweep, report)
     text = (report / "report.md").read_text()
     assert "| 16 → 32 | out of memory |" in text
     monkeypatch.setattr(
@@ -157,7 +157,7 @@ def test_the_report_is_rebuilt_byte_for_byte_and_contains_the_numbers_of_the_tab
     table: tuple[ResolutionTable, Path], tmp_path: Path
 ) -> None:
     sweep, report = table[0], tmp_path / "report"
-    write(sweep, report)
+    write_resolution_page(sweep, report)
     rebuild(report, tmp_path / "again")
     names = sorted(path.relative_to(report) for path in report.rglob("*") if path.is_file())
     assert [str(name) for name in names] == [

@@ -37,7 +37,7 @@ from resnetlab.models.flops import traced_cost
 from resnetlab.models.parse import parse_model
 from resnetlab.recipes.numerics import Placement
 from resnetlab.reports.render.latex import write_latex
-from resnetlab.reports.write import write
+from resnetlab.reports.write import write_report
 from resnetlab.runs.attempt import RunAttempt
 from resnetlab.runs.damage import check_run
 from resnetlab.runs.directory import RunDirectory
@@ -551,7 +551,7 @@ def test_networks_are_plotted_against_their_cost_beside_published_ones(
         )
         for row in study_data.rows
     )
-    page = write(replace(study_data, rows=rows), tmp_path / "report")
+    page = write_report(replace(study_data, rows=rows), tmp_path / "report")
     labels = {}
     for key in ("parameters", "speed", "published-imagenet"):
         with (page.parent / "figures" / f"{key}.csv").open() as file:

@@ -63,14 +63,14 @@ PRONOUNS = re.compile(r"_(that|those)_of(_|$)|_(is|are)_none(_|$)|_(says|say)_so
 """Pronouns without a noun: `scores_are_those_of_a_loop` is `scores_equal_a_loop`."""
 VAGUE_FUNCTIONS = frozenset(
     """
-    apply check close count do get give go handle have make move out part process put
-    see set show take use work
+    apply build check close count do get give go handle have load make move out part process put
+    save see set show take time use work write
     """.split()  # noqa: SIM905
 )
 """Verbs and nouns that are not enough as the name of a public function of a module."""
 FOREIGN_NAMES = frozenset(
     """
-    NAME.TAG.safetensors PIL.ImageFile.LOAD_TRUNCATED_IMAGES __MAX great_pyrenees_12
+    NAME.TAG.safetensors PIL.ImageFile.LOAD_TRUNCATED_IMAGES Summary.value __MAX great_pyrenees_12
     jit_avx2_1x1_convolution_bwd_weights_t layer1.0.conv1.weight param_groups_layer_decay
     per_image_standardization
     simple_value to_empty

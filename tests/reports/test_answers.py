@@ -22,7 +22,7 @@ from resnetlab.analysis.collect import collect
 from resnetlab.analysis.data_files import load_study_data
 from resnetlab.analysis.study_data import QuestionAnswer
 from resnetlab.cli.main import app
-from resnetlab.reports import build_report, write, write_latex
+from resnetlab.reports import build_report, write_latex, write_report
 from resnetlab.reports.study.source_questions.answers import LANGUAGES, answer_question, answers
 from resnetlab.reports.study.source_questions.verdicts import REASON_WORDS, conclusion
 from resnetlab.reports.study.source_questions.writer import AnswerWriter
@@ -432,7 +432,7 @@ def test_french_texts_have_accents_quotation_marks_and_spaces() -> None:
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("digits")
     evidence = collect(study_record(test_curve=True))
-    write(evidence, folder)
+    write_report(evidence, folder)
     write_latex(replace(build_report(evidence), language="fr"), folder)
     return folder
 

@@ -15,7 +15,7 @@ from resnetlab.inspection.diagnostics_config import DiagnosticsConfig
 from resnetlab.inspection.landscape_summary import axis_values
 from resnetlab.reports.plot_data import AblationPlot, DepthPlot, LandscapePlot
 from resnetlab.reports.study.assemble import build_report
-from resnetlab.reports.write import rebuild, write
+from resnetlab.reports.write import rebuild, write_report
 
 LAYERS = ("stem", "stages.0.0.conv1", "stages.1.0.shortcut.conv", "stages.1.0.conv1", "head")
 
@@ -113,7 +113,7 @@ def test_landscapes_have_a_figure_with_the_spread_over_planes(
     assert "plain 8 6 (4 to 8)" in plot.caption
     assert "residual 56 (A) 1.5 (1 to 2)" in plot.caption
     assert "description without a verdict" in plot.caption
-    page = write(landscapes, tmp_path / "a").read_text(encoding="utf-8")
+    page = write_report(landscapes, tmp_path / "a").read_text(encoding="utf-8")
     assert "Loss landscapes</" in page
     assert "Layers and blocks" not in page
     assert load_study_data(tmp_path / "a").landscape_points == landscapes.landscape_points
@@ -175,7 +175,7 @@ def test_blocks_are_plotted_by_number_with_the_starts_of_the_stages(measured: St
 def test_the_figures_are_files_with_texts_and_the_report_is_rebuilt_from_its_values(
     measured: StudyData, tmp_path: Path
 ) -> None:
-    page = write(measured, tmp_path / "a").read_text(encoding="utf-8")
+    page = write_report(measured, tmp_path / "a").read_text(encoding="utf-8")
     assert load_study_data(tmp_path / "a").gradient_norms == measured.gradient_norms
     assert load_study_data(tmp_path / "a").blocks == measured.blocks
     rebuild(tmp_path / "a", tmp_path / "b")

@@ -69,7 +69,7 @@ def test_distances_equal_the_summed_squared_differences_of_the_curves(metric, fi
 
 def test_the_distance_table_is_in_every_file_of_a_study_that_declares_distances(tmp_path):
     study_data = distance_study()
-    page = reports.write(study_data, tmp_path).read_text(encoding="utf-8")
+    page = reports.write_report(study_data, tmp_path).read_text(encoding="utf-8")
     for text in (
         page,
         (tmp_path / "report.md").read_text(encoding="utf-8"),

@@ -111,7 +111,7 @@ def test_ensembles_across_conditions_use_every_seed_that_all_conditions_have(tmp
 
 def test_ensembles_are_in_a_report_that_is_rebuilt_without_the_runs(tmp_path):
     record = planted(tmp_path / "runs")
-    page = reports.write(record, tmp_path / "first").read_bytes()
+    page = reports.write_report(record, tmp_path / "first").read_bytes()
     assert rebuild(tmp_path / "first", tmp_path / "again").read_bytes() == page
     assert load_study_data(tmp_path / "again") == record
     for text in (

@@ -30,7 +30,7 @@ from resnetlab.analysis.run_measures import (
     spreads_of_last_epochs,
 )
 from resnetlab.analysis.study_data import StudyData
-from resnetlab.reports import build_report, write
+from resnetlab.reports import build_report, write_report
 from resnetlab.reports.figures import draw
 from resnetlab.reports.format import format_first_loss
 from resnetlab.studies.parsing.overrides import Overrides
@@ -83,7 +83,7 @@ def test_each_cell_of_the_heat_map_has_its_mean_and_its_failed_runs(tmp_path: Pa
     assert f"{accuracy(0.1, 64):.1f}" in drawing.wide
     rows = {row[0].text: row for row in report.grid.table.rows}
     assert rows["0.5"][1].note == "2 of 3 failed"
-    write(analysis.study_data, tmp_path, report)
+    write_report(analysis.study_data, tmp_path, report)
     lines = list(csv.DictReader(io.StringIO((tmp_path / "figures" / "grid.csv").read_text())))
     assert len(lines) == 16
     assert float(lines[5]["mean_pct"]) == pytest.approx(accuracy(0.01, 64))

@@ -14,7 +14,7 @@ from scipy import stats
 
 from helpers.synthetic import study_record
 from resnetlab.analysis.data_files import load_study_data
-from resnetlab.reports import build_report, collect, write
+from resnetlab.reports import build_report, collect, write_report
 from resnetlab.reports.document import Report
 from resnetlab.reports.figures import draw
 from resnetlab.reports.render import html, latex, markdown
@@ -212,7 +212,7 @@ def test_all_renderers_contain_the_ladder_and_other_studies_have_none(tmp_path: 
         ):
             assert why in text
         assert "side rung" in text
-    write(collect(record()), tmp_path)
+    write_report(collect(record()), tmp_path)
     rows = list(csv.DictReader(io.StringIO((tmp_path / "figures" / "ladder.csv").read_text())))
     assert [(row["rung"], row["parent"], row["side"]) for row in rows][2] == (
         "halves",

@@ -51,7 +51,7 @@ def evidence():
 
 def test_the_numbers_in_latex_equal_the_numbers_on_the_page(evidence, tmp_path):
     document = write_latex(evidence, tmp_path).read_text(encoding="utf-8")
-    page = Page(reports.write(evidence, tmp_path / "page").read_text(encoding="utf-8"))
+    page = Page(reports.write_report(evidence, tmp_path / "page").read_text(encoding="utf-8"))
     in_page = [[" ".join(cell) for cell in row] for row in page.rows]
     assert rows(document) == in_page
     assert (

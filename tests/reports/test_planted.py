@@ -266,7 +266,7 @@ def test_a_partial_study_of_every_kind_has_no_verdicts():
 
 def test_a_report_of_every_kind_is_rebuilt_from_its_files(tmp_path):
     study_data = reports.collect(study_record(TRUTH, study=planted()))
-    reports.write(study_data, tmp_path / "first")
+    reports.write_report(study_data, tmp_path / "first")
     assert load_study_data(tmp_path / "first").study.claims == study_data.study.claims
     reports.rebuild(tmp_path / "first", tmp_path / "second")
     for path in (tmp_path / "first").rglob("*.*"):
@@ -304,7 +304,7 @@ def test_the_forest_plot_has_a_row_for_each_claim_with_its_failed_runs(report):
 
 
 def test_the_forest_plot_is_in_the_page_and_in_the_markdown_report(tmp_path):
-    page = reports.write(reports.collect(study_record(TRUTH, study=planted())), tmp_path)
+    page = reports.write_report(reports.collect(study_record(TRUTH, study=planted())), tmp_path)
     assert "Effect of each claim." in page.read_text(encoding="utf-8")
     assert "](figures/claims.svg)" in (tmp_path / "report.md").read_text(encoding="utf-8")
     drawing = (tmp_path / "figures" / "claims.svg").read_text(encoding="utf-8")

@@ -20,7 +20,7 @@ from resnetlab.analysis.study_data import StudyData
 from resnetlab.analysis.training_share import TrainingShare, training_share
 from resnetlab.api.replication import Replication, format_replication, summary, to_dict
 from resnetlab.recipes.train import Constant
-from resnetlab.reports import build_report, rebuild, write, write_latex
+from resnetlab.reports import build_report, rebuild, write_latex, write_report
 from resnetlab.studies.parsing.overrides import Overrides
 from resnetlab.studies.parsing.study_file import load_study, parse_study
 from resnetlab.studies.study import Study
@@ -57,7 +57,7 @@ def halved(setting: str) -> StudyData:
 )
 def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     study_data, folder = halved(request.param), tmp_path_factory.mktemp("halved")
-    write(study_data, folder)
+    write_report(study_data, folder)
     write_latex(study_data, folder)
     return folder
 

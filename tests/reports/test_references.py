@@ -88,7 +88,7 @@ def test_errata_of_a_source_are_listed_once_in_the_report(tmp_path):
         for label in (RESIDUAL, "plain 56")
     )
     changed_study = replace(load_study("digits"), references=pairs)
-    page = reports.write(reports.collect(study_record(study=changed_study)), tmp_path)
+    page = reports.write_report(reports.collect(study_record(study=changed_study)), tmp_path)
     for path in (page, tmp_path / "report.md"):
         assert path.read_text(encoding="utf-8").count("56 layers: the text says 34.") == 1
     assert load_study_data(tmp_path).study.references == pairs
@@ -156,9 +156,9 @@ def test_a_source_links_to_its_work_only_if_its_address_is_valid(tmp_path):
             ),
         ),
     )
-    page = reports.write(reports.collect(study_record(study=changed_study)), tmp_path).read_text(
-        encoding="utf-8"
-    )
+    page = reports.write_report(
+        reports.collect(study_record(study=changed_study)), tmp_path
+    ).read_text(encoding="utf-8")
     assert '<a href="https://example.org/mine" rel="noopener">Mine, table 1</a>' in page
     assert "Theirs, table 2<" in page
     document = (tmp_path / "report.md").read_text(encoding="utf-8")
@@ -331,7 +331,7 @@ def test_protocol_differences_without_a_field_are_described_in_every_file(tmp_pa
         ("Difference", "published: weights shared; here: weights of each seed"),
         ("Difference", "published: plain by batch; here: plain by running (plain 56)"),
     ]
-    page = reports.write(study_data, tmp_path).read_text(encoding="utf-8")
+    page = reports.write_report(study_data, tmp_path).read_text(encoding="utf-8")
     for text in (
         page,
         (tmp_path / "report.md").read_text(encoding="utf-8"),
@@ -377,9 +377,9 @@ def test_published_numbers_without_a_measurement_are_listed_as_published_only(tm
             for value in (other, error(3.0))
         ),
     )
-    page = reports.write(reports.collect(study_record(study=changed_study)), tmp_path).read_text(
-        encoding="utf-8"
-    )
+    page = reports.write_report(
+        reports.collect(study_record(study=changed_study)), tmp_path
+    ).read_text(encoding="utf-8")
     table = reports.build_report(
         reports.collect(study_record(study=changed_study))
     ).unmatched_references
@@ -410,7 +410,7 @@ def test_the_reference_table_is_in_every_file_and_in_a_rebuilt_report(tmp_path):
             ),
         ),
     )
-    page = reports.write(reports.collect(study_record(study=changed_study)), tmp_path)
+    page = reports.write_report(reports.collect(study_record(study=changed_study)), tmp_path)
     before = page.read_bytes()
     assert b"Comparison with published results" in before
     assert "## Comparison with published results" in (tmp_path / "report.md").read_text(
@@ -546,7 +546,7 @@ def test_the_effects_of_a_forest_plot_are_written_to_a_csv_file_beside_it(tmp_pa
     study = load_study("digits")
     claim = study.claims[0]
     back = replace(claim, statement="Back.", left=claim.right, right=claim.left)
-    reports.write(
+    reports.write_report(
         reports.collect(study_record(study=replace(study, claims=(claim, back)))), tmp_path
     )
     lines = (tmp_path / "figures" / "claims.csv").read_text(encoding="utf-8").splitlines()

@@ -10,7 +10,7 @@ from helpers.synthetic import EVENT, EVERY_STATUS, TRUTH, study_record
 from resnetlab import reports
 from resnetlab.analysis.collect import collect
 from resnetlab.models.flops import model_cost
-from resnetlab.reports.write import write
+from resnetlab.reports.write import write_report
 from resnetlab.runs.records import to_dict
 from resnetlab.stats.chance import UNDECIDED
 from resnetlab.stats.intervals import hurdle_interval, t_interval, wilson
@@ -156,7 +156,7 @@ def test_a_partial_study_has_no_verdicts_and_reports_its_progress():
 def test_a_study_that_was_not_started_has_a_report(tmp_path):
     waiting = {label: [("waiting", None)] * 5 for label in TRUTH}
     record = study_record(waiting, events=())
-    assert reports.write(reports.collect(record), tmp_path).exists()
+    assert reports.write_report(reports.collect(record), tmp_path).exists()
     assert (
         reports.build_report_from_record(record).answer
         == "0 of 20 runs are finished: claims are tested after the last run."
@@ -287,7 +287,7 @@ def test_studies_with_several_claims_and_without_claims_have_an_answer():
 )
 def test_no_path_of_the_machine_is_printed(tmp_path, folder_prefix):
     study = load_study("digits", Overrides(data=f"{folder_prefix}pictures.npz"))
-    folder = reports.write(reports.collect(study_record(study=study)), tmp_path).parent
+    folder = reports.write_report(reports.collect(study_record(study=study)), tmp_path).parent
     text = "".join(path.read_text(encoding="utf-8") for path in folder.rglob("*.*"))
     assert "someone" not in text
     assert "pictures.npz" in text
@@ -346,7 +346,7 @@ def test_intervals_of_accuracies_are_within_0_and_100_percent(tmp_path):
         for panel in figure.panels if figure.unit == "%" else ():
             assert min(panel.band[0]) >= 0
             assert max(panel.band[1]) <= 100
-    reports.write(reports.collect(record), tmp_path)
+    reports.write_report(reports.collect(record), tmp_path)
     text = (tmp_path / "report.md").read_text(encoding="utf-8")
     points = text.index("## Claims")  # differences are in points, and so are those of answers
     accuracies = text[: text.index("## Answers")] + text[text.index("## Conditions") : points]
@@ -370,7 +370,7 @@ def test_trained_runs_no_better_than_chance_are_listed_and_do_not_support_a_clai
     study_data = collect(replace(record, runs=tuple(runs)))
     report = reports.build_report(study_data)
     assert f"No proof of learning in {count} trained runs: {UNDECIDED}." in report.limits
-    write(study_data, tmp_path)
+    write_report(study_data, tmp_path)
     for name in ("report.html", "report.md", "results.csv"):
         assert reason in " ".join((tmp_path / name).read_text().split())
     assert "No proof of learning" not in reports.build_report(collect(record)).limits

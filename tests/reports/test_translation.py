@@ -17,7 +17,7 @@ from resnetlab.analysis.training_share import TrainingShare
 from resnetlab.errors import InputError
 from resnetlab.files import read_json
 from resnetlab.finetune.results import ResolutionTable
-from resnetlab.reports import build_report, fixres, write, write_latex
+from resnetlab.reports import build_report, fixres, write_latex, write_report
 from resnetlab.reports.format import (
     format_interval,
     format_number,
@@ -253,7 +253,7 @@ def anonymous(truth=EVERY_STATUS):
 def test_no_english_sentence_remains_in_a_french_report(truth, tmp_path):
     study_data = anonymous(truth)
     for language in ("en", "fr"):
-        write(study_data, tmp_path / language, build_report(study_data, language))
+        write_report(study_data, tmp_path / language, build_report(study_data, language))
     english, french = (
         PageText((tmp_path / language / "report.html").read_text()) for language in ("en", "fr")
     )
@@ -274,7 +274,7 @@ def data_texts(study_data):
 def test_data_files_are_english_in_both_languages(tmp_path):
     study_data = anonymous()
     for language in ("en", "fr"):
-        write(study_data, tmp_path / language, build_report(study_data, language))
+        write_report(study_data, tmp_path / language, build_report(study_data, language))
     files = [p for p in (tmp_path / "fr").rglob("*") if p.suffix in (".csv", ".json")]
     assert len(files) >= 3
     for path in files:
@@ -292,7 +292,7 @@ def test_writing_a_french_report_does_not_change_an_english_one():
 
 def test_the_links_of_a_french_document_point_to_french_headings(tmp_path):
     study_data = anonymous(TRUTH)
-    write(study_data, tmp_path, build_report(study_data, "fr"))
+    write_report(study_data, tmp_path, build_report(study_data, "fr"))
     page = (tmp_path / "report.html").read_text()
     anchors = re.findall(r'href="#([^"]+)"', page)
     assert anchors
@@ -310,7 +310,7 @@ def test_the_latex_encoding_contains_every_letter_of_the_french_report(tmp_path)
 def test_the_french_page_of_fixres_is_french_and_its_data_are_english(tmp_path):
     folder = Path(__file__).parents[2] / "results" / "fixres-dogs"
     table = decode(ResolutionTable, read_json(folder / "fixres.json"), "fixres.json")
-    fixres.write(table, tmp_path, "fr")
+    fixres.write_resolution_page(table, tmp_path, "fr")
     page = PageText((tmp_path / "report.html").read_text())
     assert page.language == "fr"
     assert sentences.english_left(page, {table.license, table.machine}) == []

@@ -164,7 +164,7 @@ def test_doctor_reports_a_changed_table_of_a_page(
         confusions=(),
         mistakes=(),
     )
-    evaluation.write(result, {}, folder)
+    evaluation.write_evaluation_page(result, {}, folder)
     assert check_run(folder) == RunCheck(str(folder), "report", ())
     flip(folder / "evaluation.json", b"40", b"41")
     (damage,) = check_run(folder).damage

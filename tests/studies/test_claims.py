@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from resnetlab.analysis.hypotheses import ConditionRuns, RunOutcome, to_hypothesis
+from resnetlab.analysis.hypotheses import ClaimRun, ConditionRuns, to_hypothesis
 from resnetlab.errors import InputError
 from resnetlab.schema import decode, without_defaults
 from resnetlab.stats.hypothesis_types import (
@@ -438,7 +438,7 @@ def test_runs_of_the_same_training_are_compared_as_pairs() -> None:
     parsed = study(text, grid=grid, data={"source": "digits", "validation": 0.1}).claims[0]
     runs = {
         label: ConditionRuns(
-            tuple(RunOutcome(seed, "trained", 10.0 * seed + e) for seed, e in enumerate(errors)),
+            tuple(ClaimRun(seed, "trained", 10.0 * seed + e) for seed, e in enumerate(errors)),
             0.1,
             10,
             1.0,
@@ -493,7 +493,7 @@ def test_no_claim_table_ends_with_a_traceback(table: dict[str, Any]) -> None:
 
 def runs(*errors: float, epochs: float = 10.0, **more: Any) -> ConditionRuns:
     return ConditionRuns(
-        tuple(RunOutcome(i, "trained", e, e / 100, **more) for i, e in enumerate(errors)),
+        tuple(ClaimRun(i, "trained", e, e / 100, **more) for i, e in enumerate(errors)),
         0.1,
         10,
         epochs,
@@ -548,8 +548,8 @@ def test_a_claim_on_the_train_images_uses_the_train_scores() -> None:
     ]
     learned = ConditionRuns(
         (
-            RunOutcome(0, "trained", 9.0, train_error_pct=1.0),
-            RunOutcome(1, "trained", 9.0, train_error_pct=2.0),
+            ClaimRun(0, "trained", 9.0, train_error_pct=1.0),
+            ClaimRun(1, "trained", 9.0, train_error_pct=2.0),
         ),
         0.1,
         10,
@@ -560,7 +560,7 @@ def test_a_claim_on_the_train_images_uses_the_train_scores() -> None:
         assert without_defaults(one)["split"] == "train"
         arms = to_hypothesis(one, dict.fromkeys((*PLAIN, *RESIDUAL), learned)).arms
         assert {arm.trained for arm in arms} == {(-2.0, -1.0)}
-    by_loss = RunOutcome(0, "trained", 9.0, 0.3, train_error_pct=1.0, train_loss_nats=0.1)
+    by_loss = ClaimRun(0, "trained", 9.0, 0.3, train_error_pct=1.0, train_loss_nats=0.1)
     assert [by_loss.value("loss", split) for split in ("test", "train")] == [-0.3, -0.1]
     assert by_loss.value("top1", "train") == 99.0
 
@@ -593,11 +593,11 @@ def test_a_race_is_limited_to_the_epochs_that_both_conditions_have() -> None:
     late = {"validation": ((1.0, 50.0), (2.0, 60.0), (30.0, 95.0))}
     left = ConditionRuns(
         (
-            RunOutcome(0, "trained", 5.0, curves=quick),
-            RunOutcome(1, "trained", 5.0, curves=late),
-            RunOutcome(2, "diverged"),
-            RunOutcome(3, "missing"),
-            RunOutcome(4, "at chance", 90.0),
+            ClaimRun(0, "trained", 5.0, curves=quick),
+            ClaimRun(1, "trained", 5.0, curves=late),
+            ClaimRun(2, "diverged"),
+            ClaimRun(3, "missing"),
+            ClaimRun(4, "at chance", 90.0),
         ),
         0.1,
         10,

@@ -6,13 +6,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from resnetlab.analysis.hypotheses import ConditionRuns, RunOutcome, ScoreScale
+from resnetlab.analysis.hypotheses import ClaimRun, ConditionRuns, ScoreScale
 from resnetlab.analysis.looks import claim_verdicts
 from resnetlab.analysis.study_data import CurvePoint, DatasetInfo, RunRow, StudyData
 from resnetlab.analysis.training_share import TrainingShare, training_share
 from resnetlab.stats.contrasts import Effect, contrast, contrast_range, paired_difference
 from resnetlab.stats.hypothesis_types import Hypothesis
-from resnetlab.stats.intervals import Interval, Summary, summarize
+from resnetlab.stats.intervals import ConditionSummary, Interval, summarize
 from resnetlab.stats.outcomes import Outcome, OutcomeCounts, count_outcomes
 from resnetlab.stats.verdict import Verdict
 from resnetlab.studies.claims import condition_labels
@@ -28,7 +28,7 @@ class StudyAnalysis:
     study_data: StudyData
     counts: OutcomeCounts
     """Outcomes of all runs of the study."""
-    summaries: dict[str, Summary]
+    summaries: dict[str, ConditionSummary]
     """Summary of each condition, by its label."""
     hypotheses: tuple[Hypothesis, ...]
     """Claims of the study as questions for the statistics, in their order."""
@@ -167,7 +167,7 @@ def _analyze_imported(study_data: StudyData, imported: ImportedRuns) -> StudyAna
             if point.value is not None:
                 curves.setdefault(point.seed, []).append((point.epoch, measure.sign * point.value))
         outcomes = tuple(
-            RunOutcome(
+            ClaimRun(
                 row.seed,
                 row.status,
                 score=None if row.value is None else measure.sign * row.value,
@@ -222,7 +222,7 @@ def _condition_runs(
         curve = curves.setdefault(point.seed, {}).setdefault(point.split, [])
         curve.append((point.epoch, point.accuracy_pct))
     runs = tuple(
-        RunOutcome(
+        ClaimRun(
             row.seed,
             row.status,
             row.test_error_pct,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from resnetlab.stats.intervals import Summary
+from resnetlab.stats.intervals import ConditionSummary
 
 if TYPE_CHECKING:
     from resnetlab.analysis.analyze import StudyAnalysis
@@ -35,9 +35,11 @@ class ConditionGrid:
     labels: dict[tuple[float, float], str]
     """Label of the condition of each row and column; a cell may be absent."""
 
-    def best_rows(self, summaries: dict[str, Summary]) -> dict[float, tuple[float, Summary]]:
+    def best_rows(
+        self, summaries: dict[str, ConditionSummary]
+    ) -> dict[float, tuple[float, ConditionSummary]]:
         """Return, for each column with a mean, the row with the highest mean and its summary."""
-        best: dict[float, tuple[float, Summary]] = {}
+        best: dict[float, tuple[float, ConditionSummary]] = {}
         for column in self.columns:
             for row in self.rows:
                 label = self.labels.get((row, column))

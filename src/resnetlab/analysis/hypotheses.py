@@ -42,7 +42,7 @@ from resnetlab.studies.claims import (
 
 
 @dataclass(frozen=True)
-class RunOutcome:
+class ClaimRun:
     """Planned run of a claim: its outcome and its metrics, on the test images unless named."""
 
     seed: int
@@ -81,7 +81,7 @@ class ScoreScale:
 class ConditionRuns:
     """Planned runs of a condition, with the accuracy of a constant guess."""
 
-    runs: tuple[RunOutcome, ...]
+    runs: tuple[ClaimRun, ...]
     class_share: float
     """Accuracy of the best constant guess on the test images, 0 to 1; used for train images too."""
     classes: int
@@ -137,7 +137,7 @@ class ConditionRuns:
         return tuple(first_epochs)
 
 
-def _curve(run: RunOutcome, split: str) -> tuple[tuple[float, float], ...]:
+def _curve(run: ClaimRun, split: str) -> tuple[tuple[float, float], ...]:
     return (run.curves or {}).get(split, ())
 
 
@@ -217,13 +217,13 @@ def _two_arm_hypothesis(
         {run.seed: run for run in runs[label].runs} for label in (claim.left, claim.right)
     )
 
-    def trained_value(run: RunOutcome | None) -> float | None:
+    def trained_value(run: ClaimRun | None) -> float | None:
         if run is None or run.outcome != "trained":
             return None
         return run.value(claim.metric, claim.split)
 
     def without_partner(
-        side: Mapping[int, RunOutcome], other: Mapping[int, RunOutcome]
+        side: Mapping[int, ClaimRun], other: Mapping[int, ClaimRun]
     ) -> tuple[float, ...]:
         missing = [seed for seed, run in other.items() if run.outcome == "missing"]
         values = [trained_value(side.get(seed)) for seed in missing]

@@ -112,7 +112,7 @@ def evaluate_images(
     if out is not None:
         mistakes = result.mistakes[:MAX_REPORTED_MISTAKES]
         drawings = draw_mistakes(model, mistakes, predictions, notify, on_item)
-        page.write(
+        page.write_evaluation_page(
             result,
             drawings,
             Path(out),

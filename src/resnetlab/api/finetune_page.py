@@ -14,7 +14,7 @@ from resnetlab.deploy.predict import load_model
 from resnetlab.finetune.run import FinetuneOutcome
 from resnetlab.messages import ItemCallback, Notify, silent
 from resnetlab.reports.document import Detail
-from resnetlab.reports.finetuning import Surroundings, write
+from resnetlab.reports.finetuning import Surroundings, write_finetuning_page
 from resnetlab.runs.provenance import made_by
 from resnetlab.shell import command_line
 from resnetlab.translation import Language
@@ -75,7 +75,7 @@ def write_finetune_page(
         notes=tuple(filter(None, [*photos.notes, _heat_map_note(drawings, max_drawing_seconds)])),
         made_by=made_by(),
     )
-    return write(
+    return write_finetuning_page(
         result, scores, drawings, surroundings, outcome.report_folder, full_command or {}, language
     )
 

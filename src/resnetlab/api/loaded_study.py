@@ -13,13 +13,13 @@ from resnetlab.api.plan_looks import plan_looks
 from resnetlab.api.study_outcome import StudyOutcome, curves_table, runs_table
 from resnetlab.files import write_text
 from resnetlab.messages import Notify, silent
-from resnetlab.notebook import Summary, print_note, with_summary
+from resnetlab.notebook import ObjectSummary, print_note, with_summary
 from resnetlab.recipes.numerics import Placement
 from resnetlab.reports.partial import with_partial_reports
 from resnetlab.reports.render.latex import write_latex
 from resnetlab.reports.run_page.write import MAX_DEFAULT_PAGES, write_run_pages
 from resnetlab.reports.study.assemble import build_report
-from resnetlab.reports.write import write
+from resnetlab.reports.write import write_report
 from resnetlab.schema import encode
 from resnetlab.studies.command_lines import with_output
 from resnetlab.studies.executors.base import Executor, RunEvent
@@ -236,7 +236,7 @@ class LoadedStudy:
             run_pages = len(record.states) <= MAX_DEFAULT_PAGES
         if run_pages:
             write_run_pages(record, translated, root, folder)
-        page = write(study_data, folder, translated, english=report, has_run_pages=True)
+        page = write_report(study_data, folder, translated, english=report, has_run_pages=True)
         claims = tuple(
             encode(verdict) | {"explanation": item.note}
             for verdict, item in zip(report.claim_verdicts, report.verdicts, strict=True)
@@ -365,7 +365,7 @@ class LoadedStudy:
     def _record(self, output: str | Path) -> StudyRecord:
         return read_record(self.plan(output, download=False), Path(output))
 
-    def _summary(self) -> Summary:
+    def _summary(self) -> ObjectSummary:
         return self.study._summary()
 
     def _save(self, plan: Plan, root: Path) -> None:

@@ -14,7 +14,7 @@ from resnetlab.data.config import DEFAULT_READING, FolderReading
 from resnetlab.data.sources.manifest import parse_split
 from resnetlab.finetune.request import FinetuneRequest
 from resnetlab.finetune.results import ResolutionTable
-from resnetlab.notebook import Summary, progress_callbacks, with_summary
+from resnetlab.notebook import ObjectSummary, progress_callbacks, with_summary
 from resnetlab.recipes.finetune import FinetuneRecipe
 from resnetlab.table import Table
 
@@ -149,11 +149,11 @@ class FixresOutcome:
             rows.append(row | {"status": cell.status})
         return Table.from_rows(rows)
 
-    def _summary(self) -> Summary:
+    def _summary(self) -> ObjectSummary:
         table = self.table()
         rows = [tuple(row.values()) for row in table]
         details = {"answer": self.answer, "report": self.report}
-        return Summary(f"{len(table)} pairs of sizes", details, list(table.columns), rows)
+        return ObjectSummary(f"{len(table)} pairs of sizes", details, list(table.columns), rows)
 
 
 def fixres(
@@ -202,7 +202,7 @@ def fixres(
         ResourceError: The disk is full.
     """
     from resnetlab.finetune.run import fixres as run
-    from resnetlab.reports.fixres import page, write
+    from resnetlab.reports.fixres import page, write_resolution_page
 
     notify, on_item = progress_callbacks(progress)
     request = FinetuneRequest(
@@ -229,7 +229,7 @@ def fixres(
         notify=notify,
         on_item=on_item,
     ):
-        report = write(table, report_folder)
+        report = write_resolution_page(table, report_folder)
     return FixresOutcome(table, page(table).answer, report)
 
 
@@ -286,7 +286,7 @@ def describe_data(
         InputError: The folder cannot be read.
     """
     from resnetlab.data.summary import summarize_folder
-    from resnetlab.reports.dataset import write
+    from resnetlab.reports.dataset import write_dataset_page
 
     notify, _ = progress_callbacks(progress)
     summary = summarize_folder(
@@ -297,5 +297,5 @@ def describe_data(
         reading=reading,
     )
     if out is not None:
-        write(summary, Path(out))
+        write_dataset_page(summary, Path(out))
     return summary

@@ -9,7 +9,7 @@ from typing import Any
 from resnetlab.analysis.collect import curve_points, run_rows
 from resnetlab.analysis.study_data import CurvePoint, RunRow
 from resnetlab.analysis.varied_fields import row_table
-from resnetlab.notebook import Summary, with_summary
+from resnetlab.notebook import ObjectSummary, with_summary
 from resnetlab.studies.plan import StudyRecord
 from resnetlab.table import Table
 
@@ -46,10 +46,10 @@ class StudyOutcome:
         """Return the evaluations of all runs as a table, with the columns of `curves.csv`."""
         return curves_table(self.record)
 
-    def _summary(self) -> Summary:
+    def _summary(self) -> ObjectSummary:
         states = list(self.record.states.values())
         title = f"{self.record.study.name}: {states.count('finished')} of {len(states)} runs"
-        return Summary(
+        return ObjectSummary(
             f"{title} finished",
             {"answer": self.answer, "report": self.report},
             ("claim", "verdict"),

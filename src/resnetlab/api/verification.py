@@ -11,7 +11,7 @@ from resnetlab.api import replication
 from resnetlab.api.loaded_study import LoadedStudy
 from resnetlab.api.replication import Replication
 from resnetlab.messages import silent
-from resnetlab.notebook import Summary, print_note, with_summary
+from resnetlab.notebook import ObjectSummary, print_note, with_summary
 from resnetlab.recipes.numerics import Placement
 from resnetlab.studies.executors.local import LocalExecutor
 from resnetlab.studies.plan import Plan
@@ -32,9 +32,9 @@ class Verification:
     def __iter__(self) -> Iterator[Replication]:
         return iter(self.replications)
 
-    def _summary(self) -> Summary:
+    def _summary(self) -> ObjectSummary:
         lines = [replication.format_replication(item) for item in self.replications]
-        return Summary(replication.summary(self.replications), lines=lines)
+        return ObjectSummary(replication.summary(self.replications), lines=lines)
 
 
 def verify(

@@ -47,7 +47,7 @@ Pack = Annotated[
 def course_list(lang: Lang = "en", json: Json = False) -> None:
     """List the lessons with their durations and questions."""
     from resnetlab.course.lessons import lessons
-    from resnetlab.inspection.table_format import render
+    from resnetlab.inspection.table_format import render_table
     from resnetlab.translation import check_language
 
     language = check_language(lang)
@@ -63,7 +63,7 @@ def course_list(lang: Lang = "en", json: Json = False) -> None:
     if json:
         print_json(rows)
     else:
-        typer.echo(render(rows, "text"))
+        typer.echo(render_table(rows, "text"))
 
 
 @course.command("show")

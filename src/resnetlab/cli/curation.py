@@ -170,14 +170,14 @@ def data_enough(
 
     from resnetlab.curation.features import compute_features
     from resnetlab.curation.learning_curves import estimate_gains
-    from resnetlab.reports.learning_curves import write
+    from resnetlab.reports.learning_curves import write_learning_curves_page
     from resnetlab.runs.provenance import made_by
     from resnetlab.schema import encode
 
     features = compute_features(network, labeled.photos, output / "cache", ProgressLine())
     report = estimate_gains(labeled, features, network.name, on_item=ProgressLine())
     report = replace(report, notes=network.notes)
-    page = write(
+    page = write_learning_curves_page(
         report,
         out or _report_folder(labeled, network, "enough", output),
         details=details,
@@ -307,7 +307,7 @@ def _write_suspects(
 
     from resnetlab.curation.features import compute_features
     from resnetlab.curation.suspects import find_suspects
-    from resnetlab.reports.suspects import write
+    from resnetlab.reports.suspects import write_suspects_page
     from resnetlab.runs.provenance import made_by
 
     features = compute_features(network, labeled.photos, output / "cache", ProgressLine())
@@ -319,7 +319,7 @@ def _write_suspects(
         image = labeled.photos.load(number[item.path])
         image.thumbnail((THUMBNAIL_PIXELS, THUMBNAIL_PIXELS))
         images[item.path] = image
-    page = write(
+    page = write_suspects_page(
         report,
         images,
         out or _report_folder(labeled, network, "suspects", output),

@@ -114,9 +114,9 @@ def data_describe(
             typer.echo(line)
     page = None
     if out is not None:
-        from resnetlab.reports.dataset import write
+        from resnetlab.reports.dataset import write_dataset_page
 
-        page = write(summary, out)
+        page = write_dataset_page(summary, out)
     if json:
         print_json(
             {

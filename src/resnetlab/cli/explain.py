@@ -184,7 +184,7 @@ def _check(
 def _write_page(result: HeatMapCheck, checked: list[CheckedPhoto], out: Path) -> Path:
     from PIL import Image
 
-    from resnetlab.reports.heat_maps import border_photos, write
+    from resnetlab.reports.heat_maps import border_photos, write_heat_map_page
     from resnetlab.runs.provenance import made_by
 
     explanation = {photo.name: photo.explanation for photo in checked}
@@ -196,7 +196,7 @@ def _write_page(result: HeatMapCheck, checked: list[CheckedPhoto], out: Path) ->
         for score in border_photos(result, SHOWN_PHOTOGRAPHS)
     }
     command = command_line(["resnetlab", *sys.argv[1:]])
-    return write(result, images, out, command=command, made_by=str(made_by()))
+    return write_heat_map_page(result, images, out, command=command, made_by=str(made_by()))
 
 
 def check_lines(check: HeatMapCheck) -> Iterator[str]:

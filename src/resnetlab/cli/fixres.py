@@ -121,7 +121,7 @@ def _sweep(
     """
     from resnetlab.cli.signals import SignalFlag
     from resnetlab.finetune import run
-    from resnetlab.reports.fixres import write
+    from resnetlab.reports.fixres import write_resolution_page
 
     with SignalFlag().installed() as interrupt:
         for table, folder in run.fixres(
@@ -133,7 +133,7 @@ def _sweep(
             notify=notify_line,
             on_item=ProgressLine(),
         ):
-            report = write(table, folder, language)
+            report = write_resolution_page(table, folder, language)
     return table, report, interrupt.exit_code if interrupt.is_set() else DONE
 
 

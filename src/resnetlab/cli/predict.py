@@ -254,13 +254,13 @@ def _write_sheet(
     path: Path, model: Classifier, predictions: Sequence[Prediction], thumbnails: dict[str, bytes]
 ) -> None:
     """Write the contact sheet, unless there is no prediction."""
-    from resnetlab.reports.prediction_sheet import write
+    from resnetlab.reports.prediction_sheet import write_prediction_sheet
     from resnetlab.runs.provenance import made_by
 
     if not predictions:
         return
     file = model.file
-    write(
+    write_prediction_sheet(
         predictions,
         thumbnails,
         path,

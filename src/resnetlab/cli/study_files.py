@@ -26,17 +26,17 @@ def study_list(
     json: Json = False,
 ) -> None:
     """List the studies of the catalog with their questions."""
-    from resnetlab.inspection.table_format import render
+    from resnetlab.inspection.table_format import render_table
     from resnetlab.studies.parsing.toml_tables import summarize_studies
 
     rows = summarize_studies()
     if json:
         print_json(rows)
     elif markdown:
-        typer.echo(render(rows, "markdown"))
+        typer.echo(render_table(rows, "markdown"))
     else:
         columns = [{name: row[name] for name in row if name != "source"} for row in rows]
-        typer.echo(render(columns, "text"))
+        typer.echo(render_table(columns, "text"))
 
 
 def study_check(
@@ -131,7 +131,7 @@ def study_references(
     markdown: Markdown = False,
 ) -> None:
     """Print all published numbers of a study, with their protocols, errata and networks' costs."""
-    from resnetlab.inspection.table_format import render
+    from resnetlab.inspection.table_format import render_table
     from resnetlab.reports.published import depths
     from resnetlab.reports.published.costs import NOTES, cost_rows, source_details, source_lines
     from resnetlab.reports.published.distances import distance_sentences
@@ -147,7 +147,9 @@ def study_references(
     details = {"sources": source_details(loaded)} if json else {}
     notes = [*depths.depth_sentences(series), *distance_sentences(loaded), *NOTES]
     notes += [] if json else source_lines(loaded)
-    typer.echo(render(cost_rows(loaded, model_cost), table_format, details=details, notes=notes))
+    typer.echo(
+        render_table(cost_rows(loaded, model_cost), table_format, details=details, notes=notes)
+    )
     if draw:
         from resnetlab.reports.figures.reference_depth import draw_reference_depths
 

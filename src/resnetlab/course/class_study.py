@@ -18,7 +18,7 @@ from resnetlab.course.lessons import Lesson
 from resnetlab.course.texts import Text, localize
 from resnetlab.recipes.numerics import Numerics
 from resnetlab.reports.study.assemble import build_report
-from resnetlab.reports.write import write
+from resnetlab.reports.write import write_report
 from resnetlab.runs.directory import RunDirectory
 from resnetlab.runs.records import RunRecord
 from resnetlab.stats.intervals import mean, variance
@@ -68,7 +68,7 @@ def write_class_study(submissions: Sequence[Submission], lesson: Lesson, out: Pa
     study_data = collect(
         StudyRecord(study, tuple(study_runs)), "resnetlab course class SUBMISSIONS"
     )
-    return write(study_data, out / "studies" / study.name, build_report(study_data))
+    return write_report(study_data, out / "studies" / study.name, build_report(study_data))
 
 
 def _records(honest: Sequence[Submission], lesson: Lesson, out: Path) -> dict[str, list[RunRecord]]:

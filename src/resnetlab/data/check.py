@@ -19,7 +19,7 @@ from resnetlab.data.sources.folder_types import SkippedFile
 from resnetlab.data.sources.same_pixels import same_pixels
 from resnetlab.errors import MAX_VALUE_LENGTH, escape_controls, shorten
 from resnetlab.messages import Notify, format_count, silent, truncate_lines
-from resnetlab.notebook import Summary, with_summary
+from resnetlab.notebook import ObjectSummary, with_summary
 
 if TYPE_CHECKING:
     from resnetlab.data.sources.folder import FolderScan
@@ -62,10 +62,10 @@ class Audit:
         """Number of images in all splits."""
         return sum(sum(counts) for counts in self.counts.values())
 
-    def _summary(self) -> Summary:
+    def _summary(self) -> ObjectSummary:
         classes = format_count(len(self.classes), "class")
         counts = [self.counts[split] for split in self.counts]
-        return Summary(
+        return ObjectSummary(
             f"{self.name}: {format_count(self.num_images, 'image')} of {classes}",
             {
                 "damaged files": len(self.bad),

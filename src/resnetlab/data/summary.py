@@ -20,7 +20,7 @@ from resnetlab.data.sources.folder import DEFAULT_IMAGE_SIZE, FIND_DAMAGE, Folde
 from resnetlab.data.sources.manifest import ManifestRow, SplitSpec
 from resnetlab.errors import escape_controls
 from resnetlab.messages import Notify, format_count, silent, truncate_lines
-from resnetlab.notebook import Summary, with_summary
+from resnetlab.notebook import ObjectSummary, with_summary
 
 _SYNSET = re.compile(r"n\d{8}(\W.*|_.*)?", re.S)
 
@@ -54,7 +54,7 @@ class FolderSummary:
     leakage: LeakageEstimate | None = None
     """Effect of a random split that ignores groups and near copies; None without any."""
 
-    def _summary(self) -> Summary:
+    def _summary(self) -> ObjectSummary:
         summary = self.audit._summary()
         details = {**summary.details, "nearly the same": len(self.near_duplicates)}
         warnings = [self.overlap] if self.overlap else []

@@ -23,7 +23,7 @@ from resnetlab.deploy.request import check_coverage, check_model, check_tta
 from resnetlab.errors import InputError, Problem, ResourceError
 from resnetlab.messages import format_count
 from resnetlab.models.inference import prepare_for_inference
-from resnetlab.notebook import Summary, with_summary
+from resnetlab.notebook import ObjectSummary, with_summary
 from resnetlab.recipes.numerics import Numerics, parse_device
 from resnetlab.table import Table
 from resnetlab.training.device import autocast, memory_format, setup_device
@@ -68,13 +68,13 @@ class Prediction:
         (label,) = self.prediction_set
         return next(item for item in self.top_classes if item.label == label)
 
-    def _summary(self) -> Summary:
+    def _summary(self) -> ObjectSummary:
         classes = [(item.label, item.probability) for item in self.top_classes]
         texts = [f"{label} {probability:.1%}" for label, probability in classes]
         title = f"{self.name}: {', '.join(texts)}"
         if self.none_of_these:
             title += "; none of these"
-        return Summary(title, header=("class", "probability"), rows=classes)
+        return ObjectSummary(title, header=("class", "probability"), rows=classes)
 
 
 @with_summary
@@ -93,10 +93,10 @@ class Predictions(list[Prediction]):
             for prediction in self
         )
 
-    def _summary(self) -> Summary:
+    def _summary(self) -> ObjectSummary:
         table = self.table()
         header, rows = list(table.columns), [tuple(row.values()) for row in table]
-        return Summary(format_count(len(self), "image"), header=header, rows=rows)
+        return ObjectSummary(format_count(len(self), "image"), header=header, rows=rows)
 
 
 @dataclass(frozen=True)
@@ -269,10 +269,12 @@ class Classifier:
                 Problem(self.file.name, message, "give a smaller --batch-size, or --device cpu")
             ) from error
 
-    def _summary(self) -> Summary:
+    def _summary(self) -> ObjectSummary:
         file, count = self.file, format_count(len(self.classes), "class")
         details = {"classes": ", ".join(self.classes), "device": str(self.device)}
-        return Summary(f"{file.name}: {count}, license {file.license.name or 'unknown'}", details)
+        return ObjectSummary(
+            f"{file.name}: {count}, license {file.license.name or 'unknown'}", details
+        )
 
     def preprocess(self, pixels: NDArray[np.uint8]) -> torch.Tensor:
         """Convert uint8 pixels (B, H, W, C) to normalized fp32 images (B, C, H, W) on the model's

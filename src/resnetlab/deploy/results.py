@@ -6,7 +6,7 @@ Free of torch.
 from __future__ import annotations
 
 from resnetlab.bundle.model_file import License
-from resnetlab.notebook import Summary, with_summary
+from resnetlab.notebook import ObjectSummary, with_summary
 from resnetlab.schema import NonNegativeInt, strict_dataclass
 from resnetlab.stats.intervals import clopper_pearson
 
@@ -198,7 +198,7 @@ class EvaluationResult:
     """Unreadable files and the reason. No number above includes them."""
     notes: tuple[str, ...] = ()
 
-    def _summary(self) -> Summary:
+    def _summary(self) -> ObjectSummary:
         top1 = f"{self.top1.pct:.1f} % [{self.top1.low:.1f}, {self.top1.high:.1f}]"
         details = {
             "images": self.top1.images,
@@ -208,4 +208,4 @@ class EvaluationResult:
         }
         rows = [(c.name, c.recall.images, c.recall.pct, c.f1_pct) for c in self.classes]
         header = ("class", "images", "recall, %", "F1, %")
-        return Summary(f"{self.model} on {self.data}, {self.split}", details, header, rows)
+        return ObjectSummary(f"{self.model} on {self.data}, {self.split}", details, header, rows)

@@ -30,7 +30,7 @@ from resnetlab.finetune.results import CrossValidation, FinetuneResult, Resoluti
 from resnetlab.messages import ItemCallback, Notify, silent
 from resnetlab.models.configs import ExternalConfig
 from resnetlab.models.configs.external import allow_code
-from resnetlab.notebook import Summary, with_summary
+from resnetlab.notebook import ObjectSummary, with_summary
 from resnetlab.recipes.numerics import parse_device, torchrun_env
 from resnetlab.schema import encode, without_defaults
 from resnetlab.stats.intervals import UNBOUNDED, Interval, corrected_resampled_interval, cut, mean
@@ -58,12 +58,12 @@ class FinetuneOutcome:
     tta: Tta = "none"
     """Test-time augmentation of the predictions."""
 
-    def _summary(self) -> Summary:
+    def _summary(self) -> ObjectSummary:
         result, test = self.result, self.result.test
         split = "test" if result.has_test else "validation"
         accuracy = f"{test.accuracy_pct:.1f} % [{test.low_pct:.1f}, {test.high_pct:.1f}]"
         rows = [(stage.name, stage.validation.accuracy_pct) for stage in result.stages]
-        return Summary(
+        return ObjectSummary(
             self.photos.name,
             {
                 f"{split} accuracy": f"{accuracy} of {test.images:,} images",

@@ -18,7 +18,7 @@ from resnetlab.imported_runs.sentences import ClaimSentences, claim_sentences
 from resnetlab.imported_runs.summaries import SummaryReport, has_summaries, judge_summaries
 from resnetlab.reports.document import Report
 from resnetlab.reports.study.assemble import build_report
-from resnetlab.reports.write import write
+from resnetlab.reports.write import write_report
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class ImportedReport:
         Raises:
             ResourceError: The disk is full.
         """
-        return write(self.study_data, Path(folder), self.report)
+        return write_report(self.study_data, Path(folder), self.report)
 
 
 def report_table(

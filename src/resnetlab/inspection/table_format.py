@@ -20,7 +20,7 @@ TableRow = Mapping[str, Any]
 """Row of a table: a text, a number, a tuple of sizes, or None for each column."""
 
 
-def render(
+def render_table(
     rows: Sequence[TableRow],
     table_format: TableFormat,
     *,

@@ -9,7 +9,7 @@ from resnetlab.analysis.study_data import StudyData
 from resnetlab.reports.document import Report
 from resnetlab.reports.render.latex import write_latex
 from resnetlab.reports.study.assemble import build_report, build_report_from_record
-from resnetlab.reports.write import rebuild, write
+from resnetlab.reports.write import rebuild, write_report
 
 __all__ = [
     "Report",
@@ -18,6 +18,6 @@ __all__ = [
     "build_report_from_record",
     "collect",
     "rebuild",
-    "write",
     "write_latex",
+    "write_report",
 ]

@@ -56,7 +56,7 @@ class Listing:
     total: int
 
 
-def write(description: FolderSummary, folder: Path) -> Path:
+def write_dataset_page(description: FolderSummary, folder: Path) -> Path:
     """Write images.csv, the figures, describe.md and then report.html into `folder`.
 
     Returns the path of report.html.

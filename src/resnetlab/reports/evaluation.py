@@ -78,7 +78,7 @@ class ClassRow:
     """Number of its train images; None if the page does not know it."""
 
 
-def render(
+def render_evaluation_page(
     result: EvaluationResult,
     images: Mapping[str, MistakeImages],
     *,
@@ -226,7 +226,7 @@ def make_confusion_matrix(result: EvaluationResult) -> ConfusionMatrix | None:
     return ConfusionMatrix(titles, tuple(rows))
 
 
-def write(
+def write_evaluation_page(
     result: EvaluationResult,
     images: Mapping[str, MistakeImages],
     folder: Path,
@@ -242,7 +242,7 @@ def write(
     write_tables(result, folder)
     page = folder / "report.html"
     with use_language(language):
-        write_text(page, render(result, images, command=command, made_by=made_by))
+        write_text(page, render_evaluation_page(result, images, command=command, made_by=made_by))
     return page
 
 

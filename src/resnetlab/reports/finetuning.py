@@ -96,7 +96,7 @@ class FinetunePage:
     made_by: str
 
 
-def write(
+def write_finetuning_page(
     result: FinetuneResult,
     scores: EvaluationResult,
     images: Mapping[str, evaluation.MistakeImages],
@@ -119,18 +119,18 @@ def write(
     evaluation.write_tables(scores, folder, (FINETUNE_FILE,))
     path = folder / "report.html"
     with use_language(language):
-        write_text(path, render(result, scores, images, surroundings, full_command))
+        write_text(path, render_finetuning_page(result, scores, images, surroundings, full_command))
     return path
 
 
-def render(
+def render_finetuning_page(
     result: FinetuneResult,
     scores: EvaluationResult,
     images: Mapping[str, evaluation.MistakeImages],
     surroundings: Surroundings,
     full_command: Mapping[str, str],
 ) -> str:
-    """Return the page as HTML; see `write`."""
+    """Return the page as HTML; see `write_finetuning_page`."""
     from resnetlab.reports.render.html import jinja_environment
 
     content = page(result, scores, surroundings, full_command)

@@ -39,7 +39,9 @@ class Page:
     command: str
 
 
-def write(resolution_table: ResolutionTable, folder: Path, language: Language = "en") -> Path:
+def write_resolution_page(
+    resolution_table: ResolutionTable, folder: Path, language: Language = "en"
+) -> Path:
     """Write the report into `folder`, atomically, `report.html` last; return its path."""
     with use_language(language):
         content = page(resolution_table)
@@ -68,7 +70,7 @@ def rebuild(folder: Path, destination: Path | None = None) -> Path:
     check_files(folder)
     path = folder / FIXRES_FILE
     sizes: ResolutionTable = decode(ResolutionTable, read_json(path), str(path))
-    return write(sizes, destination or folder)
+    return write_resolution_page(sizes, destination or folder)
 
 
 # Words

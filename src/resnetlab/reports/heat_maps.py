@@ -49,7 +49,7 @@ def border_photos(check: HeatMapCheck, count: int) -> list[PhotoScore]:
     return sorted(check.photos, key=lambda score: (-score.border_heat_pct, score.path))[:count]
 
 
-def write(
+def write_heat_map_page(
     check: HeatMapCheck,
     images: Mapping[str, tuple[Image, Image]],
     folder: Path,
@@ -70,17 +70,17 @@ def write(
     rows = [tuple(getattr(score, name) for name in COLUMNS) for score in check.photos]
     write_text(folder / "heat-maps.csv", csv_text(COLUMNS, rows))
     page = folder / "report.html"
-    write_text(page, render(check, images, command, made_by))
+    write_text(page, render_heat_map_page(check, images, command, made_by))
     return page
 
 
-def render(
+def render_heat_map_page(
     check: HeatMapCheck,
     images: Mapping[str, tuple[Image, Image]],
     command: str,
     made_by: str,
 ) -> str:
-    """Return the page as HTML; see `write`."""
+    """Return the page as HTML; see `write_heat_map_page`."""
     from resnetlab.reports.render.html import jinja_environment
 
     return (

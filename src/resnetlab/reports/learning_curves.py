@@ -40,7 +40,7 @@ CAPTION = (
 )
 
 
-def write(
+def write_learning_curves_page(
     report: EnoughReport,
     folder: Path,
     *,
@@ -57,12 +57,14 @@ def write(
     """
     write_json(folder / "enough.json", encode(report))
     page = folder / "report.html"
-    write_text(page, render(report, details, made_by))
+    write_text(page, render_learning_curves_page(report, details, made_by))
     return page
 
 
-def render(report: EnoughReport, details: Sequence[Detail], made_by: str) -> str:
-    """Return the page as HTML; see `write`."""
+def render_learning_curves_page(
+    report: EnoughReport, details: Sequence[Detail], made_by: str
+) -> str:
+    """Return the page as HTML; see `write_learning_curves_page`."""
     from markupsafe import Markup, escape
 
     from resnetlab.reports.render.html import jinja_environment

@@ -144,7 +144,7 @@ def _sheet_photo(item: SheetPrediction, title: Mapping[str, str], folder: str) -
     return SheetPhoto(item.name, path, group, label, item.answer.probability, unsure)
 
 
-def write(
+def write_prediction_sheet(
     predictions: Sequence[SheetPrediction],
     thumbnails: Mapping[str, bytes],
     path: Path,

@@ -53,7 +53,7 @@ def describe_share(report: SuspectReport) -> str:
     )
 
 
-def write(
+def write_suspects_page(
     report: SuspectReport,
     images: Mapping[str, Image],
     folder: Path,
@@ -76,18 +76,18 @@ def write(
     rows = [tuple(getattr(item, name) for name in COLUMNS) for item in report.suspects]
     write_text(folder / "suspects.csv", csv_text(COLUMNS, rows))
     page = folder / "report.html"
-    write_text(page, render(report, images, details, apply_command, made_by))
+    write_text(page, render_suspects_page(report, images, details, apply_command, made_by))
     return page
 
 
-def render(
+def render_suspects_page(
     report: SuspectReport,
     images: Mapping[str, Image],
     details: Sequence[Detail],
     apply_command: str,
     made_by: str,
 ) -> str:
-    """Return the page as HTML; see `write`."""
+    """Return the page as HTML; see `write_suspects_page`."""
     from markupsafe import Markup, escape
 
     from resnetlab.reports.render.html import jinja_environment

@@ -17,7 +17,7 @@ from resnetlab.reports.study.assemble import build_report
 from resnetlab.translation import use_language
 
 
-def write(
+def write_report(
     study_data: StudyData,
     folder: Path,
     report: Report | None = None,
@@ -61,4 +61,4 @@ def write(
 
 def rebuild(folder: Path, destination: Path | None = None) -> Path:
     """Write the report again from the `report.json`, `results.csv` and `curves.csv` of `folder`."""
-    return write(load_study_data(folder), destination or folder)
+    return write_report(load_study_data(folder), destination or folder)

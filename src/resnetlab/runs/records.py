@@ -12,7 +12,7 @@ from resnetlab.inspection.diagnostics_config import (
     GradientNorms,
     LossLandscape,
 )
-from resnetlab.notebook import Summary, with_summary
+from resnetlab.notebook import ObjectSummary, with_summary
 from resnetlab.runs.config import RunConfig
 from resnetlab.schema import strict_dataclass
 from resnetlab.table import Table
@@ -183,7 +183,7 @@ class RunRecord:
         """Return the evaluations of the run as a table, a row for each."""
         return Table.from_rows(map(vars, self.metrics), f"Curves of {self.id}")
 
-    def _summary(self) -> Summary:
+    def _summary(self) -> ObjectSummary:
         result, run = self.result, self.file.run
         metadata: dict[str, object] = {"status": result.status if result else "unfinished"}
         metadata |= {"model": run.model.title, "data": self.file.data_name, "seed": run.seed}
@@ -194,7 +194,7 @@ class RunRecord:
             if (scores := getattr(result, split, None)) is not None
         ]
         header = ("split", "images", "accuracy, %", "loss, nats")
-        return Summary(self.id, metadata, header, rows)
+        return ObjectSummary(self.id, metadata, header, rows)
 
     def evaluated_in(self, mode: EvaluationMode) -> RunRecord:
         """Return the record with the curve, the status and the scores of one mode of evaluation.

@@ -190,7 +190,7 @@ def hurdle_interval(
 
 
 @dataclass(frozen=True)
-class Summary:
+class ConditionSummary:
     """Summary statistics of a condition: accuracies in percent, rates from 0 to 1.
 
     A diverged run counts with the accuracy of a guess. Runs out of memory and missing runs have no
@@ -227,7 +227,7 @@ def summarize(
     chance_pct: float,
     value_range: Interval = ACCURACY_RANGE_PCT,
     overlap: float = 0.0,
-) -> Summary:
+) -> ConditionSummary:
     """Summarize a condition's planned runs. The result does not depend on their order.
 
     Args:
@@ -246,7 +246,7 @@ def summarize(
         counts, trained, accuracies, chance_pct, value_range, overlap
     )
     reachable = wilson(counts.trained + counts.missing, counts.finished)
-    return Summary(
+    return ConditionSummary(
         counts=counts,
         chance_pct=chance_pct,
         trained_pct=trained,

@@ -13,15 +13,14 @@ from typing import Any
 from resnetlab.checksums import check_file
 from resnetlab.errors import input_error
 from resnetlab.messages import format_count
-from resnetlab.notebook import Summary as NotebookSummary
-from resnetlab.notebook import with_summary
+from resnetlab.notebook import ObjectSummary, with_summary
 from resnetlab.runs.directory import RunDirectory
 from resnetlab.runs.records import RunRecord
 from resnetlab.schema import encode
 from resnetlab.stats.chance import UNDECIDED, is_undecided
 from resnetlab.stats.contrasts import Effect, accuracy_difference
 from resnetlab.stats.exact import mcnemar
-from resnetlab.stats.intervals import Summary, summarize
+from resnetlab.stats.intervals import ConditionSummary, summarize
 from resnetlab.stats.outcomes import Outcome
 from resnetlab.studies.parsing.toml_tables import flatten
 
@@ -35,7 +34,7 @@ class RunSet:
 
     name: str
     records: tuple[RunRecord, ...]
-    summary: Summary
+    summary: ConditionSummary
 
 
 @dataclass(frozen=True)
@@ -68,9 +67,9 @@ class Comparison:
     """Disagreement on single images; only for one run against one."""
     warnings: tuple[str, ...]
 
-    def _summary(self) -> NotebookSummary:
+    def _summary(self) -> ObjectSummary:
         title = f"{self.a.name} and {self.b.name}"
-        return NotebookSummary(title, lines=format_lines(self))
+        return ObjectSummary(title, lines=format_lines(self))
 
 
 def compare(a: str | Path, b: str | Path) -> Comparison:

@@ -11,7 +11,7 @@ from resnetlab.data.config import DataConfig
 from resnetlab.inspection.diagnostics_config import DiagnosticsConfig
 from resnetlab.messages import format_count
 from resnetlab.models.configs import ModelConfig
-from resnetlab.notebook import Summary, with_summary
+from resnetlab.notebook import ObjectSummary, with_summary
 from resnetlab.recipes.finetune import AnyRecipe
 from resnetlab.recipes.numerics import Numerics
 from resnetlab.runs.kinds import RunKind, is_fine_tuning, kind_of
@@ -283,7 +283,7 @@ class Study:
         """Return the numerics for the runs of a condition: its own, or those of the study."""
         return condition.numerics or self.numerics
 
-    def _summary(self) -> Summary:
+    def _summary(self) -> ObjectSummary:
         counts = [
             format_count(len(self.conditions), "condition"),
             format_count(len(self.seeds), "seed"),
@@ -291,7 +291,7 @@ class Study:
             format_count(len(self.claims), "claim"),
         ]
         rows = [(c.label, c.data.source, _describe_recipe(c.recipe)) for c in self.conditions]
-        return Summary(
+        return ObjectSummary(
             f"{self.name}: {', '.join(counts)}",
             {"question": self.question} if self.question else {},
             ("condition", "data", "recipe"),

@@ -12,7 +12,7 @@ from resnetlab.analysis.collect import collect
 from resnetlab.errors import InputError, first_line
 from resnetlab.reports.run_page.write import MAX_DEFAULT_PAGES, write_run_pages
 from resnetlab.reports.study.assemble import build_report
-from resnetlab.reports.write import write
+from resnetlab.reports.write import write_report
 from resnetlab.studies.plan import Plan, StudyRecord
 from resnetlab.studies.run import read_plan
 from resnetlab.translation import Language, tr, use_language
@@ -122,7 +122,7 @@ class StudyWatcher:
             has_ended = all(run.state in ("finished", "missing") for run in record.runs)
             if has_ended and len(record.states) <= MAX_DEFAULT_PAGES:
                 write_run_pages(record, report, self.root, folder)
-            path = write(study_data, folder, report, has_run_pages=True)
+            path = write_report(study_data, folder, report, has_run_pages=True)
             page = path.read_text(encoding="utf-8")
             files = {
                 path.relative_to(folder).as_posix(): path.read_bytes()

@@ -56,7 +56,7 @@ def augmentation(
     from resnetlab.data.splits import load_dataset
     from resnetlab.inspection.augmentation import measure_augmentation
     from resnetlab.inspection.augmentation_summary import augmentation_sentences, draw_variants
-    from resnetlab.inspection.table_format import render
+    from resnetlab.inspection.table_format import render_table
     from resnetlab.runs.kinds import from_scratch_recipe
 
     augment = from_scratch_recipe(condition.recipe, recipe).augment
@@ -80,7 +80,7 @@ def augmentation(
         notes.append(
             "same label: the nearest other train image, by its pixels, has the label of the image."
         )
-    typer.echo(render(limits.labels, table_format, details=details, notes=notes))
+    typer.echo(render_table(limits.labels, table_format, details=details, notes=notes))
     if draw:
         title = f"{dataset.name}, recipe {recipe}: crops and flips"
         write_picture(draw, draw_variants(dataset, augment, title))

@@ -59,13 +59,15 @@ def dropout(
     table_format = output_format(json, csv, markdown)
     state, test, note = _open(network, data, output, epochs, seed, json)
     from resnetlab.inspection import dropout_average
-    from resnetlab.inspection.table_format import render
+    from resnetlab.inspection.table_format import render_table
 
     average = dropout_average.sample_dropout(state, _first(test, images), masks)
     notes = [*dropout_average.average_sentences(average), note, *dropout_average.NOTES]
     details = dropout_average.average_details(average)
     typer.echo(
-        render(dropout_average.average_rows(average), table_format, details=details, notes=notes)
+        render_table(
+            dropout_average.average_rows(average), table_format, details=details, notes=notes
+        )
     )
 
 
@@ -84,7 +86,7 @@ def modes(
     table_format = output_format(json, csv, markdown)
     state, test, note = _open(network, data, output, epochs, seed, json)
     from resnetlab.inspection.mode_comparison import NOTES, compare_modes, mode_sentences
-    from resnetlab.inspection.table_format import render
+    from resnetlab.inspection.table_format import render_table
     from resnetlab.schema import encode
 
     comparison = compare_modes(state, _first(test, images))
@@ -94,7 +96,7 @@ def modes(
         del details["layers_that_change"]
     rows = [encode(row) for row in comparison.rows]
     notes = [*mode_sentences(comparison), note, *NOTES]
-    typer.echo(render(rows, table_format, details=details, notes=notes))
+    typer.echo(render_table(rows, table_format, details=details, notes=notes))
 
 
 def _list(names: list[str]) -> str:

@@ -119,7 +119,7 @@ def _compare_networks(
 ) -> str:
     """Return a table with a row for each network."""
     from resnetlab.inspection import layer_table
-    from resnetlab.inspection.table_format import render
+    from resnetlab.inspection.table_format import render_table
 
     rows = []
     for config, trace in zip(specs, traces, strict=True):
@@ -127,7 +127,7 @@ def _compare_networks(
         if train_images:
             row |= layer_table.parameters_per_image(trace.parameters, train_images)
         rows.append(row)
-    return render(rows, table_format)
+    return render_table(rows, table_format)
 
 
 def _list_layers(
@@ -139,7 +139,7 @@ def _list_layers(
 ) -> str:
     """Return a table with a row for each layer of a network."""
     from resnetlab.inspection import layer_table
-    from resnetlab.inspection.table_format import render
+    from resnetlab.inspection.table_format import render_table
 
     details = layer_table.totals(trace) | layer_table.pretrained_metadata(config)
     if train_images:
@@ -148,7 +148,7 @@ def _list_layers(
     notes = layer_table.notes(config, trace.image_shape, trace)
     if table_format == "text":
         rows = layer_table.compact_rows(rows)
-    return render(rows, table_format, details=details | trainable, notes=notes)
+    return render_table(rows, table_format, details=details | trainable, notes=notes)
 
 
 def architecture_table(
@@ -164,7 +164,7 @@ def architecture_table(
     """Print the table of networks of a source, from their configs."""
     table_format = output_format(json, csv, markdown)
     from resnetlab.inspection.architecture_tables import NOTES, architecture_table, stack_stages
-    from resnetlab.inspection.table_format import render
+    from resnetlab.inspection.table_format import render_table
 
     rows, details = architecture_table(name), {}
     if data:
@@ -176,7 +176,7 @@ def architecture_table(
         details = {"data": dataset.name, "training_images": images}
     if table_format == "text":
         rows = stack_stages(rows)
-    typer.echo(render(rows, table_format, details=details, notes=NOTES[name]))
+    typer.echo(render_table(rows, table_format, details=details, notes=NOTES[name]))
 
 
 def fully_convolutional(
@@ -204,7 +204,7 @@ def fully_convolutional(
     announce_loading(config, quiet=json)
     from resnetlab.api.networks import default_input
     from resnetlab.inspection.fully_convolutional import score_map
-    from resnetlab.inspection.table_format import render
+    from resnetlab.inspection.table_format import render_table
     from resnetlab.models.build import build_model
     from resnetlab.training.rng import make_generator
 
@@ -222,7 +222,7 @@ def fully_convolutional(
     ]
     if json:
         rows, details = [], details | {"unchanged_layers": unchanged}
-    typer.echo(render(rows, "json" if json else "text", details=details))
+    typer.echo(render_table(rows, "json" if json else "text", details=details))
 
 
 def identity(
@@ -242,7 +242,7 @@ def identity(
         identity_sentences,
         measure_identity_mapping,
     )
-    from resnetlab.inspection.table_format import render
+    from resnetlab.inspection.table_format import render_table
 
     rows = measure_identity_mapping(seeds=seeds, steps=steps, notify=notify)
     notes = [
@@ -254,4 +254,4 @@ def identity(
         "A residual stack has to learn F = 0, a plain one F = x; both start from the same weights.",
         (f"Each stack has the best of the learning rates {', '.join(map(str, LEARNING_RATES))}."),
     ]
-    typer.echo(render(rows, table_format, notes=notes))
+    typer.echo(render_table(rows, table_format, notes=notes))

@@ -35,7 +35,7 @@ def block_ablation(
 ) -> None:
     """Print the accuracy of a run without each of its blocks (block ablation)."""
     table_format = output_format(json, csv, markdown)
-    from resnetlab.inspection.table_format import render
+    from resnetlab.inspection.table_format import render_table
     from resnetlab.runs.directory import RunDirectory
     from resnetlab.runs.paths import check_finished
     from resnetlab.schema import encode
@@ -64,7 +64,7 @@ def block_ablation(
 
         rows = set_rows(ablations)
         notes.append("Each set of blocks is in diagnostics/block-ablation.json of the run.")
-    typer.echo(render(rows, table_format, notes=notes))
+    typer.echo(render_table(rows, table_format, notes=notes))
 
 
 def gradients(
@@ -105,7 +105,7 @@ def gradients(
         gradient_sentences,
         side_by_side_rows,
     )
-    from resnetlab.inspection.table_format import render
+    from resnetlab.inspection.table_format import render_table
 
     networks = [
         MeasuredNetwork(*_named_norms(name, data, images, seed, output, json)) for name in names
@@ -113,7 +113,7 @@ def gradients(
     notes = [*gradient_sentences(networks), *gradient_notes(networks, seed)]
     compact = table_format == "text" and len(networks) > 1
     rows = side_by_side_rows(networks) if compact else gradient_rows(networks)
-    typer.echo(render(rows, table_format, notes=notes))
+    typer.echo(render_table(rows, table_format, notes=notes))
     if draw:
         write_picture(draw, draw_gradients(networks))
 
@@ -176,7 +176,7 @@ def landscape(
     from resnetlab.api.landscapes import landscape_config, measure_landscapes
     from resnetlab.inspection.landscape_figure import draw_landscapes
     from resnetlab.inspection.landscape_summary import landscape_sentences, plane_rows, spread_rows
-    from resnetlab.inspection.table_format import render
+    from resnetlab.inspection.table_format import render_table
     from resnetlab.runs.paths import check_finished
 
     config = landscape_config(planes, points, images, "--{}".format)
@@ -186,7 +186,7 @@ def landscape(
     progress = ProgressLine()
     measured = measure_landscapes(runs, data, config, seed, batch_statistics, notify, progress)
     rows = spread_rows(measured) if table_format == "text" else plane_rows(measured, json)
-    typer.echo(render(rows, table_format, notes=landscape_sentences(measured)))
+    typer.echo(render_table(rows, table_format, notes=landscape_sentences(measured)))
     if draw:
         write_picture(draw, draw_landscapes(measured))
 
@@ -216,7 +216,7 @@ def filters(
         first_filters,
         render_figure,
     )
-    from resnetlab.inspection.table_format import render
+    from resnetlab.inspection.table_format import render_table
     from resnetlab.runs.load import open_run
     from resnetlab.training.evaluate import evaluate
 
@@ -238,7 +238,7 @@ def filters(
     ]
     drawn = render_figure(result, captioned, run.resolve().name)
     notes = [f"{result.layer}, over the images {images} in evaluation mode."]
-    typer.echo(render(filter_rows(result), table_format, notes=notes))
+    typer.echo(render_table(filter_rows(result), table_format, notes=notes))
     write_picture(out / f"{run.resolve().name}-filters.png", drawn)
 
 

@@ -115,17 +115,17 @@ def _print_window(
     window: SlidingWindow, more: dict[str, Any], svg_path: Path | None, table_format: TableFormat
 ) -> None:
     from resnetlab.inspection.sliding_window import draw_window, window_details
-    from resnetlab.inspection.table_format import format_size, render
+    from resnetlab.inspection.table_format import format_size, render_table
 
     svg = draw_window(window) if svg_path else ""
     details = window_details(window) | more
     if table_format == "text" or table_format == "json":
-        typer.echo(render([], table_format, details=details))
+        typer.echo(render_table([], table_format, details=details))
     else:
         rows = [
             {"what": name, "value": format_size(v) if isinstance(v, tuple) else v}
             for name, v in details.items()
         ]
-        typer.echo(render(rows, table_format))
+        typer.echo(render_table(rows, table_format))
     if svg_path:
         write_picture(svg_path, svg)

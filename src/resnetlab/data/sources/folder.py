@@ -100,7 +100,7 @@ def open_folder(
     )
     cache_path = folder_cache.folder_cache_path(root, _image_cache_dir(), "images", *options)
     fingerprint = folder_cache.fingerprint_folder(root, reading.follow_links)
-    images = folder_cache.load(cache_path, fingerprint)
+    images = folder_cache.load_cached_folder(cache_path, fingerprint)
     if images is None:
         scan = scan_folder(
             root,
@@ -112,7 +112,7 @@ def open_folder(
             workers=workers,
         )
         images = _to_cached_folder(scan, scan.groups.numbers)
-        folder_cache.save(
+        folder_cache.save_cached_folder(
             cache_path, fingerprint, images, scan.pixels_key, _dependencies(scan, cache)
         )
     return _to_source(root, images)

@@ -92,7 +92,7 @@ def fingerprint_folder(root: Path, follow_links: FollowLinks = "no") -> Fingerpr
     return Fingerprint(hashlib.sha256(os.fsencode(text)).hexdigest(), newest, began)
 
 
-def load(path: Path, fingerprint: Fingerprint) -> CachedFolder | None:
+def load_cached_folder(path: Path, fingerprint: Fingerprint) -> CachedFolder | None:
     """Return the images cached at `path`, memory-mapped; None if anything differs."""
     metadata, arrays = _read(path)
     try:
@@ -117,7 +117,7 @@ def load(path: Path, fingerprint: Fingerprint) -> CachedFolder | None:
         return None
 
 
-def save(
+def save_cached_folder(
     path: Path,
     fingerprint: Fingerprint,
     images: CachedFolder,

@@ -54,7 +54,9 @@ def build_report(study_data: StudyData, language: Language = "en") -> Report:
         study_answers = answers.answers(analysis)
     with use_language(language):
         if study_data.study.imported:
-            report = imported.build(analysis, _verdict_cells(analysis), _claim_verdicts(analysis))
+            report = imported.build_imported_report(
+                analysis, _verdict_cells(analysis), _claim_verdicts(analysis)
+            )
         else:
             report = _assemble(analysis, study_answers, language)
         return escape_strings(

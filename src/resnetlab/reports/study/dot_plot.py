@@ -20,7 +20,7 @@ from resnetlab.reports.format import (
 )
 from resnetlab.reports.plot_data import Dot, DotPlot, DotRow
 from resnetlab.reports.study import reference_plots
-from resnetlab.stats.intervals import Summary
+from resnetlab.stats.intervals import ConditionSummary
 from resnetlab.studies.claims import condition_labels
 from resnetlab.studies.imported_design import Unit
 from resnetlab.translation import tr, tr_word
@@ -76,7 +76,7 @@ def value_scale(rows: tuple[DotRow, ...], unit: Unit) -> tuple[float, float]:
     return max(-1.0, low - pad), min(101.0, high + pad)
 
 
-def _dot_row(analysis: StudyAnalysis, label: str, summary: Summary) -> DotRow:
+def _dot_row(analysis: StudyAnalysis, label: str, summary: ConditionSummary) -> DotRow:
     dots = []
     for row in analysis.rows(label):
         value = summary.chance_pct if row.status == "diverged" else row.measured

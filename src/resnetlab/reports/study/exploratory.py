@@ -20,7 +20,7 @@ from resnetlab.reports.format import (
     name_some,
 )
 from resnetlab.stats.contrasts import Effect
-from resnetlab.stats.intervals import Summary
+from resnetlab.stats.intervals import ConditionSummary
 from resnetlab.studies.claims import condition_labels
 from resnetlab.translation import tr, tr_word
 
@@ -77,7 +77,7 @@ def table(analysis: StudyAnalysis) -> Table | None:
     return Table("exploratory", columns, rows, _note(analysis, differences, best, not_compared))
 
 
-def _is_comparable(summary: Summary) -> bool:
+def _is_comparable(summary: ConditionSummary) -> bool:
     return len(summary.trained_pct) >= 2 and not summary.counts.out_of_memory
 
 

@@ -21,8 +21,8 @@ from resnetlab.reports.study import ensembles
 from resnetlab.reports.study.text import protocol_sentence
 from resnetlab.stats.intervals import (
     ACCURACY_RANGE_PCT,
+    ConditionSummary,
     Interval,
-    Summary,
     mean,
     t_interval,
     within_range,
@@ -167,7 +167,9 @@ def _loss_or_train_comparison(analysis: StudyAnalysis, claim: Greater | About | 
     )
 
 
-def describe_accuracy(label: str, summary: Summary, measure: Measure = TEST_ACCURACY) -> str:
+def describe_accuracy(
+    label: str, summary: ConditionSummary, measure: Measure = TEST_ACCURACY
+) -> str:
     """Describe an accuracy: `plain 56 reached 23.4 % [18.2, 28.6] ... (4 of 5 trained)`."""
     counts = summary.counts
     rate = tr("{trained} of {finished} trained", trained=counts.trained, finished=counts.finished)

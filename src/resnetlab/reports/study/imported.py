@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 KICKER = "resnetlab judge"
 
 
-def build(
+def build_imported_report(
     analysis: StudyAnalysis, verdicts: tuple[Cell, ...], claim_verdicts: tuple[ClaimVerdict, ...]
 ) -> Report:
     """Build the report of imported runs.

@@ -30,7 +30,7 @@ from resnetlab.reports.study.references import citation_link, quantity_note
 from resnetlab.reports.study.text import protocol_sentence
 from resnetlab.schema import encode
 from resnetlab.stats.hypothesis_types import GREATER, Hypothesis, MeansHypothesis
-from resnetlab.stats.intervals import Interval, Summary, mean
+from resnetlab.stats.intervals import ConditionSummary, Interval, mean
 from resnetlab.stats.outcomes import OUTCOMES, OutcomeCounts
 from resnetlab.stats.power import ALPHA
 from resnetlab.stats.verdict import Verdict
@@ -89,7 +89,7 @@ def conditions(analysis: StudyAnalysis) -> Table:
 
 
 def _condition_row(
-    label: str, summary: Summary, runs: Sequence[RunRow], measure: Measure
+    label: str, summary: ConditionSummary, runs: Sequence[RunRow], measure: Measure
 ) -> tuple[Cell, ...]:
     seconds = [row.train_seconds for row in runs if row.train_seconds > 0]
     evaluation = [row.evaluation_seconds for row in runs if row.evaluation_seconds > 0]

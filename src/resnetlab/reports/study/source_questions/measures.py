@@ -19,7 +19,7 @@ from resnetlab.stats.intervals import Interval, mean, t_interval
 if TYPE_CHECKING:
     from resnetlab.analysis.analyze import StudyAnalysis
 
-Measure = Callable[[AnswerWriter, "StudyAnalysis", str], tuple[str, str]]
+MeasureWriter = Callable[[AnswerWriter, "StudyAnalysis", str], tuple[str, str]]
 """Function that returns the status and the sentences about a condition."""
 
 
@@ -121,7 +121,7 @@ def parameters(writer: AnswerWriter, analysis: StudyAnalysis, label: str) -> tup
     )
 
 
-def time(writer: AnswerWriter, analysis: StudyAnalysis, label: str) -> tuple[str, str]:
+def training_time(writer: AnswerWriter, analysis: StudyAnalysis, label: str) -> tuple[str, str]:
     """Say how long a run of a condition trains on the machine of the report."""
     seconds = [row.train_seconds for row in analysis.rows(label) if row.train_seconds > 0]
     if not seconds:
@@ -135,13 +135,13 @@ def time(writer: AnswerWriter, analysis: StudyAnalysis, label: str) -> tuple[str
     )
 
 
-MEASURES: dict[str, Measure] = {
+MEASURES: dict[str, MeasureWriter] = {
     "accuracy": accuracy,
     "overfitting": overfitting,
     "stability": stability,
     "first loss": first_loss,
     "parameters": parameters,
-    "time": time,
+    "time": training_time,
 }
 """Measures of single conditions, by the kind of evidence."""
 
