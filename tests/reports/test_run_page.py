@@ -307,7 +307,7 @@ def test_an_unchanged_page_is_not_rewritten_and_another_language_is_written_agai
     study.report(plan, root, "fr")
     for path in pages.values():
         assert '<html lang="fr">' in text_of(path)
-        assert "Débrancher un bloc" in text_of(path)
+        assert "Désactiver des blocs" in text_of(path)
 
 
 @pytest.mark.slow
