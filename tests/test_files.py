@@ -366,25 +366,28 @@ records = st.dictionaries(st.text(), scalars | st.lists(scalars, max_size=3), ma
 
 @given(
     before=st.lists(records, max_size=4),
-    torn=records,
+    incomplete=records,
     cut=st.floats(0, 1),
     after=st.lists(records, min_size=1),
 )
 def test_a_torn_last_line_does_not_remove_an_acknowledged_line(
-    before: list[dict[str, Any]], torn: dict[str, Any], cut: float, after: list[dict[str, Any]]
+    before: list[dict[str, Any]],
+    incomplete: dict[str, Any],
+    cut: float,
+    after: list[dict[str, Any]],
 ) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "metrics.jsonl"
         for record in before:
             files.append_jsonl(path, record)
-        line = json.dumps(torn, ensure_ascii=False).encode(errors="backslashreplace")
+        line = json.dumps(incomplete, ensure_ascii=False).encode(errors="backslashreplace")
         tail = line[: int(cut * len(line))]
         with path.open("ab") as file:
             file.write(tail)
-        assert files.read_jsonl(path) in ([*before], [*before, torn])
+        assert files.read_jsonl(path) in ([*before], [*before, incomplete])
         for record in after:
             files.append_jsonl(path, record)
-        collected = [torn] if tail == line else []
+        collected = [incomplete] if tail == line else []
         assert files.read_jsonl(path) == [*before, *collected, *after]
 
 

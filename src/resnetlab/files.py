@@ -139,12 +139,12 @@ def append_jsonl(path: Path, *values: object) -> None:
     """
     with disk_errors_as_resource_error(path), path.open("ab+") as file:
         size = file.seek(0, os.SEEK_END)
-        torn = False
+        incomplete = False
         if size:
             file.seek(size - 1)
-            torn = file.read(1) != b"\n"
+            incomplete = file.read(1) != b"\n"
         file.write(
-            (b"\n" if torn else b"")
+            (b"\n" if incomplete else b"")
             + b"".join(_to_json(value).encode() + b"\n" for value in values)
         )
         _fsync(file)
@@ -170,9 +170,7 @@ def read_json(path: Path, max_bytes: int = MAX_BYTES) -> Any:
     try:
         return json.loads(read_text(path, max_bytes))
     except (ValueError, RecursionError) as error:
-        raise input_error(
-            str(path), f"not JSON: {error}", "restore the file, or remove the folder that it is in"
-        ) from None
+        raise input_error(str(path), f"not JSON: {error}", "restore the file from a copy") from None
 
 
 def read_text(path: Path, max_bytes: int = MAX_BYTES) -> str:

@@ -154,7 +154,7 @@ def test_events_contain_all_evaluations_and_the_end_of_each_run(
         assert tuple(seen) == study_run.record.metrics
     assert list(study.runs(tmp_path)) == list(outcome.runs())
     assert list(study.curves(tmp_path)) == list(outcome.curves())
-    assert not [event for event in study.events(tmp_path) if event.kind != "tick"]
+    assert not [event for event in study.events(tmp_path) if event.kind != "idle"]
 
 
 @pytest.mark.parametrize(

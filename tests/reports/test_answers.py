@@ -23,7 +23,11 @@ from resnetlab.analysis.data_files import load_study_data
 from resnetlab.analysis.study_data import QuestionAnswer
 from resnetlab.cli.main import app
 from resnetlab.reports import build_report, write_latex, write_report
-from resnetlab.reports.study.source_questions.answers import LANGUAGES, answer_question, answers
+from resnetlab.reports.study.source_questions.answers import (
+    LANGUAGES,
+    answer_all_questions,
+    answer_question,
+)
 from resnetlab.reports.study.source_questions.verdicts import REASON_WORDS, conclusion
 from resnetlab.reports.study.source_questions.writer import AnswerWriter
 from resnetlab.stats.power import MAX_SEEDS, SeedForecast
@@ -299,7 +303,11 @@ def every_answer() -> list[QuestionAnswer]:
     """Answers of the committed results, of the planted study, and to each question of the catalog
     by a study that lacks its conditions.
     """
-    collected = [item for folder in RESULTS for item in answers(analyze(load_study_data(folder)))]
+    collected = [
+        item
+        for folder in RESULTS
+        for item in answer_all_questions(analyze(load_study_data(folder)))
+    ]
     collected += [claim_answer(claim["statement"], truth="failing") for claim in CLAIMS]
     collected += [claim_answer(claim["statement"]) for claim in CLAIMS]
     for name in catalog_names("studies"):

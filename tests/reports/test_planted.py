@@ -288,7 +288,10 @@ def test_the_forest_plot_has_a_row_for_each_claim_with_its_failed_runs(report):
     assert (
         rows_by_label["a size"].low < rows_by_label["a size"].effect < rows_by_label["a size"].high
     )
-    assert (rows_by_label["failed runs"].trained_runs_only, rows_by_label["failed runs"].texts[1:]) == (
+    assert (
+        rows_by_label["failed runs"].trained_runs_only,
+        rows_by_label["failed runs"].texts[1:],
+    ) == (
         True,
         ("5/5 and 3/5 trained", "1 at chance, 1 diverged"),
     )

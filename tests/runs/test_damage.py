@@ -114,7 +114,7 @@ DAMAGES: dict[str, tuple[str, Callable[[Path], None], str]] = {
     "the logits are cut short": ("logits-test.safetensors", cut, "corrupt"),
     "the logits are something else": ("logits-test.safetensors", scribble, "corrupt"),
     "the logits are missing": ("logits-test.safetensors", Path.unlink, "missing"),
-    "a line of the metrics is torn": ("metrics.jsonl", cut, "torn line"),
+    "a line of the metrics is incomplete": ("metrics.jsonl", cut, "incomplete line"),
 }
 
 

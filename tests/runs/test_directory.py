@@ -37,10 +37,8 @@ def test_a_line_torn_by_a_kill_is_ignored_and_the_next_line_is_complete(tmp_path
 def test_rewinding_removes_evaluations_after_a_checkpoint(tmp_path: Path) -> None:
     directory = RunDirectory(tmp_path)
     directory.append_metrics(*map(evaluation, (0, 7, 14, 21)))
-    assert (
-        directory.truncate_metrics(14) == directory.metrics() == list(map(evaluation, (0, 7, 14)))
-    )
-    assert directory.truncate_metrics(-1) == directory.metrics() == []
+    assert directory.discard_after(14) == directory.metrics() == list(map(evaluation, (0, 7, 14)))
+    assert directory.discard_after(-1) == directory.metrics() == []
 
 
 def test_a_result_is_written_only_once(tmp_path: Path) -> None:

@@ -67,7 +67,7 @@ def jobs(small_npz: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Job]
 
 
 def kinds(events: Iterator[RunEvent]) -> list[tuple[str, str]]:
-    return [(event.kind, event.id) for event in events if event.kind not in ("tick", "progress")]
+    return [(event.kind, event.id) for event in events if event.kind not in ("idle", "progress")]
 
 
 def events_of(root: Path, job: Job) -> list[str]:

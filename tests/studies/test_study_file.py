@@ -239,6 +239,25 @@ def test_the_recipe_of_the_paper_has_its_published_values() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    "diagnostics",
+    [
+        {"gradient_norms": [0]},
+        {"train_mode": True},
+        {"loss_landscape": {"planes": 1, "points": 5, "images": 8, "batch_norm": "batch"}},
+    ],
+)
+def test_measurements_with_batch_statistics_are_refused_if_processes_share_the_statistics(
+    diagnostics: dict[str, Any],
+) -> None:
+    shared = {"numerics": {"batch_norm": "synchronized"}}
+    (line,) = error_lines(tables(diagnostics=diagnostics, **shared))
+    assert "diagnostics: not available with statistics that several processes share" in line
+    assert 'Fix: numerics.batch_norm = "local"' in line
+    parse(tables(diagnostics=diagnostics))
+    parse(tables(diagnostics={"ablate_blocks": True}, **shared))
+
+
 # Overrides
 # --------------------------------------------------------------------------------------------------
 

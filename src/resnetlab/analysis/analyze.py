@@ -31,7 +31,7 @@ class StudyAnalysis:
     summaries: dict[str, ConditionSummary]
     """Summary of each condition, by its label."""
     hypotheses: tuple[Hypothesis, ...]
-    """Claims of the study as questions for the statistics, in their order."""
+    """Claims of the study as hypotheses, in their order."""
     verdicts: tuple[Verdict, ...]
     shares: tuple[TrainingShare | None, ...] = ()
     """Share of the training behind each verdict; None for the training of the study file."""

@@ -142,7 +142,7 @@ def _curve(run: ClaimRun, split: str) -> tuple[tuple[float, float], ...]:
 
 
 def to_hypothesis(claim: AnyClaim, runs: Mapping[str, ConditionRuns]) -> Hypothesis:
-    """Return a claim as a question for the statistics; `runs` has runs by condition."""
+    """Return a claim as a hypothesis for the statistics; `runs` has runs by condition."""
     match claim:
         case Greater():
             return _two_arm_hypothesis(claim, runs, Region(claim.by_more_than, math.inf))

@@ -84,10 +84,10 @@ def next_seed_counts(
 def claim_verdicts(
     study: Study, runs: Mapping[str, ConditionRuns], finished: bool
 ) -> tuple[tuple[Hypothesis, ...], tuple[Verdict, ...]]:
-    """Return each claim's question at its last look, and the verdicts over all looks so far."""
-    questions = [to_hypothesis(claim, runs) for claim in study.claims]
+    """Return each claim's hypothesis at its last look, and the verdicts over all looks so far."""
+    hypotheses = [to_hypothesis(claim, runs) for claim in study.claims]
     if not study.looks or not finished:
-        return tuple(questions), tuple(compute_verdicts(questions, finished=finished))
+        return tuple(hypotheses), tuple(compute_verdicts(hypotheses, finished=finished))
     history = []
     for claim in study.claims:
         available = min(len(runs[label].runs) for label in condition_labels(claim))

@@ -335,7 +335,7 @@ class LoadedStudy:
 
         Yields:
             Progress with the evaluations since the last event, ends and failures of the runs. A
-            `tick` marks only that time has passed.
+            `idle` marks only that time has passed.
 
         Raises:
             InputError: The study, its data or an option is invalid.

@@ -1,4 +1,4 @@
-"""Repetition of some runs of a committed result from Python: the command `verify`."""
+"""Replication of some runs of a committed result from Python: the command `verify`."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from resnetlab.studies.plan import Plan
 @with_summary
 @dataclass(frozen=True)
 class Verification:
-    """Outcome of `verify`: each reported run with its repetition here."""
+    """Outcome of `verify`: each reported run with its replication here."""
 
     replications: tuple[Replication, ...]
 
     @property
     def is_consistent(self) -> bool:
-        """True if every repetition agrees with the reported run."""
+        """True if every replication agrees with the reported run."""
         return all(item.is_consistent for item in self.replications)
 
     def __iter__(self) -> Iterator[Replication]:

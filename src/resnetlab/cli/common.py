@@ -78,7 +78,7 @@ OutputDir = Annotated[
     Path,
     typer.Option(
         "--output",
-        help="Folder of runs/, studies/, models/, reports/ and cache/.",
+        help="Folder of all files: runs/, studies/, models/, reports/, cache/ and others.",
         metavar="DIR",
     ),
 ]

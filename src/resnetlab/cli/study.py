@@ -263,7 +263,7 @@ def study_answers(
 ) -> None:
     """Print the answers to the questions of a study's sources."""
     from resnetlab.analysis.data_files import load_study_data
-    from resnetlab.reports.render.outline import answers
+    from resnetlab.reports.render.outline import outline_answers
     from resnetlab.reports.study.assemble import build_report
     from resnetlab.schema import encode
 
@@ -280,7 +280,7 @@ def study_answers(
         print_json([encode(answer) for answer in report.answers])
         return
     with use_language(lang):
-        typer.echo("\n\n".join("\n".join(filter(None, pair)) for pair in answers(report)))
+        typer.echo("\n\n".join("\n".join(filter(None, pair)) for pair in outline_answers(report)))
 
 
 study.command("export")(study_export)

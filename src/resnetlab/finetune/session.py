@@ -47,7 +47,7 @@ def run_finetune_attempt(
 
     The run continues after its last finished stage. Finished stages are cached under
     `root`/cache/stages and shared by all runs. The value of the generator and the errors are those
-    of `session.run_attempt`, with two differences: RunLockedError is also raised while another
+    of `runs.session.run_attempt`, with two differences: RunLockedError is also raised while another
     process trains a stage of the run, and the generator does not yield to the runs that share the
     device.
     """
@@ -176,7 +176,7 @@ class FinetuneSession:
         self.directory.log_event(
             provenance_event(event, 0, run.numerics, run.data.sha256, facts_sha256=facts_sha256)
         )
-        self.directory.truncate_metrics(-1)
+        self.directory.discard_after(-1)
 
     def _append_metrics(self, result: StageResult) -> int:
         """Write the evaluations of a stage, and return the step of its best epoch."""

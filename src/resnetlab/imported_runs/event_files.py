@@ -61,12 +61,12 @@ def read_event_folder(folder: Path, tag: str = "") -> RawTable:
     """
     paths = sorted(path for path in folder.rglob(EVENT_FILES) if path.is_file())
     by_run: dict[str, list[Scalar]] = {}
-    torn = 0
+    incomplete = 0
     for path in paths:
         name = path.parent.relative_to(folder).as_posix()
         scalars, complete = read_scalars(path)
         by_run.setdefault(name if name != "." else folder.resolve().name, []).extend(scalars)
-        torn += not complete
+        incomplete += not complete
     tags = sorted({scalar.tag for scalars in by_run.values() for scalar in scalars})
     chosen = choose_metric(str(folder), tag, tags)
     rows = []
@@ -79,8 +79,10 @@ def read_event_folder(folder: Path, tag: str = "") -> RawTable:
             for step, value in points
         ]
     reading = [f"TensorBoard event files: {len(paths)} files of {len(by_run)} runs, tag {chosen}."]
-    if torn:
-        reading.append(f"{torn} of the files end within a record, as those of a killed run do.")
+    if incomplete:
+        reading.append(
+            f"{incomplete} of the files end within a record, as those of a killed run do."
+        )
     return RawTable(
         where=str(folder),
         columns=(RUN_COLUMN, STEP_COLUMN, chosen),

@@ -62,6 +62,16 @@ class DiagnosticsConfig:
         """True if a block ablation is requested, with sets of blocks or without."""
         return self.ablate_blocks or self.ablate_sets
 
+    @property
+    def uses_batch_statistics(self) -> bool:
+        """True if a measurement normalizes by the statistics of its own batches."""
+        landscape = self.loss_landscape
+        return bool(
+            self.gradient_norms
+            or self.train_mode
+            or (landscape and landscape.batch_norm == "batch")
+        )
+
     def __post_init__(self) -> None:
         if len(set(self.gradient_norms)) < len(self.gradient_norms):
             raise FieldError(
@@ -103,7 +113,7 @@ class LayerNorms:
 
 @strict_dataclass
 class GradientNorms:
-    """Gradient norms of a run, the file diagnostics/gradients-<epoch>.json."""
+    """Gradient norms of a run, the file diagnostics/gradient-norms-<epoch>.json."""
 
     epoch: float
     """Epoch after which the norms were measured; 0 is before training."""

@@ -32,7 +32,9 @@ class Numerics:
     many times slower than fp32. On a processor with the instructions, `bf16-emulated` is `bf16`.
     """
     memory_format: Literal["auto", "contiguous", "channels_last"] = "auto"
-    """Order of the values of an image in memory; `auto` is `channels_last`."""
+    """Order of the values of an image in memory; `auto` is `channels_last`, and
+    `contiguous` on mps.
+    """
     world_size: PositiveInt = 1
     """Number of processes that share each batch of a run (torchrun)."""
     grad_accum_steps: PositiveInt = 1

@@ -172,7 +172,7 @@ class Recipe:
     clip_norm: NonNegativeFloat = 0.0
     """Maximum norm of the gradient of all parameters; 0 for no clipping."""
     select: Literal["last", "best"] = "last"
-    """Checkpoint that is saved and tested: the last, or that of the lowest validation error."""
+    """Weights that are saved and tested: the last, or those of the lowest validation error."""
     eval_every_epochs: PositiveInt = 1
     """Epochs from one evaluation to the next. The start and the last epoch are always evaluated."""
     initial_weights_seed: NonNegativeInt | None = None

@@ -346,11 +346,11 @@ def _markdown(content: Page) -> str:
     parts += [
         f"**{tr('Limitations.')}** {escape(content.limits)}",
         f"## {tr('Accuracy by train and test size')}",
-        *markdown.table(content.table),
+        *markdown.markdown_table(content.table),
         *picture("sizes"),
         *picture("cost"),
         f"## {tr('Stage one')}",
-        *markdown.table(content.stage_table),
+        *markdown.markdown_table(content.stage_table),
         f"## {tr('Reproduction')}",
         f"```sh\n{content.command}\n```",
     ]

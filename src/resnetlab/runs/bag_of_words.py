@@ -29,8 +29,8 @@ def run_bag_of_words_attempt(
 ) -> Generator[None, None, Result | None]:
     """Fit the model of a run. A finished run is read, not run again.
 
-    The value of the generator and the errors are those of `session.run_attempt`. The run cannot be
-    stopped before its end.
+    The value of the generator and the errors are those of `runs.session.run_attempt`. The run
+    cannot be stopped before its end.
     """
     file, world = attempt.file, attempt.world
     directory = RunDirectory.find(attempt.root, attempt.run_id)
@@ -75,7 +75,7 @@ def _fit_and_evaluate(directory: RunDirectory, file: RunFile, dataset: Dataset) 
         name: _scores(fitted, part, outputs if name == "test" else None)
         for name, part in images.items()
     }
-    directory.truncate_metrics(-1)
+    directory.discard_after(-1)
     directory.append_metrics(
         Evaluation(
             step=0,

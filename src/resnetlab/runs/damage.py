@@ -39,7 +39,7 @@ from resnetlab.runs.records import Result, TrainModeEvaluation
 from resnetlab.schema import decode
 from resnetlab.shell import command_line
 
-DamageKind = Literal["unreadable", "torn line", "missing", "corrupt", "leftover"]
+DamageKind = Literal["unreadable", "incomplete line", "missing", "corrupt", "leftover"]
 
 _TEMPORARY_FILE = re.compile(r"\..+\.[0-9a-f]{16}\.part")
 """Name of the temporary file of an interrupted write: `.result.json.0123456789abcdef.part`."""
@@ -155,7 +155,7 @@ def repair(folder: Path) -> list[str]:
         if damage.kind == "leftover":
             path.unlink(missing_ok=True)
             mended.append(damage.path)
-        elif damage.kind == "torn line":
+        elif damage.kind == "incomplete line":
             complete = [line for line in path.read_bytes().splitlines() if _is_record(line)]
             renew = (folder / CHECKSUMS).exists() and not _differs(folder, path.name)
             with atomic_write(path, "wb") as file:
@@ -205,13 +205,13 @@ def _torn_lines(folder: Path) -> Iterator[Damage]:
     for name in JSONL_FILES:
         path = folder / name
         lines = path.read_bytes().splitlines() if path.exists() else []
-        torn = [number for number, line in enumerate(lines, 1) if not _is_record(line)]
-        if torn:
+        incomplete = [number for number, line in enumerate(lines, 1) if not _is_record(line)]
+        if incomplete:
             message = (
-                f"line {', '.join(map(str, torn[:5]))} of {len(lines)} is not a JSON record and "
+                f"line {', '.join(map(str, incomplete[:5]))} of {len(lines)} is not a JSON record and "
                 "is not read"
             )
-            yield Damage(str(path), "torn line", message, _repair_command(folder))
+            yield Damage(str(path), "incomplete line", message, _repair_command(folder))
 
 
 def _is_record(line: bytes) -> bool:

@@ -181,7 +181,7 @@ class RunDirectory:
         if evaluations:
             append_jsonl(self.path / "metrics.jsonl", *map(encode, evaluations))
 
-    def truncate_metrics(self, step: int) -> list[Evaluation]:
+    def discard_after(self, step: int) -> list[Evaluation]:
         """Remove the evaluations after `step`, from which the run is resumed, and return the
         remaining ones.
         """

@@ -223,7 +223,7 @@ class RunSession:
             self._check_checkpoint(checkpoint, step)
             self._load_checkpoint(checkpoint, step)
         delete_after(self.directory.checkpoints, step)
-        self.directory.truncate_metrics(step if step else -1)
+        self.directory.discard_after(step if step else -1)
         self._log_start(step)
 
     def _check_checkpoint(self, checkpoint: Checkpoint, step: int) -> None:

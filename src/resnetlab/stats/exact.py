@@ -53,10 +53,10 @@ def decision_power(runs: int, rate_a: float, rate_b: float, alpha: float) -> flo
 
 
 def mcnemar(only_a: int, only_b: int) -> float:
-    """Return the two-sided exact p of "these two checkpoints differ" (McNemar 1947).
+    """Return the two-sided exact p of "these two trained networks differ" (McNemar 1947).
 
     `only_a` and `only_b` count the images that only one of the two classifies correctly. The test
-    compares two checkpoints, not two recipes: the variance between seeds is larger than the
+    compares two trained networks, not two recipes: the variance between seeds is larger than the
     variance between images, and as a test of recipes it is wrong in 24 to 39 % of cases (our
     simulations; Dietterich 1998 found the same kind of error).
     """

@@ -169,7 +169,7 @@ class Display:
         now = time.monotonic()
         if event.kind == "progress":
             self._note_progress(event, now)
-        elif event.kind != "tick":
+        elif event.kind != "idle":
             self.active.pop(event.id, None)
             if event.kind in ("finished", "missing"):
                 self.finished.add(event.id)

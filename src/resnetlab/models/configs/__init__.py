@@ -40,4 +40,4 @@ BuiltinConfig = (
 """Families whose cost follows from the config alone."""
 
 ModelConfig = Annotated[BuiltinConfig | ExternalConfig, discriminated_by("family")]
-"""Union of all model families; `build_uninitialized` in build.py has a case for each."""
+"""Union of all model families; `_construct` in build.py has a case for each."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from resnetlab.reports import figures
 from resnetlab.reports.document import Report, split_note
-from resnetlab.reports.render.outline import anchor, answers, contents
+from resnetlab.reports.render.outline import anchor, contents, outline_answers
 from resnetlab.reports.render.page_data import claim_runs, page_data, row_attributes
 from resnetlab.translation import current_language, tr, tr_recorded, tr_word
 
@@ -39,7 +39,7 @@ def render(report: Report, drawings: Mapping[str, figures.Drawing]) -> str:
         report=report,
         pictures=pictures,
         contents=contents(report),
-        answers=tuple(answers(report)),
+        answers=tuple(outline_answers(report)),
         claim_runs=claim_runs(report),
         page_data=page_data(report),
         # Our own script, which contains no value; its hash is all that the page may run.

@@ -44,7 +44,7 @@ def _render_block(block: Block) -> list[str]:
         case Plot():
             return _plot(block)
         case Table():
-            return table(block)
+            return markdown_table(block)
         case str():
             return [escape(block)]
         case _:
@@ -75,7 +75,7 @@ def _plot(plot: Plot) -> list[str]:
     return [f"![{escape(plot.alt)}](figures/{plot.key}.svg)", escape(plot.caption)]
 
 
-def table(table: Table) -> list[str]:
+def markdown_table(table: Table) -> list[str]:
     """Return a table and its note as Markdown."""
     lines = [
         "| " + " | ".join(escape(column.name) for column in table.columns) + " |",

@@ -46,7 +46,7 @@ def contents(report: Report) -> tuple[Heading, ...]:
     return tuple(block for block in blocks if isinstance(block, Heading) and block.level == 2)
 
 
-def answers(report: Report) -> Iterator[tuple[str, str]]:
+def outline_answers(report: Report) -> Iterator[tuple[str, str]]:
     """Yield the section of answers in the report's language: an introduction without a title, and
     then the title and the text of each answer. A report without answers yields nothing.
     """
@@ -80,7 +80,7 @@ def sections(report: Report) -> Iterator[Block]:
         yield from (Heading(tr("Ladder")), report.ladder.plot, report.ladder.table)
     if report.grid:
         yield from (Heading(tr("Grid")), report.grid.plot, report.grid.table)
-    for title, text in answers(report):
+    for title, text in outline_answers(report):
         yield Heading(title, 3) if title else Heading(tr("Answers"))
         yield text
     yield from (Heading(tr("Conditions")), report.about, report.conditions)

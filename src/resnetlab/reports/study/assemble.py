@@ -51,7 +51,7 @@ def build_report(study_data: StudyData, language: Language = "en") -> Report:
     """
     analysis = analyze(study_data)
     with use_language("en"):  # these have both languages, and `report.json` contains them
-        study_answers = answers.answers(analysis)
+        study_answers = answers.answer_all_questions(analysis)
     with use_language(language):
         if study_data.study.imported:
             report = imported.build_imported_report(
@@ -84,25 +84,25 @@ def _assemble(
         forest=forest.forest_plot(analysis),
         outcomes=tables.outcomes(analysis),
         curves=curve_plots.learning_curves(analysis),
-        run_table=run_table.table(analysis),
+        run_table=run_table.table_of_runs(analysis),
         test_split=limitations.test_split_note(analysis),
         command=text.command(analysis),
-        details=details.details(analysis, first_loss),
+        details=details.study_details(analysis, first_loss),
         first_loss=first_loss,
         common=tables.settings(analysis)[0],
         differing=tables.settings(analysis)[1],
         made_by=text.made_by(analysis),
-        references=references.table(analysis),
+        references=references.reference_table(analysis),
         protocols=references.protocol_details(analysis),
-        distances=distances.table(analysis),
-        ensembles=ensembles.table(analysis),
+        distances=distances.distance_table(analysis),
+        ensembles=ensembles.ensemble_table(analysis),
         unmatched_references=references.unmatched_table(analysis),
         ladder=ladder.ladder_section(analysis),
         grid=grid_plot.grid_section(analysis),
         answers=study_answers,
         language=language,
         first_converged=first_converged.tables(analysis),
-        exploratory=exploratory.table(analysis),
+        exploratory=exploratory.exploratory_table(analysis),
         diagnostics=diagnostics.diagnostic_plots(analysis),
         costs=cost_plots.scatter_plots(analysis),
         sources=references.source_list(analysis),

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from resnetlab.analysis.analyze import StudyAnalysis
 
 
-def details(analysis: StudyAnalysis, first_loss: Sequence[str]) -> tuple[Detail, ...]:
+def study_details(analysis: StudyAnalysis, first_loss: Sequence[str]) -> tuple[Detail, ...]:
     """Return details about data, software, hardware and numerics, one for each different value."""
     study_data = analysis.study_data
     details = []
@@ -41,7 +41,7 @@ def details(analysis: StudyAnalysis, first_loss: Sequence[str]) -> tuple[Detail,
             Detail(tr("Data{where}", where=where), text),
             Detail(tr("SHA-256 of the data"), data.sha256),
         ]
-    details += finetune.details(analysis)
+    details += finetune.finetuning_details(analysis)
     details += [Detail(tr("First loss"), text) for text in first_loss]
     for machine in study_data.machines:
         where = f", {format_count(machine.runs, 'run')}" if len(study_data.machines) > 1 else ""

@@ -22,7 +22,7 @@ Curve = Mapping[float, float]
 """Test curve: accuracy in percent, or loss in nats, by epoch."""
 
 
-def table(analysis: StudyAnalysis) -> Table | None:
+def distance_table(analysis: StudyAnalysis) -> Table | None:
     """Return the table with a row for each pair, or None if the study declares no distance."""
     pairs = [
         (distance, left, right)

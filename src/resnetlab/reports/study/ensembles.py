@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from resnetlab.analysis.analyze import StudyAnalysis
 
 
-def table(analysis: StudyAnalysis) -> Table | None:
+def ensemble_table(analysis: StudyAnalysis) -> Table | None:
     """Return the table of ensembles, or None if the study declares none.
 
     Each condition of an ensemble has a row; the ensembles of all its conditions share one.

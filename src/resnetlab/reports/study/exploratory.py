@@ -44,7 +44,7 @@ class _Difference:
     """p-value, corrected over all differences of the table; None if all runs are equal."""
 
 
-def table(analysis: StudyAnalysis) -> Table | None:
+def exploratory_table(analysis: StudyAnalysis) -> Table | None:
     """Return the table of pairs with a condition that no claim names.
 
     It is None if claims name all conditions or if the study is not finished.

@@ -41,7 +41,7 @@ def has_finetuning(analysis: StudyAnalysis) -> bool:
     return any(condition.kind.has_stages for condition in analysis.study.conditions)
 
 
-def details(analysis: StudyAnalysis) -> tuple[Detail, ...]:
+def finetuning_details(analysis: StudyAnalysis) -> tuple[Detail, ...]:
     """Return the protocol of each fine-tuning recipe and the license of each network's weights."""
     from resnetlab.bundle.licenses import find_license
 

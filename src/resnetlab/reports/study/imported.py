@@ -89,7 +89,7 @@ def build_imported_report(
         made_by="Written by resnetlab from results.csv, curves.csv and report.json beside it.",
         kicker=KICKER,
         references=_reference_table(imported, comparisons),
-        exploratory=exploratory.table(analysis),
+        exploratory=exploratory.exploratory_table(analysis),
     )
 
 

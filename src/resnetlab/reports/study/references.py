@@ -42,7 +42,7 @@ MIN_SHARED_ROWS = 4
 """Number of rows from which a clause that they share stands in the note of the table."""
 
 
-def table(analysis: StudyAnalysis) -> Table | None:
+def reference_table(analysis: StudyAnalysis) -> Table | None:
     """Return the table of published and measured numbers, or None if the study names none."""
     comparisons = compare_references(analysis)
     if not comparisons:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from resnetlab.analysis.analyze import StudyAnalysis
 
 
-def table(analysis: StudyAnalysis) -> Table:
+def table_of_runs(analysis: StudyAnalysis) -> Table:
     """Return the table of every planned run."""
     columns = (
         *text_columns("Condition"),

@@ -27,7 +27,7 @@ from resnetlab.studies.exchange.shared_plan import describe_difference, find_pla
 from resnetlab.studies.plan import PlannedRun, folder_name
 from resnetlab.studies.run import read_record, save_plan
 
-Outcome = Literal[
+CollectOutcome = Literal[
     "joined",
     "weights added",
     "already here",
@@ -49,7 +49,7 @@ class CollectedRun:
     """Folder or archive that holds the run, as it was given."""
     run: str
     """Name of the run's folder."""
-    outcome: Outcome
+    outcome: CollectOutcome
     reason: str = ""
 
 
@@ -68,10 +68,10 @@ class Collection:
     """Number of finished runs of the plan."""
 
     @property
-    def counts(self) -> dict[Outcome, int]:
+    def counts(self) -> dict[CollectOutcome, int]:
         """Number of runs by outcome, without zeros; their sum is the number of runs."""
         counted = Counter(run.outcome for run in self.runs)
-        return {name: counted[name] for name in get_args(Outcome) if counted[name]}
+        return {name: counted[name] for name in get_args(CollectOutcome) if counted[name]}
 
     def to_dict(self) -> dict[str, Any]:
         """Return the result as plain values, for `--json`."""
@@ -129,7 +129,7 @@ def _collect_run(
 
 def _check_and_copy(
     folder: Path, planned: Mapping[str, PlannedRun], root: Path
-) -> tuple[Outcome, str]:
+) -> tuple[CollectOutcome, str]:
     """Return what became of a run, and why. Raises InputError for a damaged file."""
     record = RunDirectory(folder).record()
     if record is None or record.result is None:

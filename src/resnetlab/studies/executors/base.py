@@ -41,9 +41,9 @@ class Job:
 
 @dataclass(frozen=True)
 class RunEvent:
-    """Event of a run. A `tick` belongs to no run and marks only that time has passed."""
+    """Event of a run. A `idle` belongs to no run and marks only that time has passed."""
 
-    kind: Literal["tick", "progress", "finished", "interrupted", "failed", "missing"]
+    kind: Literal["idle", "progress", "finished", "interrupted", "failed", "missing"]
     """Kind of the event. failed: an attempt failed and is repeated; missing: all attempts failed.
     """
     id: str = ""
@@ -135,7 +135,7 @@ class JobQueue:
         """
         if message is not None and message["kind"] == "busy":
             self.delayed.append((time.monotonic() + LOCK_RETRY_SECONDS, job))
-            return RunEvent("tick")
+            return RunEvent("idle")
         event = (
             decode_event(message)
             if message is not None
@@ -208,7 +208,7 @@ def decode_event(message: dict[str, Any]) -> RunEvent:
             evaluations,
         )
     if kind == "ready":
-        return RunEvent("tick")
+        return RunEvent("idle")
     return RunEvent(
         kind,
         message["id"],

@@ -44,7 +44,7 @@ def run_in_process(
     with restored_settings():
         while queued and not should_stop():
             if not queued.ready_jobs():
-                on_event(RunEvent("tick"))
+                on_event(RunEvent("idle"))
                 time.sleep(POLL_SECONDS)
                 continue
             (ready,) = queued.next_jobs(1)

@@ -81,7 +81,7 @@ class LocalExecutor:
                 try:
                     worker, message = self.messages.get(timeout=0.2)
                 except queue.Empty:
-                    yield RunEvent("tick")
+                    yield RunEvent("idle")
                     continue
                 if message is None:
                     yield from self._handle_exit(worker, queued)

@@ -126,7 +126,7 @@ class RayExecutor:
                 for ref in ended:
                     yield self._finish_task(ref, running.pop(ref), queued)
                 if not ended:
-                    yield RunEvent("tick")
+                    yield RunEvent("idle")
         finally:
             for ref in running:
                 ray.cancel(ref, force=True)

@@ -142,7 +142,9 @@ def parse_study(
         study_data = {"data": raw.get("data") or {"source": overrides.data}}
         conditions = _with_file_protocols(conditions, raw | study_data, where)
     problems += (
-        _diagnostics_problems(file.diagnostics, conditions, where) if file is not None else ()
+        _diagnostics_problems(file.diagnostics, file.numerics, conditions, where)
+        if file is not None
+        else ()
     )
     if problems or file is None:
         raise InputError(*{(p.field, p.message, p.got): p for p in problems}.values())
@@ -254,15 +256,26 @@ def _with_file_protocols(
 
 
 def _diagnostics_problems(
-    diagnostics: DiagnosticsConfig, conditions: list[Condition], where: str
+    diagnostics: DiagnosticsConfig,
+    numerics: Numerics,
+    conditions: list[Condition],
+    where: str,
 ) -> tuple[Problem, ...]:
-    """Return problems of measurements without fine-tuning, and of epochs that no run reaches.
+    """Return problems of measurements with fine-tuning or with batch statistics that processes
+    share, and of epochs that no run reaches.
 
     The epochs are checked only if the recipes give their number.
     """
     if diagnostics != DiagnosticsConfig() and any(c.kind.has_stages for c in conditions):
         message = "not available with a fine-tuning recipe"
         return (Problem(where, message, "remove them", field="diagnostics"),)
+    if diagnostics.uses_batch_statistics and any(
+        (condition.numerics or numerics).batch_norm == "synchronized" for condition in conditions
+    ):
+        # One process measures, and the layers would wait for the others.
+        message = "not available with statistics that several processes share"
+        fix = 'numerics.batch_norm = "local"'
+        return (Problem(where, message, fix, field="diagnostics"),)
     epochs = [condition.recipe.epochs for condition in conditions]
     last = max((epoch for epoch in epochs if epoch is not None), default=0)
     late = [epoch for epoch in diagnostics.gradient_norms if epoch > last]

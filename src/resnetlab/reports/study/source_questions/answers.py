@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from resnetlab.analysis.analyze import StudyAnalysis
 
 
-def answers(analysis: StudyAnalysis) -> tuple[QuestionAnswer, ...]:
+def answer_all_questions(analysis: StudyAnalysis) -> tuple[QuestionAnswer, ...]:
     """Return the answer to each question of the study's sources; none for a study of another file
     than the catalog's.
     """
