@@ -208,8 +208,8 @@ def _torn_lines(folder: Path) -> Iterator[Damage]:
         incomplete = [number for number, line in enumerate(lines, 1) if not _is_record(line)]
         if incomplete:
             message = (
-                f"line {', '.join(map(str, incomplete[:5]))} of {len(lines)} is not a JSON record and "
-                "is not read"
+                f"line {', '.join(map(str, incomplete[:5]))} of {len(lines)} is not a JSON record "
+                "and is not read"
             )
             yield Damage(str(path), "incomplete line", message, _repair_command(folder))
 
