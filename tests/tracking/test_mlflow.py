@@ -13,14 +13,16 @@ from mlflow import MlflowClient
 from helpers.mlflow_runs import check_mlflow
 from resnetlab.studies.run import read_plan
 from resnetlab.tracking.base import make_tracker
-from resnetlab.tracking.mirror import Mirror, copy_reports
+from resnetlab.tracking.tracker_copy import TrackerCopy, copy_reports
 
 
 def test_runs_are_in_the_mlflow_store_of_the_output_folder(root: Path) -> None:
     plan = read_plan(root / "studies" / "small")
     lines: list[str] = []
     for _ in range(2):
-        copy_reports([Mirror("mlflow", make_tracker("mlflow", root), plan, root)], lines.append)
+        copy_reports(
+            [TrackerCopy("mlflow", make_tracker("mlflow", root), plan, root)], lines.append
+        )
     assert all("mlflow ui --backend-store-uri" in line for line in lines), lines
     check_mlflow(MlflowClient(f"sqlite:///{root / 'mlflow.db'}"), root)
 
@@ -32,7 +34,7 @@ def test_an_unreachable_server_is_reported_in_one_line(
     plan = read_plan(root / "studies" / "small")
     lines: list[str] = []
     start = time.monotonic()
-    copy_reports([Mirror("mlflow", make_tracker("mlflow", root), plan, root)], lines.append)
+    copy_reports([TrackerCopy("mlflow", make_tracker("mlflow", root), plan, root)], lines.append)
     # Generous: the retries of mlflow would take minutes.
     assert time.monotonic() - start < 60
     (line,) = lines

@@ -16,7 +16,7 @@ from mlflow import MlflowClient
 from helpers.mlflow_runs import check_mlflow
 from resnetlab.studies.run import read_plan
 from resnetlab.tracking.base import make_tracker
-from resnetlab.tracking.mirror import Mirror, copy_reports
+from resnetlab.tracking.tracker_copy import TrackerCopy, copy_reports
 
 
 @pytest.fixture
@@ -46,6 +46,6 @@ def test_a_server_lists_the_runs(root: Path, server: str, monkeypatch: pytest.Mo
     monkeypatch.setenv("MLFLOW_TRACKING_URI", server)
     plan = read_plan(root / "studies" / "small")
     lines: list[str] = []
-    copy_reports([Mirror("mlflow", make_tracker("mlflow", root), plan, root)], lines.append)
+    copy_reports([TrackerCopy("mlflow", make_tracker("mlflow", root), plan, root)], lines.append)
     assert lines == [f"mlflow: mlflow ui --backend-store-uri {server}"]
     check_mlflow(MlflowClient(server), root)

@@ -10,14 +10,14 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from resnetlab.runs.directory import RunDirectory
 from resnetlab.studies.run import read_plan
 from resnetlab.tracking.base import make_tracker
-from resnetlab.tracking.mirror import Mirror, copy_reports
+from resnetlab.tracking.tracker_copy import TrackerCopy, copy_reports
 
 
 def test_tensorboard_reads_the_curves_the_final_values_and_the_report(root: Path) -> None:
     plan = read_plan(root / "studies" / "small")
     lines: list[str] = []
     copy_reports(
-        [Mirror("tensorboard", make_tracker("tensorboard", root), plan, root)], lines.append
+        [TrackerCopy("tensorboard", make_tracker("tensorboard", root), plan, root)], lines.append
     )
     assert lines == [f"tensorboard: tensorboard --logdir {root / 'tensorboard'}"]
     for run in plan.unique_runs:

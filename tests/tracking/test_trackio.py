@@ -9,7 +9,7 @@ import pytest
 from resnetlab.runs.directory import RunDirectory
 from resnetlab.studies.run import read_plan
 from resnetlab.tracking.base import make_tracker
-from resnetlab.tracking.mirror import Mirror, copy_reports
+from resnetlab.tracking.tracker_copy import TrackerCopy, copy_reports
 
 
 def test_trackio_has_every_run_with_its_curves(
@@ -18,7 +18,7 @@ def test_trackio_has_every_run_with_its_curves(
     monkeypatch.setenv("TRACKIO_DIR", str(root / "trackio"))  # trackio reads it once, at its import
     plan = read_plan(root / "studies" / "small")
     lines: list[str] = []
-    copy_reports([Mirror("trackio", make_tracker("trackio", root), plan, root)], lines.append)
+    copy_reports([TrackerCopy("trackio", make_tracker("trackio", root), plan, root)], lines.append)
     assert lines == [f"trackio: TRACKIO_DIR={root / 'trackio'} trackio show"]
     assert capfd.readouterr().out == ""
     from trackio.sqlite_storage import SQLiteStorage

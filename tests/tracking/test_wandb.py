@@ -17,7 +17,7 @@ from wandb.proto import wandb_internal_pb2
 from resnetlab.runs.directory import RunDirectory
 from resnetlab.studies.run import read_plan
 from resnetlab.tracking.base import make_tracker
-from resnetlab.tracking.mirror import Mirror, copy_reports
+from resnetlab.tracking.tracker_copy import TrackerCopy, copy_reports
 
 
 def records(file: Path) -> Iterator[Any]:
@@ -45,7 +45,7 @@ def records(file: Path) -> Iterator[Any]:
 def test_the_offline_files_have_every_run_with_its_curves(root: Path) -> None:
     plan = read_plan(root / "studies" / "small")
     lines: list[str] = []
-    copy_reports([Mirror("wandb", make_tracker("wandb", root), plan, root)], lines.append)
+    copy_reports([TrackerCopy("wandb", make_tracker("wandb", root), plan, root)], lines.append)
     assert lines == [f"wandb: wandb sync {root / 'wandb'}/offline-run-*"]
     command = [sys.executable, "-m", "wandb", "sync", "--dry-run"]
     offline = sorted(map(str, (root / "wandb").glob("offline-run-*")))

@@ -36,7 +36,12 @@ from resnetlab.studies.run import (
 from resnetlab.studies.study import Study
 from resnetlab.table import Table
 from resnetlab.torch_check import check_torch
-from resnetlab.tracking.mirror import BackgroundCopies, Mirror, copy_reports, open_mirrors
+from resnetlab.tracking.tracker_copy import (
+    BackgroundCopies,
+    TrackerCopy,
+    copy_reports,
+    open_tracker_copies,
+)
 from resnetlab.translation import Language
 
 ShouldStop = Callable[[], bool]
@@ -177,7 +182,7 @@ class LoadedStudy:
         should_stop: ShouldStop = _never,
         *,
         progress: bool = True,
-        mirrors: Sequence[Mirror] = (),
+        tracker_copies: Sequence[TrackerCopy] = (),
     ) -> None:
         """Execute the missing runs of a plan to the end and show their progress.
 
@@ -187,7 +192,7 @@ class LoadedStudy:
             executor: Machines of the runs.
             should_stop: Function as in `execute`.
             progress: Show more than the attempts that failed.
-            mirrors: Trackers that get a copy of the runs.
+            tracker_copies: Trackers that get a copy of the runs.
 
         Raises:
             ResourceError: The disk is full. Finished runs are not lost.
@@ -198,7 +203,9 @@ class LoadedStudy:
         pending = pending_runs(plan, root)
         with (
             plan_display(plan, pending, executor, root, quiet=not progress) as display,
-            BackgroundCopies(mirrors, display.print_line if progress else warnings.warn) as copies,
+            BackgroundCopies(
+                tracker_copies, display.print_line if progress else warnings.warn
+            ) as copies,
         ):
             for event in self.execute(plan, root, executor, should_stop, pending):
                 display.update(event)
@@ -302,12 +309,17 @@ class LoadedStudy:
         executor = executor or LocalExecutor(Path(output), Placement(workers=workers))
         notify = print_note if progress else silent
         for plan in self.plan_looks(output, notify, max_seeds, executor, accept_license):
-            mirrors = open_mirrors(track, plan, Path(output))
+            tracker_copies = open_tracker_copies(track, plan, Path(output))
             self.execute_with_progress(
-                plan, output, executor, should_stop, progress=progress, mirrors=mirrors
+                plan,
+                output,
+                executor,
+                should_stop,
+                progress=progress,
+                tracker_copies=tracker_copies,
             )
             outcome = self.report(plan, output)
-            copy_reports(mirrors, warnings.warn)
+            copy_reports(tracker_copies, warnings.warn)
         return outcome
 
     def events(

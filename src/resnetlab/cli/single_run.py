@@ -26,7 +26,12 @@ from resnetlab.studies.executors.base import Job, RunEvent, decode_event, encode
 from resnetlab.studies.executors.in_process import run_in_process
 from resnetlab.studies.progress import format_clock, run_display
 from resnetlab.studies.single_run import plan_run, resume_job
-from resnetlab.tracking.mirror import BackgroundCopies, Mirror, copy_reports, open_mirrors
+from resnetlab.tracking.tracker_copy import (
+    BackgroundCopies,
+    TrackerCopy,
+    copy_reports,
+    open_tracker_copies,
+)
 from resnetlab.training.resolve import check_device_index
 
 
@@ -67,9 +72,9 @@ def train(
             typer.echo(f"Run: {RunDirectory.find(output, run.id).path}")
         print_forecast(plan, output, 1, as_json=as_json, is_study=False)
         return
-    mirrors = open_mirrors(track, plan, output)
-    _execute(Job(run.id, run.file), output, placement, as_json, mirrors=mirrors)
-    copy_reports(mirrors, notify)
+    tracker_copies = open_tracker_copies(track, plan, output)
+    _execute(Job(run.id, run.file), output, placement, as_json, tracker_copies=tracker_copies)
+    copy_reports(tracker_copies, notify)
 
 
 def resume(
@@ -110,7 +115,7 @@ def _execute(
     placement: Placement,
     as_json: bool,
     options: Sequence[str] = (),
-    mirrors: Sequence[Mirror] = (),
+    tracker_copies: Sequence[TrackerCopy] = (),
 ) -> None:
     """Train a run, copy it to trackers and print its result.
 
@@ -131,7 +136,7 @@ def _execute(
         if needs_work:
             with (
                 run_display(job, root, VERBOSITY.quiet) as display,
-                BackgroundCopies(mirrors, display.print_line) as copies,
+                BackgroundCopies(tracker_copies, display.print_line) as copies,
             ):
 
                 def on_event(event: RunEvent) -> None:

@@ -34,7 +34,7 @@ def run_and_print(
     from resnetlab.cli.plan_execution import execute_with_display
     from resnetlab.cli.plan_forecast import left_out_lines
     from resnetlab.cli.signals import SignalFlag
-    from resnetlab.tracking.mirror import copy_reports, open_mirrors
+    from resnetlab.tracking.tracker_copy import copy_reports, open_tracker_copies
 
     for line in left_out_lines(loaded.study.left_out):
         notify(line)
@@ -43,15 +43,17 @@ def run_and_print(
     with SignalFlag().installed() as interrupt:
         for plan in loaded.plan_looks(output, notify, max_seeds, executor, accept_license):
             try:
-                mirrors = open_mirrors(track, plan, output)
-                execute_with_display(loaded, plan, output, executor, interrupt.is_set, mirrors)
+                tracker_copies = open_tracker_copies(track, plan, output)
+                execute_with_display(
+                    loaded, plan, output, executor, interrupt.is_set, tracker_copies
+                )
             except ResourceError as error:
                 fix = f"free some space, then: {command}"
                 raise ResourceError(
                     *(Problem(problem.where, problem.message, fix) for problem in error.problems)
                 ) from None
             outcome = loaded.report(plan, output)
-            copy_reports(mirrors, notify)
+            copy_reports(tracker_copies, notify)
             if interrupt.is_set():
                 break
     # With `max_seeds`, more seeds may follow after an interim look.

@@ -1,4 +1,4 @@
 """Copies of runs in the trackers of others: TensorBoard, MLflow, Weights & Biases, trackio.
 
-Start with `mirror.py`.
+Start with `tracker_copy.py`.
 """

@@ -25,7 +25,7 @@ MAX_WAIT_SECONDS = 60.0
 """Time that a tracker gets after the last run, and to take the report."""
 
 
-class Mirror:
+class TrackerCopy:
     """Copy of a study's runs in one tracker."""
 
     def __init__(self, name: str, tracker: Tracker, plan: Plan, root: Path) -> None:
@@ -78,9 +78,11 @@ class Mirror:
         write_json(self._path, table | {self.name: self._state})
 
 
-def open_mirrors(names: Sequence[str], plan: Plan, root: Path) -> list[Mirror]:
-    """Return a mirror for each tracker. Raises InputError for a tracker that is not there."""
-    return [Mirror(name, make_tracker(name, root), plan, root) for name in dict.fromkeys(names)]
+def open_tracker_copies(names: Sequence[str], plan: Plan, root: Path) -> list[TrackerCopy]:
+    """Return a copy for each tracker. Raises InputError for a tracker that is not there."""
+    return [
+        TrackerCopy(name, make_tracker(name, root), plan, root) for name in dict.fromkeys(names)
+    ]
 
 
 class BackgroundCopies:
@@ -90,21 +92,21 @@ class BackgroundCopies:
     thread has a minute for the rest.
     """
 
-    def __init__(self, mirrors: Sequence[Mirror], notify: Notify) -> None:
+    def __init__(self, tracker_copies: Sequence[TrackerCopy], notify: Notify) -> None:
         """Start nothing yet."""
-        self._mirrors, self._notify = list(mirrors), notify
+        self._tracker_copies, self._notify = list(tracker_copies), notify
         self._changed: queue.Queue[str | None] = queue.Queue()
         self._thread = threading.Thread(target=self._copy_changed, name="trackers", daemon=True)
 
     def __enter__(self) -> Self:
         """Start the thread, if there is a tracker."""
-        if self._mirrors:
+        if self._tracker_copies:
             self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         """Wait for the thread."""
-        if self._mirrors:
+        if self._tracker_copies:
             self._changed.put(None)
             self._thread.join(MAX_WAIT_SECONDS)
 
@@ -114,36 +116,36 @@ class BackgroundCopies:
             self._changed.put(event.id)
 
     def _copy_changed(self) -> None:
-        working = list(self._mirrors)
+        working = list(self._tracker_copies)
         while (run_id := self._changed.get()) is not None:
-            working = [mirror for mirror in working if self._copied(mirror, run_id)]
+            working = [copy for copy in working if self._copied(copy, run_id)]
 
-    def _copied(self, mirror: Mirror, run_id: str) -> bool:
-        run = next(run for run in mirror.plan.runs if run.id == run_id)
-        return _succeeds(mirror, lambda: mirror.copy_run(run), self._notify)
+    def _copied(self, copy: TrackerCopy, run_id: str) -> bool:
+        run = next(run for run in copy.plan.runs if run.id == run_id)
+        return _succeeds(copy, lambda: copy.copy_run(run), self._notify)
 
 
-def copy_reports(mirrors: Sequence[Mirror], notify: Notify) -> None:
+def copy_reports(tracker_copies: Sequence[TrackerCopy], notify: Notify) -> None:
     """Copy the report of the study, and what a tracker did not get before; print where it is."""
-    for mirror in mirrors:
-        if _succeeds(mirror, mirror.copy_report, notify):
-            notify(f"{mirror.name}: {mirror.tracker.command}")
+    for copy in tracker_copies:
+        if _succeeds(copy, copy.copy_report, notify):
+            notify(f"{copy.name}: {copy.tracker.command}")
 
 
-def _succeeds(mirror: Mirror, action: Callable[[], None], notify: Notify) -> bool:
+def _succeeds(copy: TrackerCopy, action: Callable[[], None], notify: Notify) -> bool:
     """Do `action`, and return True; if it fails, say so and return False."""
-    if not mirror.lock.acquire(timeout=MAX_WAIT_SECONDS):
-        notify(f"note: {mirror.name} is slow and still copies; the same command copies the rest")
+    if not copy.lock.acquire(timeout=MAX_WAIT_SECONDS):
+        notify(f"note: {copy.name} is slow and still copies; the same command copies the rest")
         return False
     try:
         action()
     except Exception as error:  # a program of others may fail in any way; the runs go on
         reason = first_line(error) if isinstance(error, ResnetlabError) else repr(error)[:300]
         notify(
-            f"note: {mirror.name} failed: {reason}. The runs go on; the same command with --track "
-            f"{mirror.name} copies the rest later"
+            f"note: {copy.name} failed: {reason}. The runs go on; the same command with --track "
+            f"{copy.name} copies the rest later"
         )
         return False
     finally:
-        mirror.lock.release()
+        copy.lock.release()
     return True

@@ -16,9 +16,9 @@ from resnetlab.runs.records import Evaluation, Result
 from resnetlab.studies.executors.base import RunEvent
 from resnetlab.studies.plan import Plan
 from resnetlab.studies.run import read_plan
-from resnetlab.tracking import mirror as mirrors
+from resnetlab.tracking import tracker_copy as module
 from resnetlab.tracking.base import TrackedRun, make_tracker
-from resnetlab.tracking.mirror import BackgroundCopies, Mirror, copy_reports
+from resnetlab.tracking.tracker_copy import BackgroundCopies, TrackerCopy, copy_reports
 
 
 class Recorder:
@@ -79,7 +79,7 @@ def test_a_report_and_every_run_are_copied_once(root: Path) -> None:
     tracker = Recorder()
     for _ in range(2):
         lines: list[str] = []
-        copy_reports([Mirror("recorder", tracker, plan_of(root), root)], lines.append)
+        copy_reports([TrackerCopy("recorder", tracker, plan_of(root), root)], lines.append)
         assert lines == ["recorder: recorder show"]
     assert is_complete(tracker, root)
     assert tracker.reports == [root / "studies" / "small"] * 2
@@ -95,11 +95,11 @@ def test_data_missed_by_a_failing_tracker_are_copied_later_and_only_once(
     tracker = Recorder(failures)
     lines: list[str] = []
     for _ in range(failures):
-        copy_reports([Mirror("recorder", tracker, plan_of(root), root)], lines.append)
+        copy_reports([TrackerCopy("recorder", tracker, plan_of(root), root)], lines.append)
     assert len(lines) == failures
     assert lines[0].startswith("note: recorder failed: ConnectionError('server gone')")
     assert "--track recorder" in lines[0]
-    copy_reports([Mirror("recorder", tracker, plan_of(root), root)], lines.append)
+    copy_reports([TrackerCopy("recorder", tracker, plan_of(root), root)], lines.append)
     assert is_complete(tracker, root)
 
 
@@ -113,10 +113,10 @@ def test_a_growing_run_is_copied_line_by_line_also_by_another_process(root: Path
     # It grows, is resumed from a checkpoint (and shorter), grows again and ends.
     for count in (2, 4, 3, len(lines)):
         (folder / "metrics.jsonl").write_text("".join(lines[:count]))
-        Mirror("recorder", tracker, plan_of(root), root).copy_run(run)
+        TrackerCopy("recorder", tracker, plan_of(root), root).copy_run(run)
     assert not tracker.closed
     (folder / "result.json").write_text(result)
-    Mirror("recorder", tracker, plan_of(root), root).copy_run(run)
+    TrackerCopy("recorder", tracker, plan_of(root), root).copy_run(run)
     assert tracker.curves[f"handle-{run.id}"] == RunDirectory(folder).metrics()
     assert list(tracker.closed) == [f"handle-{run.id}"]
 
@@ -124,7 +124,7 @@ def test_a_growing_run_is_copied_line_by_line_also_by_another_process(root: Path
 def test_training_neither_waits_for_a_tracker_nor_fails_with_it(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(mirrors, "MAX_WAIT_SECONDS", 0.2)
+    monkeypatch.setattr(module, "MAX_WAIT_SECONDS", 0.2)
     hangs = threading.Event()
 
     class Hanging(Recorder):
@@ -135,9 +135,9 @@ def test_training_neither_waits_for_a_tracker_nor_fails_with_it(
     plan = plan_of(root)
     slow, broken, good = Hanging(), Recorder(1), Recorder()
     copies = [
-        Mirror("broken", broken, plan, root),
-        Mirror("good", good, plan, root),
-        Mirror("slow", slow, plan, root),
+        TrackerCopy("broken", broken, plan, root),
+        TrackerCopy("good", good, plan, root),
+        TrackerCopy("slow", slow, plan, root),
     ]
     lines: list[str] = []
     with BackgroundCopies(copies, lines.append) as background:
