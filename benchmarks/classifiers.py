@@ -119,7 +119,7 @@ def measure(
     limit = f"{60 * options.minutes:g}"
     if tool == "resnetlab":
         command = [python, "-m", "resnetlab", "finetune", str(folder)]
-        command += ["--model", str(options.model), "--budget", f"{limit}s", "--seed", str(seed)]
+        command += ["--model", str(options.model), "--time-limit", f"{limit}s", "--seed", str(seed)]
         command += ["--workers", str(THREADS), "--output", str(output)]
     else:
         command = [python, str(HERE / "other_classifiers.py"), tool, str(folder)]

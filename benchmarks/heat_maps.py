@@ -33,7 +33,7 @@ from resnetlab.deploy.heat_map_check import (
     check_heat_maps,
     choose_photographs,
 )
-from resnetlab.deploy.heat_map_scores import heat_map_verdict, mean_interval, paired_drops
+from resnetlab.deploy.heat_map_scores import mean_interval, paired_drops, rate_heat_maps
 from resnetlab.deploy.inputs import find_images
 from resnetlab.deploy.predict import Classifier, load_model
 from resnetlab.schema import encode
@@ -56,7 +56,7 @@ def main() -> int:
     seconds = time.process_time() - start
     explanations = [photo.explanation for photo in checked]
     rows = {
-        "model": {"verdict": check.verdict, "over_random": encode(check.over_random)},
+        "model": {"verdict": check.rating, "over_random": encode(check.over_random)},
         "shuffled weights": measure(model, explanations, shuffled_maps(model, explanations)),
         "random maps": measure(model, explanations, random_maps(explanations)),
     }
@@ -88,7 +88,7 @@ def measure(
     )
     points = 100 * np.stack(list(drops)).mean(2)
     over_random = mean_interval((points[:, 0] - points[:, 1]).tolist())
-    return {"verdict": heat_map_verdict(over_random), "over_random": encode(over_random)}
+    return {"verdict": rate_heat_maps(over_random), "over_random": encode(over_random)}
 
 
 def shuffled_maps(

@@ -337,7 +337,7 @@ def probe_times(photographs: Path) -> dict[str, Any]:
         write_weights(weights, model.state_dict(), {"mean": (0.5,) * 3, "std": (0.5,) * 3})
         words = ["finetune", str(photographs), "--model", f"timm/{PROBE_NETWORK}"]
         words += ["--weights", str(weights), "--recipe", "probe", "--output", folder]
-        words += ["--budget", "0"]  # a busy machine leaves out no photograph either
+        words += ["--time-limit", "0"]  # a busy machine leaves out no photograph either
         command = [sys.executable, "-m", "resnetlab", *words]
         began, processor = time.monotonic(), _children_seconds()
         process = subprocess.Popen(command, stderr=subprocess.STDOUT, stdout=subprocess.PIPE)

@@ -152,7 +152,7 @@ def is_run_of(exercise: Exercise, seed: int, folder: Path) -> bool:
     """Return True if a folder has the run of an exercise with a seed."""
     run, protocol = RunDirectory(folder).file().run, exercise.protocol
     same = (run.model, run.recipe) == (protocol.model, protocol.recipe)
-    return same and run.seed == seed and run.data == protocol.identity(run.data.sha256)
+    return same and run.seed == seed and run.data == protocol.data.identity(run.data.sha256)
 
 
 def draw_pictures() -> None:

@@ -9,6 +9,7 @@ import importlib.metadata
 import re
 import sys
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 HEAD = """# Licenses of the packages that resnetlab was tested with
@@ -32,7 +33,7 @@ def pinned(constraints: str) -> dict[str, str]:
 
 def stated_license(name: str) -> str:
     """Return the license that an installed package states."""
-    metadata = importlib.metadata.metadata(name)
+    metadata: Any = importlib.metadata.metadata(name)
     expression = metadata.get("License-Expression")
     classifiers = [
         item.rpartition(" :: ")[2]

@@ -25,7 +25,7 @@ from resnetlab.models import configs
 from resnetlab.recipes import finetune, numerics, train
 from resnetlab.runs import records
 from resnetlab.runs.config import RunConfig
-from resnetlab.studies import claims, imported_runs, study
+from resnetlab.studies import claims, imported_design, study
 from resnetlab.studies.parsing import ladder, study_file
 from resnetlab.studies.published import bibliography, references
 
@@ -81,7 +81,7 @@ FIELD_GROUPS: dict[str, tuple[type, ...]] = {
         references.ReferenceValue,
         bibliography.Work,
     ),
-    "Judging runs": (declaration.Declaration, imported_runs.PublishedValue),
+    "Judging runs": (declaration.Declaration, imported_design.PublishedValue),
     "Data": (data.DataConfig, data.Augment, data.RandAugment, data.ChannelStats),
     "Models": _members(configs.ModelConfig),
     "Recipes": (train.Recipe, *_members(train.Optimizer), *_members(train.Schedule)),
@@ -104,7 +104,7 @@ TABLE_TITLES = {
     references.ReferenceValue: "`[[value]]`",
     bibliography.Work: "A work of the bibliography",
     declaration.Declaration: "A declaration of `resnetlab judge`",
-    imported_runs.PublishedValue: "`[[reference]]` of a declaration",
+    imported_design.PublishedValue: "`[[reference]]` of a declaration",
     data.DataConfig: "`data`",
     data.Augment: "`recipe.augment`",
     data.RandAugment: "`recipe.augment.randaugment`",
