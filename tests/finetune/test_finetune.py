@@ -365,18 +365,20 @@ def test_the_smoothed_loss_is_lowest_for_a_probability_of_95_percent() -> None:
     assert loss(0.95) < loss(0.99) < loss(0.999999)
 
 
+@pytest.mark.parametrize("ema", [0.0, 0.98])
 def test_a_loss_that_is_not_finite_restores_the_earlier_weights(
-    photos: Path, config: ExternalConfig
+    photos: Path, config: ExternalConfig, ema: float
 ) -> None:
     data, model = open_data(photos), make_model(config)
     before = {name: tensor.clone() for name, tensor in model.model.state_dict().items()}
     wild = stage(
-        recipe=Recipe(batch_size=8, epochs=1, optimizer=Adam(lr=1e30)),
+        recipe=Recipe(batch_size=8, epochs=1, optimizer=Adam(lr=1e30), ema=ema),
         trainable="all",
         augment="none",
     )
     fitted = train_stage(model, wild, data, views(model), 0)
     assert fitted.diverged
+    assert math.isfinite(fitted.best.loss_nats)
     for name, tensor in model.model.state_dict().items():
         assert torch.equal(tensor, before[name]), name
 

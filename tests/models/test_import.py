@@ -30,6 +30,7 @@ from resnetlab.models.weight_sources import (
     CIFAR10_CLASSES,
     CIFAR100_CLASSES,
     REPOSITORIES,
+    find_source,
     parse_channels,
     parse_classes,
 )
@@ -197,6 +198,16 @@ def test_values_of_options_are_checked(tmp_path: Path) -> None:
         parse_classes(str(tmp_path / "names.txt"))
     assert len(set(CIFAR100_CLASSES)) == 100
     assert all(0 < value < 1 for one in REPOSITORIES.values() for value in one.mean + one.std)
+
+
+def test_a_repository_with_several_kinds_of_weights_is_chosen_by_the_outputs() -> None:
+    cifar100 = REPOSITORIES["chenyaofo/pytorch-cifar-models:cifar100"]
+    for name in ("chenyaofo", "chenyaofo/pytorch-cifar-models"):
+        assert find_source(name, 100) is cifar100
+        assert find_source(name, 10) is REPOSITORIES["chenyaofo/pytorch-cifar-models"]
+        with pytest.raises(InputError, match="--repository: none of its weights has 5 outputs"):
+            find_source(name, 5)
+    assert find_source("kuangliu", 5) is REPOSITORIES["kuangliu/pytorch-cifar"]
 
 
 def test_weights_with_the_file_name_of_published_ones_get_their_resize(tmp_path: Path) -> None:

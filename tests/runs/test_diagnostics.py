@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
 import resnetlab as rl
 from helpers.small_run import SmallRun
@@ -84,6 +85,30 @@ def test_a_stopped_run_ends_with_the_measurements_of_an_uninterrupted_one(
         assert ("gradient-norms-1.json" in broken.measured()) == (stop >= steps)
         broken()
         assert broken.measured() == uninterrupted.measured()
+
+
+def test_a_measurement_out_of_memory_leaves_the_result_of_the_run(
+    tmp_path: Path, small_npz: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The measurements of a trained run need memory of their own, and are made later."""
+
+    def fail(*_: object) -> None:
+        raise torch.OutOfMemoryError("out of memory")
+
+    run = Run(small_npz, tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr("resnetlab.runs.session.ablate_blocks", fail)
+        result = run()
+    assert result
+    assert result.status == "trained"
+    assert "block-ablation.json" not in run.measured()
+    assert "loss-landscape.json" in run.measured()
+    lines = (run.directory.path / "provenance.jsonl").read_text().splitlines()
+    assert "measurement out of memory" in [json.loads(line)["event"] for line in lines]
+    assert run() == result
+    uninterrupted = Run(small_npz, tmp_path / "whole")
+    uninterrupted()
+    assert run.measured() == uninterrupted.measured()
 
 
 def test_a_run_that_starts_again_deletes_its_earlier_measurements(

@@ -5,6 +5,11 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import pytest
+import torch
+
+from resnetlab.training.memory import is_out_of_memory
+
 SIZE = 150_000_000
 """Bytes, far above what the script takes besides."""
 
@@ -56,3 +61,23 @@ def test_freed_memory_in_the_allocator_is_not_counted() -> None:
     )
     small, large = map(int, done.stdout.split())
     assert large - small > SIZE // 2
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (MemoryError(), True),
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"), True),
+        (RuntimeError("[enforce fail] DefaultCPUAllocator: not enough memory"), True),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory"), True),
+        (RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"), True),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling cublasCreate"), True),
+        (RuntimeError("MPS backend out of memory (MPS allocated: 8 GB)"), True),
+        (RuntimeError("CUDA error: an illegal memory access was encountered"), False),
+        (ValueError("not enough memory"), False),
+    ],
+)
+def test_errors_of_each_device_are_recognized_as_out_of_memory(
+    error: Exception, expected: bool
+) -> None:
+    assert is_out_of_memory(error) is expected

@@ -346,8 +346,8 @@ class LoadedStudy:
             accept_license: Accept pre-trained weights whose license forbids commercial use.
 
         Yields:
-            Progress with the evaluations since the last event, ends and failures of the runs. A
-            `idle` marks only that time has passed.
+            Progress with the evaluations since the last event, ends and failures of the runs. An
+            `idle` event marks only that time has passed.
 
         Raises:
             InputError: The study, its data or an option is invalid.

@@ -80,7 +80,7 @@ def fit(config: BagOfWordsConfig, train: LabeledImages, seed: int) -> FittedBagO
 def _sample_patches(
     pixels: NDArray[np.uint8], config: BagOfWordsConfig, rng: np.random.Generator
 ) -> Floats:
-    """Return random patches (P, D), equally many of each image and about PATCHES in all."""
+    """Return random patches (P, D), equally many of each image and about `NUM_PATCHES` in all."""
     each = max(1, NUM_PATCHES // len(pixels))
     return np.concatenate(
         [

@@ -171,6 +171,7 @@ def train_stage(
     if best is not None:
         best_epoch = best.best_epoch
     else:  # the network has its weights from before the stage
+        state.ema = None  # its averages belong to the weights that diverged
         forward = finetune_model.make_forward(partitioned, state.eval_forward)
         scores = evaluate(tail, forward, validation, world, batch_size=FEATURE_BATCH_SIZE)
         best_epoch = _epoch_result(0, scores, seconds)

@@ -82,7 +82,7 @@ def find_metadata(
     Raises:
         InputError: An option does not fit the network.
     """
-    transform, transform_notes = _transform(config, options, stated, known, channels)
+    transform, transform_notes = _transform(config, options, stated, known, channels, outputs)
     class_names, class_notes = _class_names(config, options, stated, outputs)
     license_name, license_note = _license(config, options, file)
     notes = (*_same_tensors(config, options), *transform_notes, *class_notes)
@@ -139,10 +139,11 @@ def _transform(
     stated: WeightsMetadata,
     known: LibraryTransform | None,
     channels: int,
+    outputs: int,
 ) -> tuple[EvalTransform, tuple[str, ...]]:
     """Return the evaluation transform, and a line for each part of it that is assumed."""
     notes: list[str] = []
-    source = find_source(options.repository) if options.repository else None
+    source = find_source(options.repository, outputs) if options.repository else None
     if known and known.note:
         notes.append(known.note)
     if bool(options.mean) != bool(options.std):
@@ -194,7 +195,7 @@ def _class_names(
         return options.classes, ()
     if len(stated.class_names) == outputs:
         return stated.class_names, ()
-    source = find_source(options.repository) if options.repository else None
+    source = find_source(options.repository, outputs) if options.repository else None
     if source and outputs in source.classes:
         return known_class_names(source.classes[outputs]), ()
     if outputs == 1000 and not isinstance(config, CifarConfig):

@@ -76,14 +76,22 @@ REPOSITORIES = {
 """Well-known repositories of weights, by owner and name. The numbers are those of their code."""
 
 
-def find_source(name: str) -> WeightSource:
-    """Return the repository of that name, or of that owner. Raises InputError."""
-    matches = [key for key in REPOSITORIES if name in (key, key.split("/")[0])]
+def find_source(name: str, outputs: int | None = None) -> WeightSource:
+    """Return the repository of that name, or of that owner.
+
+    If it has several kinds of weights, that with `outputs` outputs is taken. Raises InputError.
+    """
+    matches = [key for key in REPOSITORIES if name in (key, key.split(":")[0], key.split("/")[0])]
     if not matches:
         fix = suggest(name, REPOSITORIES) or "give --mean, --std and --classes instead"
         allowed = ", ".join(REPOSITORIES)
         raise input_error("--repository", "unknown", fix, got=name, allowed=allowed)
-    return REPOSITORIES[matches[0]]
+    fitting = [key for key in matches if outputs in (None, *REPOSITORIES[key].classes)]
+    if not fitting and len(matches) > 1:
+        fix = "give --mean, --std and --classes instead"
+        message = f"none of its weights has {outputs} outputs"
+        raise input_error("--repository", message, fix, got=name, allowed=", ".join(matches))
+    return REPOSITORIES[(fitting or matches)[0]]
 
 
 def known_class_names(name: str) -> tuple[str, ...]:

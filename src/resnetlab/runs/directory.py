@@ -191,6 +191,8 @@ class RunDirectory:
                 json.dumps(encode(evaluation), allow_nan=False) + "\n" for evaluation in evaluations
             )
             write_text(self.path / "metrics.jsonl", text)
+        for name in ("diagnostics/block-ablation.json", LANDSCAPE):  # made after the last step
+            (self.path / name).unlink(missing_ok=True)
         for gradients in self.gradient_norms():
             if gradients.step > step:
                 self._gradient_norms_path(gradients).unlink()

@@ -120,4 +120,5 @@ def check_world_size(file: RunFile, world: World, directory: RunDirectory) -> No
         fix = "start it without torchrun"
         if ranks > 1:
             fix = command_line([*torchrun, "resume", folder])
-        raise input_error(folder, "processes of the run", fix, got=world.size, allowed=str(ranks))
+        message = "started with another number of processes than the run has"
+        raise input_error(folder, message, fix, got=world.size, allowed=str(ranks))

@@ -12,9 +12,9 @@ from typing import Any
 from torch import Tensor
 
 from resnetlab.data.config import Dataset
-from resnetlab.data.device_images import DeviceImageCache
+from resnetlab.data.device_images import DeviceImageCache, DeviceImages
 from resnetlab.data.transforms.normalization import export_normalizer
-from resnetlab.errors import input_error
+from resnetlab.errors import first_line, input_error
 from resnetlab.inspection.block_ablation import ablate_blocks
 from resnetlab.inspection.gradients import measure_gradients
 from resnetlab.inspection.loss_landscape import measure_run_landscape
@@ -76,21 +76,49 @@ def run_attempt(attempt: RunAttempt, dataset: Dataset) -> Generator[None, None, 
     def measure(result: Result) -> Result:
         """Make the measurements that were requested after the run had finished."""
         run = load_run(directory, file, dataset)
-        if directory.lacks_block_ablation(file):
-            with_sets = file.diagnostics.ablate_sets
-            directory.save_block_ablation(ablate_blocks(run.state, run.test, with_sets))
-        config = file.diagnostics.loss_landscape
-        if config is not None and directory.lacks_loss_landscape(file):
-            directory.save_loss_landscape(measure_run_landscape(run.state, run.train, config))
-        if directory.lacks_train_mode(file):
-            evaluator = RunEvaluator(run.state, file, dataset, DeviceImageCache())
-            directory.save_train_mode(
-                evaluator.evaluate_selected_in_train_mode(directory.train_mode())
-            )
+        evaluator = RunEvaluator(run.state, file, dataset, DeviceImageCache())
+        _measure_missing(directory, file, run.train, evaluator)
         return result
 
     identity, shared = dataset.identity, attempt.shares_device
     return (yield from run_locked(directory, file, identity, training, world, measure, shared))
+
+
+def _measure_missing(
+    directory: RunDirectory, file: RunFile, train_images: DeviceImages, evaluator: RunEvaluator
+) -> None:
+    """Make the measurements that `file` requests and that a finished run lacks.
+
+    The state of `evaluator` has the selected weights. A measurement that runs out of memory is left
+    out: the result of the run stays, and the next command that needs the run tries again.
+    """
+    state, test, requested = evaluator.state, evaluator.test, file.diagnostics
+
+    def ablate() -> None:
+        directory.save_block_ablation(ablate_blocks(state, test, requested.ablate_sets))
+
+    def measure_landscape() -> None:
+        assert requested.loss_landscape is not None
+        landscape = measure_run_landscape(state, train_images, requested.loss_landscape)
+        directory.save_loss_landscape(landscape)
+
+    def evaluate_in_train_mode() -> None:
+        so_far = directory.train_mode()
+        directory.save_train_mode(evaluator.evaluate_selected_in_train_mode(so_far))
+
+    for is_missing, make in (
+        (directory.lacks_block_ablation, ablate),
+        (directory.lacks_loss_landscape, measure_landscape),
+        (directory.lacks_train_mode, evaluate_in_train_mode),
+    ):
+        try:
+            if is_missing(file):
+                make()
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
+            event = "measurement out of memory"
+            directory.log_event({"event": event, "time": utc_now(), "reason": first_line(error)})
 
 
 def _check_batch_size(
@@ -323,17 +351,10 @@ class RunSession:
         weights, description = self._export()
         labels = self.evaluator.test.labels
         write_outputs(self.directory.path, description, weights, test.logits, labels)
-        if self.file.diagnostics.measures_blocks:
-            with_sets = self.file.diagnostics.ablate_sets
-            ablations = ablate_blocks(self.state, self.evaluator.test, with_sets)
-            self.directory.save_block_ablation(ablations)
-        if (config := self.file.diagnostics.loss_landscape) is not None:
-            landscape = measure_run_landscape(self.state, self.train_images, config)
-            self.directory.save_loss_landscape(landscape)
-        if self.file.diagnostics.train_mode:
-            so_far = self.directory.train_mode()
-            self.directory.save_train_mode(self.evaluator.evaluate_selected_in_train_mode(so_far))
-        return self._commit(status, reason, self.state.step, self.evaluator.scores(results))
+        scores = self.evaluator.scores(results)
+        result = self._commit(status, reason, self.state.step, scores)
+        _measure_missing(self.directory, self.file, self.train_images, self.evaluator)
+        return result
 
     def _export(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Return the evaluated weights with the normalizer, and a description of the model."""

@@ -117,5 +117,11 @@ def is_out_of_memory(error: BaseException) -> bool:
     """
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
-    phrases = ("not enough memory", "can't allocate memory", "CUDNN_STATUS_ALLOC_FAILED")
+    phrases = (
+        "not enough memory",
+        "can't allocate memory",
+        "CUDNN_STATUS_ALLOC_FAILED",
+        "CUBLAS_STATUS_ALLOC_FAILED",
+        "MPS backend out of memory",
+    )
     return isinstance(error, RuntimeError) and any(phrase in str(error) for phrase in phrases)

@@ -41,7 +41,7 @@ class Job:
 
 @dataclass(frozen=True)
 class RunEvent:
-    """Event of a run. A `idle` belongs to no run and marks only that time has passed."""
+    """Event of a run. An `idle` event belongs to no run and marks only that time has passed."""
 
     kind: Literal["idle", "progress", "finished", "interrupted", "failed", "missing"]
     """Kind of the event. failed: an attempt failed and is repeated; missing: all attempts failed.
