@@ -86,7 +86,8 @@ def test_a_decidable_validation_split_decides_unless_the_test_split_is_requested
     assert is_decidable(0.1, 360, 10)
     assert compare_with_chance(12.0, 0.1, 360, 10, (labels, labels)) == "at chance"
     assert (
-        compare_with_chance(12.0, 0.1, 360, 10, (labels, labels), ask_test=True) == "above chance"
+        compare_with_chance(12.0, 0.1, 360, 10, (labels, labels), use_test_split=True)
+        == "above chance"
     )
 
 

@@ -11,7 +11,7 @@ import torch
 
 from resnetlab.bundle.licenses import find_license
 from resnetlab.data.transforms.eval_transform import EvalTransform
-from resnetlab.errors import input_error
+from resnetlab.errors import Problem, input_error
 from resnetlab.finetune.backbones import Backbone
 from resnetlab.finetune.dataset import PhotoDataset
 from resnetlab.finetune.evaluation import accuracy_estimate, predict_photos
@@ -142,10 +142,9 @@ class FinetuneSession:
         except StageLockedError:
             if self.attempt.should_stop():
                 return None
-            message, fix = "another process computes a stage of this run", "wait for it"
-            raise RunLockedError(
-                input_error(str(self.directory.path), message, fix).problems[0]
-            ) from None
+            message = "another process computes a stage of this run"
+            problem = Problem(str(self.directory.path), message, "wait for it")
+            raise RunLockedError(problem) from None
 
     def _on_event(self, event: TrainEvent) -> None:
         """Report the progress of a stage as progress of the run."""
@@ -233,7 +232,7 @@ class FinetuneSession:
         # A small folder has too few validation images to show that a good network is above chance:
         # test decides too.
         chance = compare_with_chance(
-            best, share, count, len(errors), (test.labels, test.predicted), ask_test=True
+            best, share, count, len(errors), (test.labels, test.predicted), use_test_split=True
         )
         numbers = (
             f"at best {best:.1f} % of {count:,} validation images, {reached:.1f} % of "

@@ -56,11 +56,8 @@ def run_locked(
     """
     with directory.lock() if world.is_main_process else contextlib.nullcontext(True) as acquired:
         if not acquired:
-            raise RunLockedError(
-                input_error(
-                    str(directory.path), "another process trains this run", "wait for it"
-                ).problems[0]
-            )
+            message = "another process trains this run"
+            raise RunLockedError(Problem(str(directory.path), message, "wait for it"))
         existing = world.broadcast(directory.result() if world.is_main_process else None)
         if existing is not None and not (world.is_main_process and directory.needs_work(file)):
             return existing

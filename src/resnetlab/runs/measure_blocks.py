@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from resnetlab.errors import input_error
+from resnetlab.errors import Problem
 from resnetlab.inspection.block_ablation import ablate_blocks
 from resnetlab.inspection.diagnostics_config import BlockAblations
 from resnetlab.messages import Notify, silent
@@ -39,8 +39,8 @@ def measure_block_sets(folder: Path, data: str = "", notify: Notify = silent) ->
     directory = RunDirectory(folder)
     with directory.lock() as acquired:
         if not acquired:
-            error = input_error(str(folder), "another process works on this run", "wait for it")
-            raise RunLockedError(error.problems[0])
+            message = "another process works on this run"
+            raise RunLockedError(Problem(str(folder), message, "wait for it"))
         run = open_run(folder, data, notify)
         ablations = ablate_blocks(run.state, run.test, with_sets=True)
         if ablations.sets:

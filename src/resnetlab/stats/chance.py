@@ -106,7 +106,7 @@ def compare_with_chance(
     evaluations: int,
     test: tuple[NDArray[np.int64], NDArray[np.int64]],
     *,
-    ask_test: bool = False,
+    use_test_split: bool = False,
 ) -> ChanceDecision:
     """Return whether a run rose above chance, or that its images cannot tell: not even a perfect
     network would have exceeded luck.
@@ -118,11 +118,11 @@ def compare_with_chance(
         evaluations: Number of evaluations.
         test: Labels (N,) and predicted classes (N,) of the test split at the end. They are asked
             only if `images` cannot tell.
-        ask_test: True if the test split is asked also if `images` can tell.
+        use_test_split: True if the test split is used also if `images` can tell.
     """
     if not is_at_chance(best_accuracy_pct, class_share, images, evaluations):
         return "above chance"
-    if is_decidable(class_share, images, evaluations) and not ask_test:
+    if is_decidable(class_share, images, evaluations) and not use_test_split:
         return "at chance"
     labels, predicted = test
     test_pct = 100 * float((labels == predicted).mean())

@@ -32,7 +32,7 @@ class Trainer(Protocol):
         """Train a run to its end or until it is stopped. See `runs.session.run_attempt`."""
 
 
-class ScratchTrainer:
+class FromScratchTrainer:
     """Trainer of models from scratch, on arrays of images of one size."""
 
     load_data = staticmethod(load_dataset)
@@ -63,7 +63,7 @@ class ScratchTrainer:
         return run_attempt(attempt, data)
 
 
-class BagOfWordsTrainer(ScratchTrainer):
+class BagOfWordsTrainer(FromScratchTrainer):
     """Trainer of a bag of visual words."""
 
     def train(self, attempt: RunAttempt, data: Any) -> Generator[None, None, Result | None]:
@@ -127,7 +127,7 @@ def properties_without_data(data: DataConfig) -> DataProperties:
 
 
 _TRAINERS: dict[RunKind, Trainer] = {
-    FROM_SCRATCH: ScratchTrainer(),
+    FROM_SCRATCH: FromScratchTrainer(),
     FINE_TUNING: FinetuneTrainer(),
     BAG_OF_WORDS: BagOfWordsTrainer(),
 }

@@ -1,4 +1,4 @@
-"""Writes the tables of docs/scale.md again from committed results: `python docs/scale.py`."""
+"""Writes the tables of docs/scale.md again from committed results: run this script."""
 
 from __future__ import annotations
 
