@@ -272,7 +272,7 @@ test_document_commands.py runs them.
 def test_the_tables_of_the_page_on_scale_equal_the_committed_results() -> None:
     page = ROOT / "docs" / "scale.md"
     text = page.read_text(encoding="utf-8")
-    for name, write in runpy.run_path(str(page.with_suffix(".py")))["TABLES"].items():
+    for name, write in runpy.run_path(str(page.with_name("scale_tables.py")))["TABLES"].items():
         assert f"<!-- {name} -->\n{write()}\n<!-- end -->" in text
 
 
