@@ -370,7 +370,7 @@ records = st.dictionaries(st.text(), scalars | st.lists(scalars, max_size=3), ma
     cut=st.floats(0, 1),
     after=st.lists(records, min_size=1),
 )
-def test_a_torn_last_line_does_not_remove_an_acknowledged_line(
+def test_an_incomplete_last_line_does_not_remove_an_acknowledged_line(
     before: list[dict[str, Any]],
     incomplete: dict[str, Any],
     cut: float,

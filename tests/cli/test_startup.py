@@ -109,7 +109,10 @@ MISTAKES = {
     ),
     "fine-tune with a time without a unit": (
         "finetune photos --time-limit 5",
-        "--time-limit: a time without a unit (got 5; allowed: 90s, 10m, 2h, or 0 for none). Fix:",
+        (
+            "--time-limit: a time without a unit (got 5; allowed: 90s, 10m, 2h, or 0 for none). "
+            "Fix: --time-limit 5m"
+        ),
     ),
     "fine-tune with a network of timm by its bare name": (
         "finetune photos --model mobilenetv2_035",

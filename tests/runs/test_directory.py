@@ -25,7 +25,7 @@ def test_evaluations_are_read_back_as_they_were_written(tmp_path: Path) -> None:
     assert directory.metrics() == list(map(evaluation, range(4)))
 
 
-def test_a_line_torn_by_a_kill_is_ignored_and_the_next_line_is_complete(tmp_path: Path) -> None:
+def test_a_line_cut_by_a_kill_is_ignored_and_the_next_line_is_complete(tmp_path: Path) -> None:
     directory = RunDirectory(tmp_path)
     directory.append_metrics(evaluation(0), evaluation(1))
     path = tmp_path / "metrics.jsonl"

@@ -172,7 +172,10 @@ def test_another_driver_continues_after_a_driver_stopped_or_died(
         (["--executor", "ray", "--address", "127.0.0.1:1"], "address: no Ray cluster answers"),
         (
             ["--executor", "ray", "--address", "ray://127.0.0.1:10001"],
-            "address: the address of a Ray client; this command runs on a machine of the cluster",
+            (
+                "address: the address of a Ray client; this command runs on a machine of the "
+                "cluster (got ray://127.0.0.1:10001). Fix: --address HOST:PORT"
+            ),
         ),
     ],
 )

@@ -305,7 +305,10 @@ class FinetuneModel:
                 self.feature_cache.add(key, rows, labels)
                 return DeviceImages(rows, labels)
         if transform.crop_mode == "whole":
-            message = "whole images differ in shape, and this network cannot be partitioned"
+            message = (
+                "whole images differ in shape, and this network cannot be divided before its "
+                "classifier"
+            )
             raise input_error(self.config.slug, message, 'crop_mode = "crop"', field="crop_mode")
         pixels = torch.from_numpy(
             photo_split.stack(lambda image: apply_eval_transform(image, transform), self.on_item)

@@ -144,9 +144,8 @@ class PhotoBatches:
             return model.feature_cache.entries[key]
         batch_size, count = state.recipe.batch_size, len(self.draws.order)
         next_positions = slice(positions.start + batch_size, positions.stop + batch_size)
-        current_positions = range(
-            *positions.indices(count)
-        )  # `indices` cuts a slice at the end of the epoch
+        # `indices` cuts a slice at the end of the epoch.
+        current_positions = range(*positions.indices(count))
         upcoming_positions = range(*next_positions.indices(count))
         self.prefetcher.submit((k, k) for k in (*current_positions, *upcoming_positions))
         pixels = torch.stack(self.prefetcher.take(current_positions)).permute(0, 2, 3, 1)

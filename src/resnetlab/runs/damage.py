@@ -92,7 +92,7 @@ def check_run(folder: Path) -> RunCheck:
     if _is_report(folder):
         return RunCheck(str(folder), "report", tuple(_changed(folder)))
     directory = RunDirectory(folder)
-    damage = [*_leftovers(folder), *_torn_lines(folder), *_diagnostics(folder)]
+    damage = [*_leftovers(folder), *_incomplete_lines(folder), *_diagnostics(folder)]
     if not (folder / "run.json").exists():
         others = [
             path.name
@@ -201,7 +201,7 @@ def _leftovers(folder: Path) -> Iterator[Damage]:
             yield Damage(str(path), "leftover", message, _repair_command(folder))
 
 
-def _torn_lines(folder: Path) -> Iterator[Damage]:
+def _incomplete_lines(folder: Path) -> Iterator[Damage]:
     for name in JSONL_FILES:
         path = folder / name
         lines = path.read_bytes().splitlines() if path.exists() else []

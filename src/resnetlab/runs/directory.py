@@ -182,8 +182,8 @@ class RunDirectory:
             append_jsonl(self.path / "metrics.jsonl", *map(encode, evaluations))
 
     def discard_after(self, step: int) -> list[Evaluation]:
-        """Remove the evaluations after `step`, from which the run is resumed, and return the
-        remaining ones.
+        """Remove what was recorded after `step`, from which the run is resumed: evaluations,
+        gradient norms, and the measurements of its end. Return the remaining evaluations.
         """
         evaluations = [evaluation for evaluation in self.metrics() if evaluation.step <= step]
         if (self.path / "metrics.jsonl").exists():

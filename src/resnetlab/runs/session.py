@@ -339,7 +339,9 @@ class RunSession:
         save_checkpoint(self.directory.checkpoints, Checkpoint(tensors, metadata))
 
     def _finish(self) -> Result | None:
-        """Evaluate the selected weights, write them and their outputs, and commit the result."""
+        """Evaluate the selected weights, write them and their outputs, commit the result, and make
+        the measurements of the end.
+        """
         with self.profiler.phase("evaluation"):
             results = self.evaluator.evaluate_selected()
         if not self.world.is_main_process:
