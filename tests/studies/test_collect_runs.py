@@ -18,6 +18,7 @@ from safetensors.numpy import load_file, save_file
 import resnetlab as rl
 from resnetlab.checksums import renew_checksum
 from resnetlab.errors import InputError
+from resnetlab.files import sha256
 from resnetlab.runs.damage import check_run
 from resnetlab.runs.paths import LOCK, LOGITS, WEIGHTS, check_finished
 from resnetlab.runs.recorded_logits import RecordedLogits
@@ -248,6 +249,33 @@ def test_another_result_of_the_same_run_is_reported_and_the_local_one_stays(
     assert collected.outcome == "other result"
     assert collected.reason.endswith("the run that is here stays")
     assert files_of(here) == before
+
+
+def test_the_same_run_under_another_name_of_the_data_is_already_here(
+    first: Path, study_file: Path, archive: Path, tmp_path: Path
+) -> None:
+    here = tmp_path / "here"
+    collect_runs([archive], str(study_file), here)
+    run = sorted(copy_of(first, tmp_path / "copy").iterdir())[0]
+    save_file(load_file(run / WEIGHTS), run / WEIGHTS, {"data": "another name"})
+    result = json.loads((run / "result.json").read_text())
+    assert result["weights_sha256"] != sha256(run / WEIGHTS)
+    result["weights_sha256"] = sha256(run / WEIGHTS)
+    (run / "result.json").write_text(json.dumps(result))
+    for name in (WEIGHTS, "result.json"):
+        renew_checksum(run, name)
+    before = files_of(here)
+    assert outcomes(collect_runs([run], str(study_file), here)) == {"already here": 1}
+    assert files_of(here) == before, "weights that its result does not name are not added"
+
+
+def test_the_folder_that_an_export_names_need_not_exist(first: Path, tmp_path: Path) -> None:
+    folder = next((first / "studies").iterdir()).name
+    archive = tmp_path / "first.tar.gz"
+    export_runs(plan_of(first), first, archive, light=True)
+    collection = collect_runs([archive], f"studies/{folder}", tmp_path / "here")
+    assert outcomes(collection) == {"joined": 4}
+    assert collection.folder == tmp_path / "here" / "studies" / folder
 
 
 def test_a_run_that_is_being_trained_here_is_not_replaced(

@@ -148,7 +148,7 @@ def _check_and_copy(
     if here is not None:
         if reason := _other_result(here, record):
             return "other result", reason
-        if (target.path / WEIGHTS).exists() or not (folder / WEIGHTS).exists():
+        if not _lacks_weights(target.path, here, folder, record):
             return "already here", ""
     with target.lock() as acquired:
         if not acquired:
@@ -177,7 +177,7 @@ def _other_result(here: RunRecord, other: RunRecord) -> str:
     """Return in what the results of one run on two machines differ; "" if they are equal."""
     assert here.result is not None
     assert other.result is not None
-    if _without_times(here) == _without_times(other):
+    if _comparable(here) == _comparable(other):
         return ""
     return (
         f"{_accuracy(here.result)} here ({_machine(here)}), {_accuracy(other.result)} there "
@@ -185,13 +185,30 @@ def _other_result(here: RunRecord, other: RunRecord) -> str:
     )
 
 
-def _without_times(record: RunRecord) -> object:
+def _lacks_weights(here: Path, record: RunRecord, folder: Path, other: RunRecord) -> bool:
+    """Return True if the weights of a run are absent here, and those of the folder fit its result.
+
+    The same run under another name of the data has the same tensors in a file with another name
+    inside, and so with another SHA-256.
+    """
     assert record.result is not None
-    times: dict[str, Any] = dict.fromkeys(
+    assert other.result is not None
+    if (here / WEIGHTS).exists() or not (folder / WEIGHTS).exists():
+        return False
+    return record.result.weights_sha256 == other.result.weights_sha256
+
+
+def _comparable(record: RunRecord) -> object:
+    """Return what a run computed: all but its times and the SHA-256 of the file of its weights.
+
+    That file names the data, which may be called otherwise on another machine.
+    """
+    assert record.result is not None
+    others: dict[str, Any] = dict.fromkeys(
         ("train_seconds", "evaluation_seconds", "images_per_second"), 0.0
     )
     metrics = tuple(replace(evaluation, seconds=0.0) for evaluation in record.metrics)
-    return replace(record.result, **times), metrics
+    return replace(record.result, weights_sha256="", **others), metrics
 
 
 def _accuracy(result: Result) -> str:

@@ -64,10 +64,13 @@ def _started_plan(into: str, root: Path) -> Plan | None:
 
 
 def _is_named(plan: Plan, into: str) -> bool:
-    """Return True if a plan belongs to the present version of the study `into`."""
+    """Return True if a plan belongs to the present version of the study `into`, or to that folder.
+
+    The folder need not exist: `study export` prints it as it is on the machine that exports.
+    """
     path = study_path(into)
     if not path.is_file():
-        return folder_name(plan) == into
+        return folder_name(plan) == Path(into).name
     return plan.source_sha256 == source_sha256(path)
 
 
