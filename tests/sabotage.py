@@ -75,7 +75,7 @@ SAFEGUARDS = (
     Safeguard(
         "SHA-256 of the metadata of a checkpoint",
         "runs/checkpoint.py",
-        "    if facts_sha256 != json_sha256(metadata):",
+        "    if metadata_sha256 != json_sha256(metadata):",
         "    if False:",
         "tests/runs/test_checkpoint.py",
     ),

@@ -97,7 +97,7 @@ def test_health_contains_the_name_classes_and_license_of_the_model(tmp_path: Pat
         assert connection.get("/health").json() == {
             "status": "ok",
             "model": "wsl",
-            "classes": len(CLASSES),
+            "num_classes": len(CLASSES),
             "license": "CC-BY-NC-4.0",
             "class_names": list(CLASSES),
         }

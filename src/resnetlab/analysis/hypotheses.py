@@ -84,7 +84,7 @@ class ConditionRuns:
     runs: tuple[ClaimRun, ...]
     class_share: float
     """Accuracy of the best constant guess on the test images, 0 to 1; used for train images too."""
-    classes: int
+    num_classes: int
     epochs: float
     """Number of epochs of a run."""
     scale: ScoreScale | None = None
@@ -119,7 +119,7 @@ class ConditionRuns:
             case "error":
                 return Arm(counts, values, 100 * self.class_share - 100, Interval(-100.0, 0.0))
             case "loss":
-                return Arm(counts, values, -math.log(self.classes), Interval(-math.inf, 0.0))
+                return Arm(counts, values, -math.log(self.num_classes), Interval(-math.inf, 0.0))
 
     def epochs_to_accuracy(
         self, accuracy_pct: float, split: str, max_epochs: float

@@ -103,11 +103,11 @@ def first_losses(analysis: StudyAnalysis, label: str) -> FirstLosses:
     return FirstLosses("evaluation", by_mode["evaluation"])
 
 
-def uniform_loss(classes: int) -> float:
+def uniform_loss(num_classes: int) -> float:
     """Return the loss in nats of a network that gives each class the same probability: ln K."""
-    return math.log(classes)
+    return math.log(num_classes)
 
 
-def is_far_from_uniform(loss_nats: float, classes: int) -> bool:
+def is_far_from_uniform(loss_nats: float, num_classes: int) -> bool:
     """Return True if a loss is not close to that of a uniform guess."""
-    return abs(loss_nats - uniform_loss(classes)) > FAR_FROM_UNIFORM_NATS
+    return abs(loss_nats - uniform_loss(num_classes)) > FAR_FROM_UNIFORM_NATS

@@ -23,7 +23,7 @@ def inspect_model(
     model: str | ModelConfig,
     image_shape: Sequence[int] | None = None,
     *,
-    classes: int = 0,
+    num_classes: int = 0,
     trust_code: bool = False,
 ) -> Table:
     """List the layers of a network with sizes, parameters, cost and receptive fields.
@@ -31,7 +31,7 @@ def inspect_model(
     Args:
         model: Name in the catalog, `timm/NAME`, model file, function of a module, or config.
         image_shape: Channels, height and width of an image; None for those of the network.
-        classes: Number of classes; 0 for that of the network.
+        num_classes: Number of classes; 0 for that of the network.
         trust_code: Consent to run the code (`package.module:function`) that `model` names.
 
     Returns:
@@ -40,13 +40,13 @@ def inspect_model(
     Raises:
         InputError: The network is unknown, or the image does not fit it.
     """
-    config = read_network(model, classes=classes, trust_code=trust_code)
+    config = read_network(model, num_classes=num_classes, trust_code=trust_code)
     from resnetlab.inspection import layer_table
     from resnetlab.inspection.layers import trace_layers
 
     *shape, default_classes = default_input(model if isinstance(model, str) else "", config)
     channels, height, width = image_shape or shape
-    trace = trace_layers(config, (channels, height, width), classes or default_classes)
+    trace = trace_layers(config, (channels, height, width), num_classes or default_classes)
     totals = layer_table.totals(trace)
     title = f"{trace.name}: {totals['parameters']:,} parameters, {totals['macs']:,} MACs"
     notes = layer_table.notes(config, trace.image_shape, trace)
@@ -137,7 +137,7 @@ def inspect_blocks(run: str | Path, data: str = "") -> Table:
 
 
 def read_network(
-    model: str | ModelConfig, stride_on: str = "", classes: int = 0, *, trust_code: bool = False
+    model: str | ModelConfig, stride_on: str = "", num_classes: int = 0, *, trust_code: bool = False
 ) -> Any:
     """Return the config of a network. Raises InputError if it needs consent that was not given."""
     from resnetlab.models.configs.external import allow_code, check_code, with_num_classes
@@ -152,7 +152,7 @@ def read_network(
     if trust_code:
         allow_code(config)
     check_code(config)
-    return with_num_classes(config, classes) if classes else config
+    return with_num_classes(config, num_classes) if num_classes else config
 
 
 def default_input(name: str, config: Any = None) -> tuple[int, int, int, int]:

@@ -141,11 +141,11 @@ def _run_precision(folder: Path) -> str:
     return ""
 
 
-def without_weights_source(model: ModelConfig, classes: int) -> ModelConfig:
+def without_weights_source(model: ModelConfig, num_classes: int) -> ModelConfig:
     """Return the architecture alone, without the path and the metadata of pre-trained weights."""
     if not isinstance(model, ExternalConfig):
         return model
-    kwargs = model.kwargs | ({"num_classes": classes} if "num_classes" in model.kwargs else {})
+    kwargs = model.kwargs | ({"num_classes": num_classes} if "num_classes" in model.kwargs else {})
     return replace(
         model,
         kwargs=kwargs,

@@ -35,7 +35,7 @@ class PackedData:
     """SHA-256 of the content: pixels, labels, classes and splits."""
     file_sha256: str
     bytes: int
-    classes: int
+    num_classes: int
     train_images: int
     validation_images: int
     test_images: int
@@ -122,7 +122,7 @@ def _write_source(source: Source, folder: Path) -> PackedData:
         sha256=source.sha256,
         file_sha256=sha256(path),
         bytes=path.stat().st_size,
-        classes=len(source.classes),
+        num_classes=len(source.classes),
         train_images=len(source.train),
         validation_images=len(source.validation) if source.validation is not None else 0,
         test_images=len(source.test),

@@ -45,7 +45,7 @@ class HealthResponse:
 
     status: str
     model: str
-    classes: int
+    num_classes: int
     license: str
     class_names: list[str]
     """Names of the classes, in the order of the outputs."""

@@ -56,7 +56,7 @@ class Network(nn.Module):
     """Network of the depth report for RGB images of 32 x 32: stem, blocks, pooling, classifier."""
 
     def __init__(
-        self, depth: int, residual: bool, differences: frozenset[str], classes: int
+        self, depth: int, residual: bool, differences: frozenset[str], num_classes: int
     ) -> None:
         super().__init__()
         if depth not in BLOCKS:
@@ -73,7 +73,7 @@ class Network(nn.Module):
                 blocks.append(Block(channels, width, residual, "one norm" in differences))
                 channels = width
         self.blocks = nn.Sequential(*blocks)
-        self.head = nn.Linear(channels, classes)
+        self.head = nn.Linear(channels, num_classes)
         self.train()
 
     def train(self, mode: bool = True) -> Self:

@@ -171,9 +171,9 @@ class FinetuneSession:
         record, run = self.directory.record(), self.file.run
         lines = record.provenance if record else ()
         event = "resume" if any(line.get("event") == "start" for line in lines) else "start"
-        facts_sha256 = self.directory.run_file_sha256()
+        digest = self.directory.run_file_sha256()
         self.directory.log_event(
-            provenance_event(event, 0, run.numerics, run.data.sha256, facts_sha256=facts_sha256)
+            provenance_event(event, 0, run.numerics, run.data.sha256, run_file_sha256=digest)
         )
         self.directory.discard_after(-1)
 

@@ -370,9 +370,9 @@ def enable_grad_checkpointing(model: nn.Module) -> None:
             module._recomputed = True  # type: ignore[assignment]
 
 
-def balanced_class_weights(labels: NDArray[np.int64], classes: int) -> Tensor:
+def balanced_class_weights(labels: NDArray[np.int64], num_classes: int) -> Tensor:
     """Return balanced class weights (K,), N / (K n_k), which give each class the same weight in the
     loss.
     """
-    counts = np.bincount(labels, minlength=classes)
-    return torch.from_numpy(len(labels) / (classes * np.maximum(counts, 1))).float()
+    counts = np.bincount(labels, minlength=num_classes)
+    return torch.from_numpy(len(labels) / (num_classes * np.maximum(counts, 1))).float()

@@ -55,7 +55,7 @@ NOTES = {
 
 
 def architecture_table(
-    name: str, channels: int = 3, classes: int = 10, side: int = 32, images: int = 0
+    name: str, channels: int = 3, num_classes: int = 10, side: int = 32, images: int = 0
 ) -> list[dict[str, Any]]:
     """Return the table of a family of networks.
 
@@ -65,9 +65,9 @@ def architecture_table(
     """
     match name:
         case "depth-report":
-            return _depth_report(channels, classes, side, images)
+            return _depth_report(channels, num_classes, side, images)
         case "imagenet":
-            return _imagenet(*((channels, classes, side) if images else (3, 1000, 224)), images)
+            return _imagenet(*((channels, num_classes, side) if images else (3, 1000, 224)), images)
         case _:
             fix = suggest(name, TABLE_NAMES) or " or ".join(TABLE_NAMES)
             raise input_error(
@@ -75,7 +75,7 @@ def architecture_table(
             )
 
 
-def _depth_report(channels: int, classes: int, side: int, images: int) -> list[dict[str, Any]]:
+def _depth_report(channels: int, num_classes: int, side: int, images: int) -> list[dict[str, Any]]:
     """Return the table of the depth report.
 
     Rows: 16 to 16, 16 to 32, 32 to 32 and so on; columns: the depth that the report names.
@@ -99,7 +99,7 @@ def _depth_report(channels: int, classes: int, side: int, images: int) -> list[d
     )
     for kind, networks in (("residual", models), ("plain", plain)):
         costs = {
-            str(depth): model.cost(channels, classes, side) for depth, model in networks.items()
+            str(depth): model.cost(channels, num_classes, side) for depth, model in networks.items()
         }
         rows.append(
             {"blocks": f"parameters, {kind}"} | {depth: cost[0] for depth, cost in costs.items()}
@@ -111,7 +111,7 @@ def _depth_report(channels: int, classes: int, side: int, images: int) -> list[d
     return rows
 
 
-def _imagenet(channels: int, classes: int, side: int, images: int) -> list[dict[str, Any]]:
+def _imagenet(channels: int, num_classes: int, side: int, images: int) -> list[dict[str, Any]]:
     """Return the slides' table of networks (He et al. 2016, table 1): rows are layers, then costs.
 
     A cell such as `[3x3, 64; 3x3, 64] x 3` is a stage: the convolutions of a block, and the number
@@ -136,13 +136,13 @@ def _imagenet(channels: int, classes: int, side: int, images: int) -> list[dict[
         cells = {name: _stage_cell(model, width, stage) for name, model in models.items()}
         add_row(f"conv{stage + 2}_x", f"{size}x{size}", cells)
     add_row("average pool", "1x1", dict.fromkeys(models, ""))
-    add_row("linear", str(classes), dict.fromkeys(models, ""))
+    add_row("linear", str(num_classes), dict.fromkeys(models, ""))
     if side == 224:
         flops = {name: f"{SLIDES_FLOPS[name] / 1e9:g} x 10^9" for name in models}
         add_row("slides' FLOPs", "", flops)
     costs = {
         option: {
-            name: _cost(replace(model, stride_on=option), channels, classes, side)
+            name: _cost(replace(model, stride_on=option), channels, num_classes, side)
             for name, model in models.items()
         }
         for option in ("first", "middle")
@@ -177,5 +177,5 @@ def stack_stages(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return lines
 
 
-def _cost(model: ImageNetConfig, channels: int, classes: int, side: int) -> tuple[int, int]:
-    return model.cost(channels, classes, side)
+def _cost(model: ImageNetConfig, channels: int, num_classes: int, side: int) -> tuple[int, int]:
+    return model.cost(channels, num_classes, side)

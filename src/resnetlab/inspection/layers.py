@@ -73,7 +73,7 @@ CANDIDATE_SIDES = (
 
 
 def trace_layers(
-    config: ModelConfig, image_shape: tuple[int, int, int], classes: int
+    config: ModelConfig, image_shape: tuple[int, int, int], num_classes: int
 ) -> LayerTrace:
     """Return the layers of `config` for one image (C, H, W).
 
@@ -83,9 +83,9 @@ def trace_layers(
     channels, *sides = image_shape
     if not isinstance(config, ExternalConfig):
         for side in sides:
-            config.cost(channels, classes, side)
+            config.cost(channels, num_classes, side)
     with torch.device("meta"):
-        model = build_uninitialized(config, channels, classes)
+        model = build_uninitialized(config, channels, num_classes)
     return trace_module(model, image_shape, config.slug)
 
 

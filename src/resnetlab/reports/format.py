@@ -88,22 +88,22 @@ def format_p_relation(p: float) -> str:
     return text if text.startswith("<") else f"= {text}"
 
 
-def format_first_loss(losses: Sequence[float], classes: int, mode: str) -> str:
+def format_first_loss(losses: Sequence[float], num_classes: int, mode: str) -> str:
     """Format losses before the first step beside that of a uniform guess: `first loss 2.304 nats in
     training mode, ln 10 = 2.303`.
     """
-    return f"first loss {format_first_loss_values(losses, classes, mode)}"
+    return f"first loss {format_first_loss_values(losses, num_classes, mode)}"
 
 
-def format_first_loss_values(losses: Sequence[float], classes: int, mode: str) -> str:
+def format_first_loss_values(losses: Sequence[float], num_classes: int, mode: str) -> str:
     """Format losses as `format_first_loss`, without its first words."""
     low, high = format_number(min(losses), 3), format_number(max(losses), 3)
     return tr(
         "{losses} nats in {mode} mode, ln {classes} = {uniform:.3f}",
         losses=low if low == high else tr("{low} to {high}", low=low, high=high),
         mode=tr_word(mode),
-        classes=classes,
-        uniform=math.log(classes),
+        classes=num_classes,
+        uniform=math.log(num_classes),
     )
 
 

@@ -59,9 +59,9 @@ def _fit_and_evaluate(directory: RunDirectory, file: RunFile, dataset: Dataset) 
     """
     run = file.run
     assert isinstance(run.model, BagOfWordsConfig), run.model
-    facts_sha256 = directory.run_file_sha256()
+    digest = directory.run_file_sha256()
     directory.log_event(
-        provenance_event("start", 0, run.numerics, run.data.sha256, facts_sha256=facts_sha256)
+        provenance_event("start", 0, run.numerics, run.data.sha256, run_file_sha256=digest)
     )
     start = time.monotonic()
     fitted = fit(run.model, dataset.train, run.seed)

@@ -77,7 +77,7 @@ def _write_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
         write_tensors(path, tensors)
         files[path.name] = {"bytes": path.stat().st_size, "sha256": sha256(path)}
     metadata = checkpoint.metadata
-    manifest = {"facts": metadata, "facts_sha256": json_sha256(metadata), "files": files}
+    manifest = {"metadata": metadata, "metadata_sha256": json_sha256(metadata), "files": files}
     write_json(target / "MANIFEST.json", manifest)
     fsync_folder(folder)
     for step in saved_steps(folder)[:-CHECKPOINTS_TO_KEEP]:
@@ -106,14 +106,14 @@ def load_checkpoint(folder: Path, step: int) -> Checkpoint:
     others = [other for other in reversed(saved_steps(folder)) if other < step]
     fix = resume_command(folder.parent, "--from-step", str(others[0] if others else 0))
     try:
-        files, metadata = dict(manifest["files"]), dict(manifest["facts"])
-        facts_sha256 = manifest.get("facts_sha256", json_sha256(metadata))  # absent in older ones
+        files, metadata = dict(manifest["files"]), dict(manifest["metadata"])
+        metadata_sha256 = manifest["metadata_sha256"]
         expected = {
             name: (int(entry["bytes"]), str(entry["sha256"])) for name, entry in files.items()
         }
     except (TypeError, KeyError, ValueError):
         raise input_error(str(source / "MANIFEST.json"), "not a manifest", fix) from None
-    if facts_sha256 != json_sha256(metadata):
+    if metadata_sha256 != json_sha256(metadata):
         raise input_error(str(source / "MANIFEST.json"), "differs from its SHA-256", fix)
     tensors = {}
     for name, (size, digest) in expected.items():

@@ -340,14 +340,14 @@ def _checkpoint_problem(folder: Path) -> str:
         return "without a MANIFEST.json: its write was cut short, and nothing reads it"
     try:
         manifest = read_json(folder / "MANIFEST.json")
-        facts_sha256 = manifest.get("facts_sha256")
+        metadata, metadata_sha256 = manifest["metadata"], manifest["metadata_sha256"]
         files = {
             name: (int(entry["bytes"]), str(entry["sha256"]))
             for name, entry in manifest["files"].items()
         }
     except (InputError, TypeError, KeyError, ValueError, AttributeError):
         return "MANIFEST.json cannot be read"
-    if facts_sha256 not in (None, json_sha256(manifest.get("facts"))):
+    if metadata_sha256 != json_sha256(metadata):
         return "MANIFEST.json differs from its SHA-256"
     for name, (size, digest) in files.items():
         path = folder / Path(name).name

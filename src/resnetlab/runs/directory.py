@@ -340,9 +340,9 @@ class RunDirectory:
         the path of the data and the requested measurements, which may change.
         """
         recorded = {
-            event["facts_sha256"]
+            event["run_file_sha256"]
             for event in read_jsonl(self.path / "provenance.jsonl")
-            if "facts_sha256" in event
+            if "run_file_sha256" in event
         }
         if recorded - {self.run_file_sha256()}:
             raise input_error(

@@ -294,7 +294,7 @@ class RunSession:
         """Write the start or the resumption of the run to provenance.jsonl."""
         run = self.file.run
         self.eager_reason = find_eager_reason(self.state)
-        extra = {"facts_sha256": self.directory.run_file_sha256()}
+        extra = {"run_file_sha256": self.directory.run_file_sha256()}
         if run.numerics.device == "cuda":
             kind = f"eager: {self.eager_reason}" if self.eager_reason else "captured"
             extra = {"steps": kind, **extra}

@@ -116,11 +116,11 @@ def properties_without_data(data: DataConfig) -> DataProperties:
     return DataProperties(
         name=data.source,
         identity=data.identity(sha256=""),
-        classes=tuple(map(str, range(known.classes))),
+        classes=tuple(map(str, range(known.num_classes))),
         channels=known.channels,
         side=known.side,
         train_images=min(train, data.train_images or train),
-        class_share=1 / known.classes,
+        class_share=1 / known.num_classes,
         validation_images=validation,
         test_images=test,
     )

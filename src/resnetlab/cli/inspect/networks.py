@@ -191,7 +191,7 @@ def fully_convolutional(
     json: Json = False,
 ) -> None:
     """Convert dense layers to convolutions and print scores on a larger image."""
-    config = parse_name(name, classes=classes)
+    config = parse_name(name, num_classes=classes)
     size, trained = input_size(name, image), input_size(name, train_input)
     if size[0] != trained[0] or size[1] < trained[1] or size[2] < trained[2]:
         least = "x".join(map(str, trained))

@@ -34,13 +34,13 @@ def open_images(data: str, output: Path) -> Any:
     return load_dataset(DataConfig(source=data, validation=0.0), output / "cache", notify)
 
 
-def parse_name(name: str, stride_on: str = "", classes: int = 0) -> Any:
+def parse_name(name: str, stride_on: str = "", num_classes: int = 0) -> Any:
     """Return the model config of a name that was typed. Raises InputError."""
     from resnetlab.api.networks import read_network
     from resnetlab.models.configs.external import allow_typed
 
     allow_typed(name)
-    return read_network(name, stride_on, classes)
+    return read_network(name, stride_on, num_classes)
 
 
 def input_size(name: str, text: str) -> tuple[int, int, int]:

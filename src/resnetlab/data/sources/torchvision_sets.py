@@ -40,7 +40,7 @@ class TorchvisionSet:
     """Path that exists after a download."""
     train_images: int
     test_images: int
-    classes: int
+    num_classes: int
     channels: int
     side: int
     """Height and width of an image in pixels."""

@@ -101,11 +101,11 @@ def train_batch(
 
 
 def train_labels(
-    labels: Tensor, draws: EpochDraws, positions: slice | Tensor, augment: Augment, classes: int
+    labels: Tensor, draws: EpochDraws, positions: slice | Tensor, augment: Augment, num_classes: int
 ) -> Tensor:
     """Return the labels (B,) of a part of an epoch; with mixup the class probabilities (B, K)."""
     batch = labels[draws.order[positions]]
     if augment.mixup:
-        one_hot = F.one_hot(batch, classes).float()
+        one_hot = F.one_hot(batch, num_classes).float()
         return mixup(one_hot, draws.mix_lambda[positions], draws.mix_partner[positions])
     return batch

@@ -77,7 +77,7 @@ class TimedNetwork:
     channels: int
     side: int
     """Height and width of an image in pixels."""
-    classes: int
+    num_classes: int
 
 
 def timed_network(run: PlannedRun) -> TimedNetwork | None:
@@ -110,7 +110,7 @@ def timed_network(run: PlannedRun) -> TimedNetwork | None:
         numerics=config.numerics,
         channels=run.channels,
         side=run.side,
-        classes=len(run.file.classes),
+        num_classes=len(run.file.classes),
     )
 
 
@@ -259,7 +259,7 @@ def _time_steps(
     images = _random_images(network, 4 * batch)
     recipe = replace(network.recipe, batch_size=batch, steps=1_000_000)
     state = FromScratchState(
-        network.model, recipe, network.numerics, 0, images, network.classes, device
+        network.model, recipe, network.numerics, 0, images, network.num_classes, device
     )
     step = make_step(state, DeviceImages.from_images(images, device))
     for _ in range(WARMUP_STEPS if on_gpu else 1):
@@ -285,7 +285,7 @@ def _random_images(network: TimedNetwork, count: int) -> LabeledImages:
     random = np.random.default_rng(0)
     shape = (count, network.side, network.side, network.channels)
     pixels = random.integers(0, 256, shape, dtype=np.uint8)
-    return LabeledImages(pixels, random.integers(0, network.classes, count))
+    return LabeledImages(pixels, random.integers(0, network.num_classes, count))
 
 
 def main() -> None:
