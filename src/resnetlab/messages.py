@@ -33,6 +33,16 @@ def format_duration(seconds: float) -> str:
     return f"{minutes // 60} h {minutes % 60:02d} min"
 
 
+def format_estimate(seconds: float) -> str:
+    """Format an estimated duration with its largest unit: `40 s`, `33 min`, `4.2 h`, `50 days`."""
+    hours = seconds / 3600
+    if seconds < 100:
+        return f"{max(1, round(seconds))} s"
+    if hours < 1.5:
+        return f"{round(seconds / 60)} min"
+    return f"{hours:.3g} h" if hours < 48 else f"{hours / 24:.3g} days"
+
+
 def shared_runs_note(count: int) -> str:
     """Return the note that `count` runs serve two conditions."""
     verb = "is" if count == 1 else "are"
@@ -99,5 +109,4 @@ class ProgressLine:
         if done <= self.first_done or done == total:
             return ""
         seconds = (now - self.start_time) / (done - self.first_done) * (total - done)
-        left = f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min"
-        return f", about {left} left"
+        return f", about {format_estimate(seconds)} left"

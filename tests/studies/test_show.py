@@ -74,7 +74,7 @@ def test_a_duration_has_its_machine_and_date_and_is_computed_from_results(
     monkeypatch.setattr(durations, "measured_durations", lambda: measured)
     text = "\n".join(summary_lines(load_study("depth")))
     assert "Duration: about 33 h on 2 cores of A processor (timed on 2026-01-02); " in text
-    assert durations.describe_duration("digits").startswith("about 2 min on 2 cores")
+    assert durations.describe_duration("digits").startswith("about 90 s on 2 cores")
     assert durations.describe_duration("he2016").startswith("about 50 days on 2 cores")
     assert "its variant --budget about 40 min; " in durations.describe_duration("he2016")
     assert durations.describe_duration("fixres").startswith("no estimate in the catalog; resnetlab")

@@ -185,7 +185,7 @@ def test_the_status_line_lists_the_training_runs_with_their_epochs_and_the_time_
     assert progress.seconds_left == pytest.approx(4 * 60)
     text = status_line(progress, "12:00:00", ["runs/x: not JSON"])
     assert "training: plain 56, seed 0 (epoch 2 of 10); plain 56, seed 1 (epoch 2 of 10)" in text
-    assert "; 1 more · about 4:00 min left · not shown" in text
+    assert "; 1 more · about 4 min 00 s left · not shown" in text
     assert text.endswith("not shown: runs/x: not JSON · refreshed at 12:00:00")
     with use_language("fr"):
         assert "en cours : plain 56, graine 0 (époque 2 sur 10)" in status_line(

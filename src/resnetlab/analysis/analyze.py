@@ -94,25 +94,25 @@ class StudyAnalysis:
         """Data of each condition, by its label."""
         return data_by_condition(self.study_data)
 
-    def style(self, label: str) -> int:
-        """Return the index of a condition's color, marker and line style in figures.
+    def series_index(self, label: str) -> int:
+        """Return the number of a condition among the series of figures.
 
         Rungs and side rungs have fixed numbers. If the study varies the shortcut, the shortcut
         gives the number. Otherwise each condition has its own.
         """
-        return self._styles[label]
+        return self._series_indices[label]
 
     @cached_property
-    def _styles(self) -> dict[str, int]:
+    def _series_indices(self) -> dict[str, int]:
         known = ("none", "A", "B", "C", "gated")
         kinds = {c.label: getattr(c.model, "shortcut", "") for c in self.study.conditions}
         varied = len(set(kinds.values())) > 1 and set(kinds.values()) <= set(known)
         labels = self.summaries  # those of imported runs too, which have no conditions
-        styles = {
+        indices = {
             label: known.index(kinds[label]) if varied else index
             for index, label in enumerate(labels)
         }
-        return styles | {rung.condition: 5 if rung.instead_of else 1 for rung in self.study.ladder}
+        return indices | {rung.condition: 5 if rung.instead_of else 1 for rung in self.study.ladder}
 
 
 def data_by_condition(study_data: StudyData) -> dict[str, DatasetInfo]:

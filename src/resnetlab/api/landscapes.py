@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from resnetlab.errors import input_error
-from resnetlab.messages import ItemCallback, Notify, format_count, format_duration, silent
+from resnetlab.messages import ItemCallback, Notify, format_count, format_estimate, silent
 from resnetlab.schema_errors import FieldError
 from resnetlab.table import Table
 
@@ -126,7 +126,7 @@ def measure_landscapes(
         workers = available_cpus() if on_cpu else 1
         total = config.losses_per_run() * len(losses)
         seconds = sum(seconds_per_loss(loss) for *_, loss in losses) * config.losses_per_run()
-        duration = format_duration(seconds / workers)
+        duration = format_estimate(seconds / workers)
         notify(f"{format_count(total, 'loss')} to measure: about {duration}")
         done, lock = 0, threading.Lock()
 

@@ -10,13 +10,17 @@ import typer
 from resnetlab.cli.common import notify, print_json
 from resnetlab.data.sources.torchvision_sets import TORCHVISION_SETS
 from resnetlab.errors import MAX_LISTED_PROBLEMS
-from resnetlab.messages import format_count, shared_runs_note, truncate_lines
+from resnetlab.messages import (
+    format_count,
+    format_estimate,
+    shared_runs_note,
+    truncate_lines,
+)
 from resnetlab.recipes.numerics import Placement
 from resnetlab.settings import downloads_dir
 from resnetlab.studies.executors.base import Job
 from resnetlab.studies.executors.local import LocalExecutor
 from resnetlab.studies.plan import Plan, PlannedRun, folder_name
-from resnetlab.studies.progress import format_clock
 from resnetlab.studies.run import absent_data, past_runs, pending_runs, read_record
 from resnetlab.studies.timing import forecast
 from resnetlab.studies.timing.network_speed import time_runs
@@ -106,9 +110,9 @@ def _time_lines(result: forecast.Forecast) -> Iterator[str]:
         duration = "time unknown"
         if estimate is not None:
             duration = (
-                f"about {format_clock(estimate.seconds)} per run "
-                f"({format_clock(estimate.evaluation_seconds)} of it evaluation), "
-                f"{format_clock(condition.to_do * estimate.seconds)} for all"
+                f"about {format_estimate(estimate.seconds)} per run "
+                f"({format_estimate(estimate.evaluation_seconds)} of it evaluation), "
+                f"{format_estimate(condition.to_do * estimate.seconds)} for all"
             )
         yield f"  {condition.label:{width}} {runs}, {condition.to_do} to do, {duration}"
     if result.shared:
@@ -124,18 +128,11 @@ def _time_lines(result: forecast.Forecast) -> Iterator[str]:
     bases = dict.fromkeys(c.time.basis for c in result.conditions if c.to_do and c.time)
     share = 100 * (result.evaluation_seconds or 0.0) / result.seconds if result.seconds else 0.0
     yield (
-        f"Estimate for this machine: {_hours(result.wall_seconds)} on "
+        f"Estimate for this machine: {format_estimate(result.wall_seconds)} on "
         f"{format_count(result.workers, 'worker')} "
-        f"({_hours(result.seconds)} of one worker, {share:.0f} % of it evaluation), "
+        f"({format_estimate(result.seconds)} of one worker, {share:.0f} % of it evaluation), "
         f"from {' and '.join(bases)}."
     )
-
-
-def _hours(seconds: float) -> str:
-    hours = seconds / 3600
-    if hours < 1:
-        return format_clock(seconds)
-    return f"{hours:,.0f} hours" if hours >= 10 else f"{hours:.1f} hours"
 
 
 def _power_lines(result: forecast.Forecast) -> Iterator[str]:

@@ -15,7 +15,7 @@ from resnetlab.cli.common import UNFINISHED, VERBOSITY, notify, print_json
 from resnetlab.cli.signals import SignalFlag
 from resnetlab.errors import Problem, UnfinishedError, input_error
 from resnetlab.inspection.diagnostics_config import DiagnosticsConfig
-from resnetlab.messages import format_count
+from resnetlab.messages import format_count, format_duration
 from resnetlab.recipes.numerics import Placement, parse_device, torchrun_env
 from resnetlab.reports.format import capitalize_first, format_first_loss
 from resnetlab.runs.directory import PROFILE, RunDirectory
@@ -24,7 +24,7 @@ from resnetlab.runs.records import Result, to_dict
 from resnetlab.shell import command_line, resume_command
 from resnetlab.studies.executors.base import Job, RunEvent, decode_event, encode_job, missing_error
 from resnetlab.studies.executors.in_process import run_in_process
-from resnetlab.studies.progress import format_clock, run_display
+from resnetlab.studies.progress import run_display
 from resnetlab.studies.single_run import plan_run, resume_job
 from resnetlab.tracking.tracker_copy import (
     BackgroundCopies,
@@ -235,8 +235,8 @@ def _print_result(directory: RunDirectory, result: Result, profiled: bool, as_js
             )
     if first_loss := _first_loss(directory):
         typer.echo(first_loss)
-    clock, speed = format_clock(result.train_seconds), f"{result.images_per_second:,.0f} images/s"
-    typer.echo(f"{clock} of training, {speed}")
+    duration = format_duration(result.train_seconds)
+    typer.echo(f"{duration} of training, {result.images_per_second:,.0f} images/s")
     if trace:
         typer.echo(f"\n{directory.profile()}\nTrace: {trace}")
     typer.echo(f"Run: {directory.path}")

@@ -14,7 +14,7 @@ from resnetlab.finetune.job import FinetuneJob
 from resnetlab.finetune.model import FinetuneModel
 from resnetlab.finetune.stage import StageResult, balanced_class_weights, time_step
 from resnetlab.finetune.time_limit import PAGE_IMAGES, TimeLimit, fit_to_limit, time_prediction
-from resnetlab.messages import Notify, format_duration
+from resnetlab.messages import Notify, format_duration, format_estimate
 from resnetlab.recipes.finetune import Stage
 
 RESERVED_SHARE = 0.4
@@ -49,7 +49,7 @@ def reserve_time(
             break
     notify(
         f"time limit {format_duration(limit.seconds)}: {format_duration(limit.elapsed)} are over, "
-        f"and about {format_duration(limit.reserved_seconds)} are for the evaluation at the end"
+        f"and about {format_estimate(limit.reserved_seconds)} are for the evaluation at the end"
     )
 
 
@@ -125,7 +125,7 @@ def adjust_stage_to_limit(
     )
     if epoch_seconds:
         limit.epoch_seconds[stage.name] = epoch_seconds
-        notify(f"{stage.name}: an epoch takes about {format_duration(epoch_seconds)} here")
+        notify(f"{stage.name}: an epoch takes about {format_estimate(epoch_seconds)} here")
     if adjusted is None:
         limit.record_cut(stage, "left out")
         return None, photos.train

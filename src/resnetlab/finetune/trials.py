@@ -30,7 +30,7 @@ from resnetlab.finetune.results import AccuracyEstimate, BackboneTrial, BalanceT
 from resnetlab.finetune.stage import StageResult
 from resnetlab.finetune.stage_cache import StageCache, StageLockedError, stage_key
 from resnetlab.finetune.time_limit import TimeLimit, suggest_time_limit, time_prediction
-from resnetlab.messages import ItemCallback, Notify, format_count, format_duration
+from resnetlab.messages import ItemCallback, Notify, format_count, format_estimate
 from resnetlab.models.flops import count_parameters
 from resnetlab.recipes.finetune import BalanceMethod, FinetuneRecipe, Stage, load_finetune_recipe
 from resnetlab.stats.exact import balanced_accuracy_interval, sign_flip_p
@@ -148,7 +148,7 @@ class Trials:
             return ""
         needed = suggest_time_limit(total / TRIAL_SHARE)
         return (
-            f"its features would take about {format_duration(seconds)} here, and trials may take "
+            f"its features would take about {format_estimate(seconds)} here, and trials may take "
             f"{100 * TRIAL_SHARE:.0f} % of the time limit; --time-limit {needed} would do"
         )
 

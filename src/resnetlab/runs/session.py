@@ -40,7 +40,6 @@ from resnetlab.runs.writer import commit_result
 from resnetlab.schema import encode
 from resnetlab.shell import resume_command
 from resnetlab.training.device import setup_device
-from resnetlab.training.distributed import World
 from resnetlab.training.events import TrainEvent, train_events
 from resnetlab.training.from_scratch_state import FromScratchState
 from resnetlab.training.make_step import find_eager_reason, make_step
@@ -66,7 +65,8 @@ def run_attempt(attempt: RunAttempt, dataset: Dataset) -> Generator[None, None, 
     """
     file, world = attempt.file, attempt.world
     directory = RunDirectory.find(attempt.root, attempt.run_id)
-    _check_batch_size(file, len(dataset.train), world, directory)
+    check_world_size(file, world, directory)
+    _check_batch_size(file, len(dataset.train))
 
     def training() -> Generator[None, None, Result | None]:
         session = RunSession(directory, attempt, dataset)
@@ -121,12 +121,9 @@ def _measure_missing(
             directory.log_event({"event": event, "time": utc_now(), "reason": first_line(error)})
 
 
-def _check_batch_size(
-    file: RunFile, image_count: int, world: World, directory: RunDirectory
-) -> None:
+def _check_batch_size(file: RunFile, image_count: int) -> None:
     """Raise InputError if the run's batches are too small for its number of processes."""
     numerics, recipe = file.run.numerics, from_scratch_recipe(file.run.recipe, file.data_name)
-    check_world_size(file, world, directory)
     parts = numerics.world_size * numerics.grad_accum_steps
     full_batches = recipe.steps_per_epoch(image_count) - 1
     last_batch = image_count - full_batches * recipe.batch_size

@@ -18,7 +18,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from resnetlab.messages import format_count
+from resnetlab.messages import format_count, format_duration, format_estimate
 from resnetlab.notebook import Bar, NotebookOutput, is_notebook
 from resnetlab.runs.directory import RunDirectory
 from resnetlab.runs.records import Result
@@ -181,7 +181,7 @@ class Display:
             and (seconds := self.time_estimator.seconds_left()) is not None
         ):
             self.estimate_printed = True
-            self.print_line(f"about {format_clock(seconds)} for all runs")
+            self.print_line(f"about {format_estimate(seconds)} for all runs")
         if self.is_live:
             self.screen.update(self._bars())
         elif now - self.last_line_time >= LINE_SECONDS and self.active:
@@ -216,7 +216,9 @@ class Display:
         result = self.load_result(event.id)
         test = f", test {100 - result.test.top1_error_pct:.1f} %" if result and result.test else ""
         took = (
-            f", {format_clock(result.train_seconds + result.evaluation_seconds)}" if result else ""
+            f", {format_duration(result.train_seconds + result.evaluation_seconds)}"
+            if result
+            else ""
         )
         return f"{count} {self._run_name(event.id)}: {event.status}{test}{took}"
 
@@ -224,9 +226,9 @@ class Display:
         speed = sum(active.images_per_second for active in self.active.values())
         seconds = self.time_estimator.seconds_left()
         remaining = (
-            f"about {format_clock(seconds)} left"
+            f"about {format_estimate(seconds)} left"
             if seconds is not None
-            else f"{format_clock(time.monotonic() - self.start_time)} elapsed"
+            else f"{format_duration(time.monotonic() - self.start_time)} elapsed"
         )
         parts = [f"{len(self.finished)} of {format_count(len(self.runs), 'run')}", remaining]
         parts += [f"{speed:,.0f} images/s"] if speed else []
@@ -249,15 +251,6 @@ def _progress_text(active: _RunProgress) -> str:
         f", {active.split} {100 - active.error_pct:.1f} %" if active.error_pct is not None else ""
     )
     return f"epoch {active.epoch:.1f}{score}, {active.images_per_second:,.0f} images/s"
-
-
-def format_clock(seconds: float) -> str:
-    """Format a duration: `8 s`, `1:05 min`, `2:03 h`."""
-    if seconds < 60:
-        return f"{seconds:.0f} s"
-    if seconds < 3600:
-        return f"{int(seconds) // 60}:{int(seconds) % 60:02d} min"
-    return f"{int(seconds) // 3600}:{int(seconds) % 3600 // 60:02d} h"
 
 
 def plan_display(

@@ -10,7 +10,7 @@ from typing import Literal
 
 from resnetlab.training.distributed import collective_stop
 from resnetlab.training.eager_step import EagerStep
-from resnetlab.training.loop import train
+from resnetlab.training.loop import EventKind, train
 from resnetlab.training.state import TrainState
 
 TICK_SECONDS = 0.5
@@ -20,7 +20,7 @@ TICK_SECONDS = 0.5
 class TrainEvent:
     """Progress of a run at a pause; after a "step" the device may still be computing."""
 
-    kind: Literal["start", "step", "tick", "epoch", "interrupted"]
+    kind: EventKind | Literal["tick"]
     """Kind of the event, as in `train`; tick: a step after which TICK_SECONDS have passed."""
     step: int
     total_steps: int

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from resnetlab.reports.format import format_duration
 from resnetlab.studies.plan import StudyRecord, StudyRun
-from resnetlab.studies.progress import format_clock
 from resnetlab.studies.timing.time_estimate import TimeEstimator
 from resnetlab.translation import tr, tr_count
 
@@ -80,7 +80,7 @@ def status_line(progress: StudyProgress, refreshed: str, problems: Sequence[str]
     if progress.missing:
         parts.append(tr("{count} missing", count=progress.missing))
     if progress.seconds_left is not None:
-        parts.append(tr("about {duration} left", duration=format_clock(progress.seconds_left)))
+        parts.append(tr("about {duration} left", duration=format_duration(progress.seconds_left)))
     if progress.is_complete:
         parts.append(tr("this is the final report"))
     elif not progress.training:

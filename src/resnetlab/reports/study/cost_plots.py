@@ -29,7 +29,7 @@ def _measured_plots(analysis: StudyAnalysis) -> tuple[ScatterPlot, ...]:
         if summary.mean_pct is None:
             continue
         low, high = summary.interval_pct or (None, None)
-        rest = (label, summary.mean_pct, low, high, analysis.style(label))
+        rest = (label, summary.mean_pct, low, high, analysis.series_index(label))
         if rows[0].parameters:
             by_parameters.append(ScatterPoint(float(rows[0].parameters), *rest))
         seconds = [

@@ -226,7 +226,9 @@ def _panel(analysis: StudyAnalysis, label: str, split: str, quantity: str) -> Pa
     published = None
     if split == "test":
         published = _published_line(analysis, label, quantity)
-    panel = Panel(label, analysis.style(label), tuple(lines), None, None, published=published)
+    panel = Panel(
+        label, analysis.series_index(label), tuple(lines), None, None, published=published
+    )
     epochs = _shared_epochs(trained_curves)
     if not epochs:
         return panel

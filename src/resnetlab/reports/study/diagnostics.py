@@ -126,7 +126,7 @@ def _panel(analysis: StudyAnalysis, label: str, runs: Mapping[int, Mapping[float
     middle = tuple(median(xy[x] for xy in runs.values() if x in xy) for x in depths)
     return Panel(
         label,
-        analysis.style(label),
+        analysis.series_index(label),
         lines,
         Line("trained", tuple(depths), middle) if depths else None,
         None,

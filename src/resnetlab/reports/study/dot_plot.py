@@ -94,7 +94,7 @@ def _dot_row(analysis: StudyAnalysis, label: str, summary: ConditionSummary) -> 
     low, high = summary.interval_pct or (None, None)
     return DotRow(
         label=label,
-        series_index=analysis.style(label),
+        series_index=analysis.series_index(label),
         chance_pct=summary.chance_pct,
         dots=tuple(dots),
         mean_pct=summary.mean_pct,

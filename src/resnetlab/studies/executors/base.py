@@ -94,8 +94,8 @@ class JobQueue:
     def __bool__(self) -> bool:
         return bool(self.waiting or self.delayed)
 
-    def ready_jobs(self) -> list[Job]:
-        """Return the jobs that may begin now, in order."""
+    def requeue_delayed(self) -> list[Job]:
+        """Queue the delayed jobs whose time has come; return the jobs that may begin, in order."""
         now = time.monotonic()
         self.waiting += [job for when, job in self.delayed if when <= now]
         self.delayed = [(when, job) for when, job in self.delayed if when > now]
@@ -103,7 +103,7 @@ class JobQueue:
 
     def take_jobs(self, max_jobs: int) -> list[Job]:
         """Take the first jobs that may begin now, at most `max_jobs`."""
-        ready = self.ready_jobs()
+        ready = self.requeue_delayed()
         jobs = ready[:max_jobs]
         del ready[:max_jobs]
         return jobs

@@ -43,7 +43,7 @@ def run_in_process(
 
     with restored_settings():
         while queued and not should_stop():
-            if not queued.ready_jobs():
+            if not queued.requeue_delayed():
                 on_event(RunEvent("idle"))
                 time.sleep(POLL_SECONDS)
                 continue

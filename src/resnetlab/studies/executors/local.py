@@ -109,7 +109,7 @@ class LocalExecutor:
 
     def _assign_jobs(self, queued: JobQueue, workers: list[_Worker]) -> None:
         """Give waiting jobs to idle workers."""
-        ready = queued.ready_jobs()
+        ready = queued.requeue_delayed()
         for worker in workers:
             if not worker.jobs and ready:
                 worker.start(queued.next_jobs(self.placement.parallel_seeds))

@@ -9,6 +9,7 @@ import json
 from functools import cache
 from importlib import resources
 
+from resnetlab.messages import format_estimate
 from resnetlab.schema import PositiveFloat, PositiveInt, decode, strict_dataclass
 
 DURATIONS_FILE = "durations.json"
@@ -58,18 +59,10 @@ def describe_duration(name: str) -> str:
     if durations is None or seconds is None:
         return f"no estimate in the catalog; {here}"
     text = (
-        f"about {_format_seconds(seconds)} on {durations.cores} cores of {durations.machine} "
+        f"about {format_estimate(seconds)} on {durations.cores} cores of {durations.machine} "
         f"(timed on {durations.date})"
     )
     for variant in ("budget", "evidence"):
         if smaller := durations.seconds.get(f"{name}-{variant}"):
-            text += f", its variant --{variant} about {_format_seconds(smaller)}"
+            text += f", its variant --{variant} about {format_estimate(smaller)}"
     return f"{text}; {here}"
-
-
-def _format_seconds(seconds: float) -> str:
-    """Return a duration with its largest unit: `33 min`, `4.2 h`, `50 days`."""
-    hours = seconds / 3600
-    if hours < 1:
-        return f"{max(1, round(seconds / 60))} min"
-    return f"{hours:.3g} h" if hours < 48 else f"{hours / 24:.3g} days"
