@@ -10,12 +10,76 @@ import json
 import re
 import statistics
 import textwrap
+import tomllib
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 STUDIES = ("digits", "degradation", "ladder-mnist", "fast")
 """Studies of the table. The other reports of results/ have more conditions than fit here."""
 
+MAIN_CLAIMS = {
+    "depth report": {
+        "depth": (
+            "Plain 8 is more accurate than plain 14: depth hurts a plain network.",
+            "Residual 8 is more accurate than plain 8.",
+            "Residual 14 is more accurate than plain 14.",
+            "Plain 18 fails, and residual 18 trains.",
+            "Plain 34 fails, and residual 34 trains.",
+            "Residual 50 is more accurate than residual 34, which its authors suspect to be luck.",
+        ),
+        "depth-as-run": ("As run, plain 18 fails, and residual 18 trains.",),
+    },
+    "practical": {
+        "bow-svm": ("The network is more accurate than the bag of words.",),
+        "ladder": (
+            "“+ normalization” is more accurate than “baseline”.",
+            "“+ crop 28 and flip” is more accurate than “+ normalization”.",
+            "“+ momentum and decay” is more accurate than “+ crop 28 and flip”.",
+            "“+ dropout” is more accurate than “+ momentum and decay”.",
+            "“+ batch norm” is more accurate than “+ dropout”.",
+        ),
+        "ladder-mnist": ("“+ flip” is less accurate than “LeNet-5”.",),
+    },
+    "shortcut report": {
+        "shortcuts": (
+            "Residual 56 (A) is more accurate than residual 20 (A).",
+            "Residual 56 (A) is more accurate than residual 20 (A) by 1.3 points.",
+            "At 20 layers options A and B are equal to a point of accuracy.",
+            "At 56 layers options A and B are equal to a point of accuracy.",
+            (
+                "The shortcut raises accuracy by about 28 % of the plain network's, on average over "
+                "depths."
+            ),
+            (
+                "The shortcut lowers the loss by about 43 % of the plain network's, on average over "
+                "depths."
+            ),
+        ),
+    },
+    "slides": {
+        "degradation": (
+            "Plain 20 is more accurate than plain 56: depth hurts a plain network.",
+            "Residual 56 is more accurate than plain 56.",
+        ),
+        "blocks": ("Full pre-activation is more accurate than the original block.",),
+    },
+    "FixRes report": {
+        "fixres-dogs": (
+            (
+                "Of one train size, a larger test size helps: train 128 and test 160 is more accurate "
+                "than 128 and 128."
+            ),
+            "The second stage helps, on average over the sizes.",
+        ),
+        "backbones": (
+            "A network that is better on ImageNet is better here: ResNet-50 above ResNet-18.",
+        ),
+    },
+}
+"""Main claims of each source, by the study of the catalog that tests them."""
+
+CLAIMS_START, CLAIMS_END = "<!-- claims -->\n", "<!-- end of claims -->"
 START, END = "<!-- measured -->\n", "<!-- end -->"
 INSTALL_START, INSTALL_END = "<!-- install size -->\n", "<!-- end of install size -->"
 
@@ -28,6 +92,60 @@ def table() -> str:
         share = training_share(study)
         rows += [f"{row} {share} | {time} |" for row, time in condition_rows(study)]
     return "\n".join(rows)
+
+
+def claims_table() -> str:
+    """Return the main claims of the sources as Markdown, with the verdict of the committed runs."""
+    header = "| source | claim | verdict | training | protocol | hours |"
+    rows = [header, "|---|---|---|---:|---|---:|"]
+    for source, studies in MAIN_CLAIMS.items():
+        for study, claims in studies.items():
+            rows += [f"| {source} | {claim} | {claim_cells(study, claim)} |" for claim in claims]
+    return "\n".join(rows)
+
+
+def claim_cells(study: str, claim: str) -> str:
+    """Return the verdict on a claim, its share of the training, the protocol and the hours.
+
+    The variant `evidence` of a study is preferred to its other reports.
+    """
+    for folder in (f"{study}-evidence", study):
+        path = ROOT / "results" / folder / "report.json"
+        report = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        for item in report.get("verdicts", []):
+            if item["claim"] == claim:
+                share, _, verdict = item["verdict"].rpartition(": ")
+                share = share.removeprefix("at ").removesuffix(" of the training") or "100 %"
+                cells = (
+                    f"[{verdict}](results/{folder}/report.md)",
+                    share,
+                    protocol(report["study"]),
+                )
+                return " | ".join((*cells, hours(folder)))
+    path = ROOT / "src" / "resnetlab" / "catalog" / "studies" / f"{study}.toml"
+    table = tomllib.loads(path.read_text(encoding="utf-8"))
+    assert claim in {item["statement"] for item in table.get("claim", [])}, claim
+    return f"not run | – | `study run {study}` | –"
+
+
+def protocol(study: dict[str, Any]) -> str:
+    """Return the epochs, train images and seeds of a study in words."""
+    epochs = {condition["recipe"].get("epochs") for condition in study["conditions"]} - {None}
+    images = {condition["data"].get("train_images") for condition in study["conditions"]} - {None}
+    assert len(epochs) <= 1, study["name"]
+    assert len(images) <= 1, study["name"]
+    parts = [f"{count:g} epochs" for count in epochs]
+    parts += [f"{count:,} images" for count in images] or ["all images"]
+    return ", ".join([*parts, f"{len(study['seeds'])} seeds"])
+
+
+def hours(folder: str) -> str:
+    """Return the hours of all runs of a study on one worker, with their evaluations."""
+    with (ROOT / "results" / folder / "results.csv").open(newline="", encoding="utf-8") as file:
+        runs = {row["run"]: row for row in csv.DictReader(file)}
+    fields = ("train_seconds", "evaluation_seconds")
+    seconds = sum(float(row[name] or 0) for row in runs.values() for name in fields)
+    return f"{seconds / 3600:.1f}"
 
 
 def condition_rows(study: str) -> list[tuple[str, str]]:
@@ -88,6 +206,7 @@ def main() -> None:
     path = ROOT / "README.md"
     text = path.read_text(encoding="utf-8")
     for start, content, end in (
+        (CLAIMS_START, claims_table(), CLAIMS_END),
         (START, table(), END),
         (INSTALL_START, install_size(), INSTALL_END),
     ):

@@ -280,6 +280,8 @@ def test_the_table_of_the_readme_equals_the_committed_results() -> None:
     measured = runpy.run_path(str(DOCS / "measured.py"))
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     assert f"{measured['START']}{measured['table']()}\n{measured['END']}" in text
+    claims = f"{measured['CLAIMS_START']}{measured['claims_table']()}\n{measured['CLAIMS_END']}"
+    assert claims in text
     install = f"{measured['INSTALL_START']}{measured['install_size']()}\n"
     assert install + measured["INSTALL_END"] in text
 
