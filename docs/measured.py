@@ -48,12 +48,12 @@ MAIN_CLAIMS = {
             "At 20 layers options A and B are equal to a point of accuracy.",
             "At 56 layers options A and B are equal to a point of accuracy.",
             (
-                "The shortcut raises accuracy by about 28 % of the plain network's, on average over "
-                "depths."
+                "The shortcut raises accuracy by about 28 % of the plain network's, on average "
+                "over depths."
             ),
             (
-                "The shortcut lowers the loss by about 43 % of the plain network's, on average over "
-                "depths."
+                "The shortcut lowers the loss by about 43 % of the plain network's, on average "
+                "over depths."
             ),
         ),
     },
@@ -67,8 +67,8 @@ MAIN_CLAIMS = {
     "FixRes report": {
         "fixres-dogs": (
             (
-                "Of one train size, a larger test size helps: train 128 and test 160 is more accurate "
-                "than 128 and 128."
+                "Of one train size, a larger test size helps: train 128 and test 160 is more "
+                "accurate than 128 and 128."
             ),
             "The second stage helps, on average over the sizes.",
         ),
