@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from resnetlab.shell import command_line, is_path, strip_folders
+from resnetlab.shell import command_line, is_path, split_command, strip_folders
 
 
 @pytest.mark.parametrize(
@@ -83,3 +83,5 @@ def split_as_windows_does(line: str) -> list[str]:
 def test_a_program_receives_the_words_that_were_quoted(words: list[str]) -> None:
     assert split_as_windows_does(command_line(words, windows=True)) == words
     assert shlex.split(command_line(words, windows=False)) == words
+    for windows in (True, False):
+        assert split_command(command_line(words, windows), windows) == words

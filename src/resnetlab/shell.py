@@ -20,6 +20,14 @@ def command_line(words: Iterable[str], windows: bool = os.name == "nt") -> str:
     return " ".join(map(_quote, words)) if windows else shlex.join(words)
 
 
+def split_command(command: str, windows: bool = os.name == "nt") -> list[str]:
+    """Split a command of `command_line` into its words."""
+    if not windows:
+        return shlex.split(command)
+    words = re.findall(r'(?s)"(?:[^"\\]|\\.)*"|\S+', command)
+    return [_unquote(word) for word in words]
+
+
 def resume_command(run: object, *extra_arguments: str) -> str:
     """Return the command that resumes the run in the folder `run`."""
     return command_line(["resnetlab", "resume", str(run), *extra_arguments])
@@ -43,6 +51,14 @@ def strip_folders(text: str) -> str:
 def _has_drive(text: str) -> bool:
     r"""Return True if `text` starts like a Windows path: `C:\`, `C:/` or `\\server\share`."""
     return bool(re.match(r"[A-Za-z]:[\\/]|\\\\[^\\]", text))
+
+
+def _unquote(word: str) -> str:
+    """Return the text that `_quote` quoted."""
+    if not word.startswith('"'):
+        return word
+    text = re.sub(r"(\\+)$", lambda match: match[0][::2], word[1:-1])
+    return re.sub(r'(\\*)\\"', lambda match: match[1][::2] + '"', text)
 
 
 def _quote(word: str) -> str:

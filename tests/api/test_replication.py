@@ -18,6 +18,7 @@ from resnetlab.api.replication import (
     replication_folder,
     sample_runs,
     summary,
+    to_dict,
 )
 from resnetlab.cli.main import main
 from resnetlab.errors import InputError
@@ -109,6 +110,19 @@ def test_equal_digits_are_reproduced_even_outside_of_the_prediction_interval(
     assert format_replication(other).endswith(
         "95 % prediction interval [1.00, 2.00]: not reproduced"
     )
+
+
+def test_other_digits_without_an_interval_cannot_be_compared(
+    replicated: list[Replication],
+) -> None:
+    row = replace(replicated[0].replicated, test_error_pct=1.0)
+    other = replace(replicated[0], replicated=row, prediction_interval=None)
+    assert other.is_consistent is None
+    assert format_replication(other).endswith("to predict a new one: not comparable")
+    pair = [replicated[0], other]
+    assert summary(pair).startswith("1 of 2 repeated runs is reproduced, 1 cannot be compared.")
+    assert to_dict(pair)["num_consistent"] == 1
+    assert to_dict(pair)["all_consistent"] is False
 
 
 def test_a_run_with_another_status_is_not_reproduced(replicated: list[Replication]) -> None:

@@ -152,6 +152,11 @@ def test_each_class_has_a_folder_name_that_every_operating_system_allows() -> No
         "ネコ",
         "x" * 300,
         ". dot. ",
+        "d_e-2",
+        "d_e",
+        "d:e",
+        "con",
+        "Lpt1.jpg",
     )
     folders = class_folders(classes)
     assert list(folders) == list(classes)
@@ -162,6 +167,7 @@ def test_each_class_has_a_folder_name_that_every_operating_system_allows() -> No
         assert os.path.basename(name) == name  # noqa: PTH119
         assert not set(name) & set('/\\:*?"<>|\x07')
         assert name not in (".", "..", UNSURE)
+        assert name.split(".")[0].casefold() not in ("con", "lpt1")
         assert len(name) <= 110
     assert folders["cat"] == "cat"
     assert folders["ネコ"] == "ネコ"

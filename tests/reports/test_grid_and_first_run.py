@@ -116,12 +116,19 @@ def test_the_answer_names_the_best_cell_and_describes_the_diagonal() -> None:
         ("model.depth = [8, 20]\nrecipe.epochs = [1, 2]\nrecipe.batch_size = [16, 32]", False),
         ("model.depth = [8, 20]\nrecipe.epochs = [2]", False),
         ("model.batch_norm = [true, false]\nrecipe.epochs = [1, 2]", False),
+        ("model.blocks = [[1, 1, 1], [2, 2, 2]]\nrecipe.epochs = [1, 2]", False),
+        (
+            'model = [{ family = "cifar", depth = 8 }, "cifar-resnet20"]\nrecipe.epochs = [1, 2]',
+            False,
+        ),
     ],
 )
 def test_a_heat_map_needs_exactly_two_numeric_axes(grid: str, expected: bool) -> None:
     text = 'name = "g"\nquestion = "?"\ndata = "digits"\nrecipe = "digits"\nseeds = [0]\n'
     model = '"depth-report-plain8"' if "batch_norm" in grid else '{ family = "cifar", depth = 8 }'
-    raw = tomllib.loads(f"{text}model = {model}\n[grid]\n{grid}")
+    model = '{ family = "cifar" }' if "blocks" in grid else model
+    fixed = "" if "model = " in grid else f"model = {model}\n"
+    raw = tomllib.loads(f"{text}{fixed}[grid]\n{grid}")
     study = parse_study(raw, "g.toml", Overrides())
     truth = {condition.label: [("trained", 50.0)] for condition in study.conditions}
     analysis = analyze(collect(study_record(truth, study=study)))

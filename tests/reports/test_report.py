@@ -29,6 +29,16 @@ def texts(table):
     return [[cell.text for cell in row] for row in table.rows]
 
 
+def test_the_status_of_a_run_has_the_reasons_of_failed_attempts_and_no_others():
+    """The reason of a step that no CUDA graph captures, for example, explains no status."""
+    eager = {"event": "eager steps", "reason": "a layer draws random numbers"}
+    failed = {"event": "failed", "reason": "the worker was killed"}
+    rows = collect(study_record(events=(EVENT, eager))).rows
+    assert {row.reason for row in rows if row.status == "trained"} == {""}
+    rows = collect(study_record(events=(EVENT, failed, eager))).rows
+    assert {row.reason for row in rows if row.status == "trained"} == {"the worker was killed"}
+
+
 def test_the_answer_contains_both_arms_with_intervals_and_rates_and_the_verdict():
     report = reports.build_report_from_record(study_record())
     low, high = t_interval((35.8, 28.1, 22.8))

@@ -16,7 +16,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from resnetlab.errors import InputError, ResourceError
-from resnetlab.runs.checkpoint import Checkpoint, load_checkpoint, save_checkpoint, saved_steps
+from resnetlab.runs.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from resnetlab.runs.paths import saved_steps
 
 
 def checkpoint(step: int) -> Checkpoint:

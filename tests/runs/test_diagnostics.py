@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -14,6 +15,8 @@ import torch
 import resnetlab as rl
 from helpers.small_run import SmallRun
 from resnetlab.errors import InputError
+from resnetlab.inspection.block_ablation import ablate_blocks
+from resnetlab.training.distributed import World
 
 pytestmark = pytest.mark.usefixtures("tick_after_every_step")
 LANDSCAPE = rl.LandscapeConfig(planes=2, points=5, images=8)
@@ -109,6 +112,29 @@ def test_a_measurement_out_of_memory_leaves_the_result_of_the_run(
     uninterrupted = Run(small_npz, tmp_path / "whole")
     uninterrupted()
     assert run.measured() == uninterrupted.measured()
+
+
+def test_no_other_process_waits_for_the_measurements_of_the_main_process(
+    tmp_path: Path, small_npz: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process that waits in a broadcast gives up after ten minutes; measurements may take more."""
+    order: list[object] = []
+    original_broadcast, original_ablation = World.broadcast, ablate_blocks
+
+    def broadcast(world: World, value: object) -> object:
+        order.append(value)
+        return original_broadcast(world, value)
+
+    def ablate(*arguments: Any) -> Any:
+        order.append("ablation")
+        return original_ablation(*arguments)
+
+    monkeypatch.setattr(World, "broadcast", broadcast)
+    monkeypatch.setattr("resnetlab.runs.session.ablate_blocks", ablate)
+    run = Run(small_npz, tmp_path)
+    result = run()
+    assert result is not None
+    assert order[-2:] == [result, "ablation"]
 
 
 def test_a_run_that_starts_again_deletes_its_earlier_measurements(

@@ -22,10 +22,11 @@ from helpers.outcomes import outcome
 from resnetlab.errors import InputError, ResourceError
 from resnetlab.files import read_json, sha256, write_json
 from resnetlab.runs import session as module
-from resnetlab.runs.checkpoint import read_tensors, saved_steps
+from resnetlab.runs.checkpoint import read_tensors
 from resnetlab.runs.config import run_id
 from resnetlab.runs.directory import RunDirectory
 from resnetlab.runs.lifecycle import RunLockedError
+from resnetlab.runs.paths import saved_steps
 from resnetlab.runs.records import Result
 from resnetlab.studies.plan import Plan
 from resnetlab.training.events import TrainEvent

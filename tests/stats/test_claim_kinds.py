@@ -123,6 +123,14 @@ def test_a_network_that_fails_while_the_other_trains_reproduces_the_failure_clai
     assert verdict_label(fails(3, 0, n=3)) == "reproduced"
 
 
+def test_a_missing_run_of_a_failure_claim_counts_as_failed_first_and_as_trained_last():
+    claim = FailureHypothesis((arm((), at_chance=[10.0] * 5), arm(MIDDLE[:4], missing=[None])))
+    as_failed = compute_verdicts([fails(5, 0, other_dead=1)])[0].p
+    as_trained = compute_verdicts([fails(5, 0)])[0].p
+    assert as_failed > as_trained
+    assert compute_verdicts([claim])[0].p_of_cases == pytest.approx((as_failed, as_trained))
+
+
 def test_a_network_that_trains_contradicts_the_claim_that_it_fails():
     verdict = compute_verdicts([fails(0, 5)])[0]
     assert (verdict.label, verdict.p) == ("contradicted", pytest.approx(1 / 32))

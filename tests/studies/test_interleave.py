@@ -232,6 +232,21 @@ def test_ray_refuses_parallel_seeds(tmp_path: Path) -> None:
         make_executor("ray", tmp_path, rl.Placement(parallel_seeds=2), "")
 
 
+def test_a_finished_run_whose_measurements_are_killed_keeps_its_result(
+    tmp_path: Path, single_run_outcomes: JobsAndOutcomes
+) -> None:
+    jobs, expected = single_run_outcomes
+    run_job_groups(tmp_path, jobs[:1])
+    event = JobQueue(tmp_path, list(jobs)).record_out_of_memory(jobs[0])
+    assert event
+    assert (event.kind, event.status) == ("finished", expected[0][2]["status"])
+    assert event.status != "out of memory"
+    assert outcome_of(tmp_path, jobs[0]) == expected[0]
+    killed = JobQueue(tmp_path, list(jobs)).record_out_of_memory(jobs[1])
+    assert killed
+    assert killed.status == "out of memory"
+
+
 def test_only_new_runs_of_one_condition_share_a_worker(small_npz: Path, tmp_path: Path) -> None:
     first = jobs_of(small_npz, tmp_path)
     other = jobs_of(small_npz, tmp_path, "recipe.batch_size=8")

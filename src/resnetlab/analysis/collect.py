@@ -87,7 +87,11 @@ def _run_row(study_run: StudyRun, mode: EvaluationMode) -> RunRow:
     events = record.provenance if record else ()
     attempts = sum(event.get("event") in ("start", "resume") for event in events)
     parameters = run.file.parameters or None
-    broken = [str(event["reason"]) for event in events if event.get("reason")]
+    failures = [
+        str(event["reason"])
+        for event in events
+        if event.get("event") in ("failed", "gave up") and event.get("reason")
+    ]
     last = record.metrics[-1] if record and record.metrics else None
     row = RunRow(
         condition=run.condition,
@@ -98,7 +102,7 @@ def _run_row(study_run: StudyRun, mode: EvaluationMode) -> RunRow:
         parameters=parameters,
         steps=last.step if last else 0,
         epochs=last.epoch if last else 0.0,
-        reason="; ".join(dict.fromkeys(broken)),
+        reason="; ".join(dict.fromkeys(failures)),
         evaluation_mode=mode,
     )
     if result is None:
@@ -118,7 +122,7 @@ def _run_row(study_run: StudyRun, mode: EvaluationMode) -> RunRow:
         train_seconds=result.train_seconds,
         evaluation_seconds=result.evaluation_seconds,
         images_per_second=result.images_per_second,
-        reason="; ".join(dict.fromkeys(filter(None, (result.reason, *broken)))),
+        reason="; ".join(dict.fromkeys(filter(None, (result.reason, *failures)))),
         **scores,
     )
 

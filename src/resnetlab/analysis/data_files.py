@@ -72,7 +72,10 @@ def save_study_data(study_data: StudyData, folder: Path) -> None:
 
 
 def load_study_data(folder: Path) -> StudyData:
-    """Read the values that `save` wrote. Raises InputError that names the file and the field."""
+    """Read the values that `save_study_data` wrote.
+
+    Raises InputError, with the file and the field, if a file is not as it was written.
+    """
     check_files(folder)
     path = folder / "report.json"
     table = files.read_json(path, files.MAX_GENERATED_BYTES)

@@ -59,11 +59,10 @@ def find_grid(analysis: StudyAnalysis) -> ConditionGrid | None:
     axes = list(conditions[0].values) if conditions and not analysis.study.ladder else []
     if len(axes) != 2 or any(list(c.values) != axes for c in conditions):
         return None
-    values = [sorted({c.values[axis] for c in conditions}, key=str) for axis in axes]
-    numbers = [[v for v in axis if type(v) in (int, float)] for axis in values]
-    if numbers != values or min(map(len, values)) < 2:
+    if any(type(c.values[axis]) not in (int, float) for c in conditions for axis in axes):
+        return None
+    values = [sorted({c.values[axis] for c in conditions}) for axis in axes]
+    if min(map(len, values)) < 2:
         return None
     labels = {(c.values[axes[0]], c.values[axes[1]]): c.label for c in conditions}
-    return ConditionGrid(
-        axes[0], axes[1], tuple(sorted(values[0])), tuple(sorted(values[1])), labels
-    )
+    return ConditionGrid(axes[0], axes[1], tuple(values[0]), tuple(values[1]), labels)

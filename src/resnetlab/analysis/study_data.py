@@ -62,7 +62,7 @@ class RunRow:
     run: str
     """Id of the run."""
     reason: str = ""
-    """Explanation of a status other than trained."""
+    """Explanation of the status, and the failures of earlier attempts."""
     evaluation_mode: EvaluationMode = "eval"
     """Mode of the network in its evaluations."""
     value: float | None = None

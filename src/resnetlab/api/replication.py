@@ -54,29 +54,28 @@ class Replication:
     """
 
     @property
-    def is_consistent(self) -> bool:
-        """Return True if the replication agrees with the reported run.
+    def is_consistent(self) -> bool | None:
+        """Return True if the replication agrees with the reported run, None if nothing can tell.
 
         Both must have the same status. The accuracy of a trained run must equal the reported one
-        or lie in the prediction interval.
+        or lie in the prediction interval. Other digits without an interval cannot be compared.
         """
         if self.replicated.status != self.reported.status:
             return False
         if self.same_digits:
             return True
         accuracy = _accuracy(self.replicated)
-        if (
-            self.replicated.status != "trained"
-            or self.prediction_interval is None
-            or accuracy is None
-        ):
+        if self.replicated.status != "trained" or accuracy is None:
             return True
+        if self.prediction_interval is None:
+            return None
         return self.prediction_interval.low <= accuracy <= self.prediction_interval.high
 
     @property
     def phrase(self) -> str:
         """Return the result with its protocol: `at 4 % of the training: reproduced`."""
-        word = "reproduced" if self.is_consistent else "not reproduced"
+        words = {True: "reproduced", False: "not reproduced", None: "not comparable"}
+        word = words[self.is_consistent]
         return f"{self.share.message}: {word}" if self.share else word
 
     @property
@@ -234,14 +233,15 @@ def format_replication(replication: Replication) -> str:
         ", though torch, processor and data are the same)" if replication.same_environment else ")"
     )
     if replication.prediction_interval is None:
-        return f"{text}; too few reported runs to predict a new one"
+        return f"{text}; too few reported runs to predict a new one: {replication.phrase}"
     low, high = replication.prediction_interval
     return f"{text}; 95 % prediction interval [{low:.2f}, {high:.2f}]: {replication.phrase}"
 
 
 def summary(replications: Sequence[Replication]) -> str:
     """Summarize the replications and state the limits of the evidence."""
-    count = sum(item.is_consistent for item in replications)
+    count = sum(item.is_consistent is True for item in replications)
+    unknown = sum(item.is_consistent is None for item in replications)
     shares = sorted({str(item.share.message) for item in replications if item.share})
     limited = ""
     if shares:
@@ -252,7 +252,8 @@ def summary(replications: Sequence[Replication]) -> str:
     verdict = f"“{shares[0]}: reproduced”" if len(shares) == 1 else "reproduced"
     return (
         f"{count} of {format_count(len(replications), 'repeated run')} "
-        f"{'is' if count == 1 else 'are'} {verdict}.{limited} "
+        f"{'is' if count == 1 else 'are'} {verdict}"
+        f"{f', {unknown} cannot be compared' if unknown else ''}.{limited} "
         "One new run in twenty lies outside its 95 % prediction interval by chance, and few "
         "runs cannot confirm a mean."
     )
@@ -279,8 +280,8 @@ def to_dict(replications: Sequence[Replication]) -> dict[str, Any]:
     ]
     return {
         "replicated": replicated,
-        "num_consistent": sum(item.is_consistent for item in replications),
-        "all_consistent": all(item.is_consistent for item in replications),
+        "num_consistent": sum(item.is_consistent is True for item in replications),
+        "all_consistent": all(item.is_consistent is True for item in replications),
     }
 
 

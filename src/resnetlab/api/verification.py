@@ -27,7 +27,7 @@ class Verification:
     @property
     def is_consistent(self) -> bool:
         """True if every replication agrees with the reported run."""
-        return all(item.is_consistent for item in self.replications)
+        return all(item.is_consistent is True for item in self.replications)
 
     def __iter__(self) -> Iterator[Replication]:
         return iter(self.replications)

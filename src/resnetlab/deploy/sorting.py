@@ -33,6 +33,7 @@ UNKNOWN = "_none_of_these"
 UNDO_FILE = ".sorted.jsonl"
 """Name of the list of what was written, one JSON object per line, in the folder itself."""
 
+_WINDOWS_DEVICE = re.compile(r"(?i)(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?")
 _UNSAFE = re.compile(r"[\x00-\x1f\x7f/\\:*?\"<>|]|^[. ]+|[. ]+$")
 
 
@@ -107,10 +108,14 @@ def class_folders(classes: Sequence[str]) -> dict[str, str]:
     """Map each class to the name of its folder: itself where every system allows that name."""
     names: dict[str, str] = {}
     taken = {UNSURE, UNKNOWN}
-    for number, label in enumerate(classes):
-        name = _UNSAFE.sub("_", label)[:100] or "_"
-        if name.casefold() in taken:
-            name = f"{name}-{number}"
+    for label in classes:
+        plain = name = _UNSAFE.sub("_", label)[:100] or "_"
+        if _WINDOWS_DEVICE.fullmatch(name):
+            plain = name = f"_{name}"
+        number = 1
+        while name.casefold() in taken:
+            number += 1
+            name = f"{plain}-{number}"
         taken.add(name.casefold())
         names[label] = name
     return names

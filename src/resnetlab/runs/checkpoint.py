@@ -24,7 +24,7 @@ from resnetlab.files import (
     write_json,
 )
 from resnetlab.runs.directory import free_bytes
-from resnetlab.runs.paths import LOGITS, WEIGHTS
+from resnetlab.runs.paths import LOGITS, WEIGHTS, saved_steps
 from resnetlab.shell import resume_command
 
 CHECKPOINTS_TO_KEEP = 2
@@ -82,18 +82,6 @@ def _write_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
     fsync_folder(folder)
     for step in saved_steps(folder)[:-CHECKPOINTS_TO_KEEP]:
         remove_tree(folder / str(step))
-
-
-def saved_steps(folder: Path) -> list[int]:
-    """Return the steps of the complete checkpoints, in order.
-
-    A checkpoint without MANIFEST.json is incomplete.
-    """
-    if not folder.is_dir():
-        return []
-    return sorted(
-        int(p.name) for p in folder.iterdir() if p.name.isdigit() and (p / "MANIFEST.json").exists()
-    )
 
 
 def load_checkpoint(folder: Path, step: int) -> Checkpoint:

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from resnetlab.checksums import (
     CHECKSUMS,
@@ -24,6 +24,7 @@ from resnetlab.checksums import (
 )
 from resnetlab.errors import InputError, input_error
 from resnetlab.files import (
+    MAX_GENERATED_BYTES,
     append_jsonl,
     is_locked,
     json_sha256,
@@ -53,6 +54,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+T = TypeVar("T")
 
 CHECKED_FILES = ("run.json", "metrics.jsonl", "provenance.jsonl", "result.json")
 LARGE_FILES = (WEIGHTS, LOGITS)
@@ -205,7 +207,7 @@ class RunDirectory:
         """Read the saved gradient norms of the layers, in order of steps."""
         paths = (self.path / "diagnostics").glob("gradient-norms-*.json")
         files: list[GradientNorms] = [
-            decode(GradientNorms, read_json(path), str(path)) for path in paths
+            decode(GradientNorms, read_json(path, MAX_GENERATED_BYTES), str(path)) for path in paths
         ]
         return tuple(sorted(files, key=lambda gradients: gradients.step))
 
@@ -215,8 +217,7 @@ class RunDirectory:
 
     def block_ablation(self) -> BlockAblations | None:
         """Read the block ablation, or return None if the run has none."""
-        path = self.path / "diagnostics" / "block-ablation.json"
-        return decode(BlockAblations, read_json(path), str(path)) if path.exists() else None
+        return self._read(BlockAblations, "diagnostics/block-ablation.json")
 
     def save_block_ablation(self, ablations: BlockAblations) -> None:
         """Write the block ablation atomically."""
@@ -225,8 +226,7 @@ class RunDirectory:
 
     def loss_landscape(self) -> LossLandscape | None:
         """Read the loss landscapes, or return None if the run has none."""
-        path = self.path / LANDSCAPE
-        return decode(LossLandscape, read_json(path), str(path)) if path.exists() else None
+        return self._read(LossLandscape, LANDSCAPE)
 
     def save_loss_landscape(self, landscape: LossLandscape) -> None:
         """Write the loss landscapes atomically."""
@@ -235,8 +235,7 @@ class RunDirectory:
 
     def train_mode(self) -> TrainModeEvaluation | None:
         """Read the evaluation in training mode, or return None if the run has none."""
-        path = self.path / TRAIN_MODE
-        return decode(TrainModeEvaluation, read_json(path), str(path)) if path.exists() else None
+        return self._read(TrainModeEvaluation, TRAIN_MODE)
 
     def append_train_mode(self, *evaluations: Evaluation) -> None:
         """Add evaluations in training mode to the curve of the run."""
@@ -308,6 +307,13 @@ class RunDirectory:
             return False
         evaluation = self.train_mode()
         return evaluation is None or evaluation.status is None
+
+    def _read(self, record_type: type[T], name: str) -> T | None:
+        """Read a record of measurements, or return None if the run has none."""
+        path = self.path / name
+        if not path.exists():
+            return None
+        return decode(record_type, read_json(path, MAX_GENERATED_BYTES), str(path))
 
     def _diagnostics(self) -> Iterator[Path]:
         return (self.path / "diagnostics").glob("*.json")

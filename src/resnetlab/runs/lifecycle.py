@@ -8,9 +8,9 @@ from collections.abc import Callable, Generator
 from resnetlab.checksums import CHECKSUMS
 from resnetlab.data.config import DataIdentity
 from resnetlab.errors import Problem, ResnetlabError, ResourceError, first_line, input_error
-from resnetlab.runs.checkpoint import saved_steps
 from resnetlab.runs.directory import RunDirectory, utc_now
 from resnetlab.runs.killed import STOPPED
+from resnetlab.runs.paths import saved_steps
 from resnetlab.runs.records import Result, RunFile
 from resnetlab.runs.writer import commit_result
 from resnetlab.schema import encode
@@ -33,7 +33,7 @@ def run_locked(
     identity: DataIdentity,
     train: Callable[[], Generator[None, None, Result | None]],
     world: World = SINGLE_PROCESS,
-    measure: Callable[[Result], Result] = lambda result: result,
+    measure: Callable[[], None] = lambda: None,
     shares_device: bool = False,
 ) -> Generator[None, None, Result | None]:
     """Lock the folder of a run and execute it, unless it has a result.
@@ -44,9 +44,11 @@ def run_locked(
         directory: Folder of the run.
         file: Configuration of the run.
         identity: Identity of the loaded data.
-        train: Generator that trains the run and returns its result, or None if it was stopped.
+        train: Function that returns a generator, which trains the run. The value of the generator
+            is the result, or None if the run was stopped.
         world: Processes that train the run together.
-        measure: Function that adds the measurements that a finished run lacks.
+        measure: Function that adds the measurements that a finished run lacks. Only the main
+            process calls it, and no other process waits for it.
         shares_device: True if other runs use the same device.
 
     Raises:
@@ -59,11 +61,12 @@ def run_locked(
             message = "another process trains this run"
             raise RunLockedError(Problem(str(directory.path), message, "wait for it"))
         existing = world.broadcast(directory.result() if world.is_main_process else None)
-        if existing is not None and not (world.is_main_process and directory.needs_work(file)):
+        if existing is not None:
+            if world.is_main_process and directory.needs_work(file):
+                check_data(file, identity, str(directory.path))
+                measure()
             return existing
         check_data(file, identity, str(directory.path))
-        if existing is not None:
-            return measure(existing)
         if world.is_main_process:
             directory.write_config(file)
             directory.check_metadata()
@@ -72,7 +75,6 @@ def run_locked(
             result = world.broadcast((yield from train()))
             if result is None:
                 _log_stop(directory, world)
-            return result
         except (KeyboardInterrupt, GeneratorExit):
             _log_stop(directory, world)
             raise
@@ -85,7 +87,10 @@ def run_locked(
                     Problem(directory.path.name, problem, "--parallel-seeds 1")
                 ) from None
             step = max(saved_steps(directory.checkpoints), default=0)
-            return commit_result(directory, "out of memory", first_line(error), step=step)
+            result = commit_result(directory, "out of memory", first_line(error), step=step)
+        if result is not None and world.is_main_process and directory.needs_work(file):
+            measure()
+        return result
 
 
 def check_data(file: RunFile, identity: DataIdentity, folder: str) -> None:

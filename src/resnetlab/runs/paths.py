@@ -1,4 +1,4 @@
-"""Paths of runs: the folder of each run id, and the names of files in it.
+"""Paths of runs: the folder of each run id, the names of files in it, and its checkpoints.
 
 No file of a run is read, so that this is fast for thousands of runs.
 """
@@ -63,3 +63,15 @@ def check_finished(folder: Path) -> None:
 
 def _hash(run_id: str) -> str:
     return run_id.rpartition("-")[2]
+
+
+def saved_steps(folder: Path) -> list[int]:
+    """Return the steps of the complete checkpoints, in order.
+
+    A checkpoint without MANIFEST.json is incomplete.
+    """
+    if not folder.is_dir():
+        return []
+    return sorted(
+        int(p.name) for p in folder.iterdir() if p.name.isdigit() and (p / "MANIFEST.json").exists()
+    )

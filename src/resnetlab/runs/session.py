@@ -25,7 +25,6 @@ from resnetlab.runs.checkpoint import (
     delete_after,
     load_checkpoint,
     save_checkpoint,
-    saved_steps,
     torch_version,
     write_outputs,
 )
@@ -34,6 +33,7 @@ from resnetlab.runs.evaluator import BestWeights, RunEvaluator
 from resnetlab.runs.kinds import from_scratch_recipe
 from resnetlab.runs.lifecycle import check_world_size, run_locked
 from resnetlab.runs.load import load_run
+from resnetlab.runs.paths import saved_steps
 from resnetlab.runs.provenance import provenance_event
 from resnetlab.runs.records import Evaluation, Result, RunFile, Scores, Status
 from resnetlab.runs.writer import commit_result
@@ -68,17 +68,22 @@ def run_attempt(attempt: RunAttempt, dataset: Dataset) -> Generator[None, None, 
     check_world_size(file, world, directory)
     _check_batch_size(file, len(dataset.train))
 
+    sessions: list[RunSession] = []
+
     def training() -> Generator[None, None, Result | None]:
         session = RunSession(directory, attempt, dataset)
+        sessions.append(session)
         with session.profiler:
             return (yield from session.run())
 
-    def measure(result: Result) -> Result:
-        """Make the measurements that were requested after the run had finished."""
+    def measure() -> None:
+        """Make the measurements of a run that has just ended, or of one that ended before."""
+        if sessions:
+            _measure_missing(directory, file, sessions[0].train_images, sessions[0].evaluator)
+            return
         run = load_run(directory, file, dataset)
         evaluator = RunEvaluator(run.state, file, dataset, DeviceImageCache())
         _measure_missing(directory, file, run.train, evaluator)
-        return result
 
     identity, shared = dataset.identity, attempt.shares_device
     return (yield from run_locked(directory, file, identity, training, world, measure, shared))
@@ -336,9 +341,7 @@ class RunSession:
         save_checkpoint(self.directory.checkpoints, Checkpoint(tensors, metadata))
 
     def _finish(self) -> Result | None:
-        """Evaluate the selected weights, write them and their outputs, commit the result, and make
-        the measurements of the end.
-        """
+        """Evaluate the selected weights, write them and their outputs, and commit the result."""
         with self.profiler.phase("evaluation"):
             results = self.evaluator.evaluate_selected()
         if not self.world.is_main_process:
@@ -351,9 +354,7 @@ class RunSession:
         labels = self.evaluator.test.labels
         write_outputs(self.directory.path, description, weights, test.logits, labels)
         scores = self.evaluator.scores(results)
-        result = self._commit(status, reason, self.state.step, scores)
-        _measure_missing(self.directory, self.file, self.train_images, self.evaluator)
-        return result
+        return self._commit(status, reason, self.state.step, scores)
 
     def _export(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Return the evaluated weights with the normalizer, and a description of the model."""

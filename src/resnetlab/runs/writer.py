@@ -25,9 +25,11 @@ def commit_result(
 ) -> Result:
     """Write result.json, after which the run is finished, and return its content.
 
+    A result that is there already stays, and is returned.
+
     Args:
         directory: Folder of the run.
-        status: Outcome of the run.
+        status: Status of the run.
         reason: Explanation of a status other than "trained".
         step: Number of optimizer steps.
         selected_step: Step whose weights were saved and tested; None for `step`.
@@ -51,5 +53,5 @@ def commit_result(
         images_per_second=round(images_processed / train_seconds, 1) if train_seconds else 0.0,
         weights_sha256=sha256(directory.path / WEIGHTS) if scores else "",
     )
-    directory.commit(result)
-    return result
+    written = directory.commit(result)
+    return result if written else directory.result() or result

@@ -114,8 +114,9 @@ class Verdict:
     confidence: float = 1 - ALPHA
     """Confidence level of the interval at this look."""
     p_of_cases: tuple[float, ...] = ()
-    """p-values before the correction by case of the missing runs: all as failed comes first, all as
-    the mean of their arm last. Empty if no run is missing, or without a test.
+    """p-values before the correction by case of the missing runs: all as failed comes first, and
+    last all as the mean of their arm, for a claim about failures all as trained, and for one about
+    speed all at the time of the median run. Empty if no run is missing, or without a test.
     """
     protocol: Message | None = None
     """Protocol to which the verdict is limited, such as `at 4 % of the training`; None for that of
@@ -282,7 +283,7 @@ def _test(hypothesis: Hypothesis) -> _TestResult:
             effect = max(effects, key=lambda each: region_test(each, hypothesis.region)[0])
         case FailureHypothesis():
             failed = [(arm.counts.at_chance + arm.counts.diverged, arm.counts) for arm in arms]
-            counts = product(*({k, k + counts.missing} for k, counts in failed))
+            counts = product(*(dict.fromkeys((k + c.missing, k)) for k, c in failed))
             results = [_test_failure(hypothesis, case) for case in counts]
         case SpeedHypothesis():
             times = product(*map(_time_scenarios, arms, hypothesis.epochs))

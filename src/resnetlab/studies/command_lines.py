@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
-from resnetlab.shell import command_line, strip_folders
+from resnetlab.shell import command_line, split_command, strip_folders
 
 
 def repeat_command(
@@ -41,7 +40,7 @@ def continue_command(
 
 def with_seeds(command: str, seeds: Sequence[int]) -> str:
     """Return a command of `study run` with other seeds."""
-    words = shlex.split(command)
+    words = split_command(command)
     if "--seeds" in words:
         position = words.index("--seeds")
         del words[position : position + 2]

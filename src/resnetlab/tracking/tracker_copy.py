@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from resnetlab.errors import ResnetlabError, first_line
-from resnetlab.files import read_json, write_json
+from resnetlab.files import MAX_GENERATED_BYTES, read_json, write_json
 from resnetlab.messages import Notify
 from resnetlab.runs.directory import CHECKED_FILES, RunDirectory
 from resnetlab.runs.paths import WEIGHTS
@@ -32,7 +32,7 @@ class TrackerCopy:
         """Read what the tracker has."""
         self.name, self.tracker, self.plan, self.root = name, tracker, plan, root
         self._path = root / "tracking" / f"{folder_name(plan)}.json"
-        table = read_json(self._path) if self._path.exists() else {}
+        table = read_json(self._path, MAX_GENERATED_BYTES) if self._path.exists() else {}
         self._state: dict[str, dict[str, Any]] = table.get(name, {})
         self.lock = threading.Lock()
         """Lock of a thread that copies. Trackers cannot copy two runs at once."""
@@ -74,7 +74,7 @@ class TrackerCopy:
         self.tracker.close()
 
     def _save(self) -> None:
-        table = read_json(self._path) if self._path.exists() else {}
+        table = read_json(self._path, MAX_GENERATED_BYTES) if self._path.exists() else {}
         write_json(self._path, table | {self.name: self._state})
 
 

@@ -56,8 +56,11 @@ class EagerStep:
 
     def synchronize(self) -> None:
         """Wait until the device has finished the queued steps, so that a clock counts them."""
-        if self.state.device.type == "cuda":
-            torch.cuda.current_stream(self.state.device).synchronize()
+        match self.state.device.type:
+            case "cuda":
+                torch.cuda.current_stream(self.state.device).synchronize()
+            case "mps":
+                torch.mps.synchronize()
 
     def wait_for_current_stream(self) -> None:
         """Do nothing: an eager step uses the stream of the caller. `GraphedStep` waits here."""

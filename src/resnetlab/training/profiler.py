@@ -110,6 +110,8 @@ class RunProfiler(NullProfiler):
             if torch.cuda.is_current_stream_capturing():
                 return
             torch.cuda.synchronize()
+        elif self.state.device.type == "mps":
+            torch.mps.synchronize()
         now = time.monotonic()
         self.seconds[self.current_phase] += now - self.phase_start
         self.current_phase, self.phase_start = name, now

@@ -30,7 +30,7 @@ def unit(claim: AnyClaim, measure: Measure = TEST_ACCURACY) -> str:
 
 
 def describe_estimand(claim: AnyClaim, measure: Measure = TEST_ACCURACY) -> str:
-    """Describe the estimand and its region: `residual 56 (A) − plain 56: above 0`."""
+    """Describe the estimand and its region: `residual 56 (A) − plain 56: above 2 points`."""
     match claim:
         case claims.Greater() | claims.About() | claims.Equal():
             return _describe_difference(claim, measure)
@@ -72,7 +72,14 @@ def _describe_difference(
         compared += tr(", run by run")
     match claim:
         case claims.Greater():
-            return f"{compared}: above {claim.by_more_than:g}" if claim.by_more_than else compared
+            if not claim.by_more_than:
+                return compared
+            return tr(
+                "{compared}: above {number:g} {unit}",
+                compared=compared,
+                number=claim.by_more_than,
+                unit=unit(claim, measure),
+            )
         case claims.About():
             return tr(
                 "{compared}: from {low} to {high} {unit}",

@@ -15,6 +15,7 @@ from resnetlab.models.configs.external import code_is_allowed
 from resnetlab.recipes.numerics import Numerics, Placement
 from resnetlab.runs.config import RunConfig
 from resnetlab.runs.directory import RunDirectory, utc_now
+from resnetlab.runs.paths import saved_steps
 from resnetlab.runs.records import Evaluation, RunFile, Status
 from resnetlab.runs.writer import commit_result
 from resnetlab.schema import decode, encode
@@ -44,7 +45,8 @@ class RunEvent:
     """Event of a run. An `idle` event belongs to no run and marks only that time has passed."""
 
     kind: Literal["idle", "progress", "finished", "interrupted", "failed", "missing"]
-    """Kind of the event. failed: an attempt failed and is repeated; missing: all attempts failed.
+    """Kind of the event. failed: an attempt failed and is repeated; missing: no attempt is left, or
+    another one would fail too.
     """
     id: str = ""
     """Id of the run."""
@@ -59,7 +61,7 @@ class RunEvent:
     evaluations: tuple[Evaluation, ...] = ()
     """Evaluations since the last event of the run."""
     status: Status | None = None
-    """Outcome of a finished run."""
+    """Status of a finished run."""
     reason: str = ""
     """Explanation of the status, or of a failure."""
     exit_code: int = 0
@@ -154,14 +156,18 @@ class JobQueue:
         return replace(event, kind="missing")
 
     def record_out_of_memory(self, job: Job) -> RunEvent | None:
-        """Record a kill for lack of memory; None if another process has the run."""
+        """Record a kill for lack of memory; None if another process has the run.
+
+        A run that was killed while it made measurements of its end has its result already.
+        """
         directory = RunDirectory.find(self.root, job.id)
         with directory.lock() as acquired:
             if not acquired:
                 return None
             reason = "the system killed the process for lack of memory"
-            commit_result(directory, "out of memory", reason)
-            return RunEvent("finished", job.id, status="out of memory", reason=reason)
+            step = max(saved_steps(directory.checkpoints), default=0)
+            result = commit_result(directory, "out of memory", reason, step=step)
+            return RunEvent("finished", job.id, status=result.status, reason=result.reason)
 
     def _log_event(self, job: Job, event: str, reason: str) -> None:
         with contextlib.suppress(ResourceError):  # a full disk is reported elsewhere
