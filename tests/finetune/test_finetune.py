@@ -29,13 +29,13 @@ from resnetlab.errors import InputError
 from resnetlab.finetune.backbones import DOWNLOAD_MEGABYTES, PREFERRED_MODELS, PREFERRED_ON_CPU
 from resnetlab.finetune.dataset import PhotoDataset, PhotoSplit, open_photographs
 from resnetlab.finetune.evaluation import compare, predict_photos
+from resnetlab.finetune.grad_checkpointing import grad_checkpointing
+from resnetlab.finetune.job import balanced_class_weights
 from resnetlab.finetune.model import FinetuneModel
 from resnetlab.finetune.pipeline import StoppedError
 from resnetlab.finetune.request import FinetuneRequest
 from resnetlab.finetune.run import cross_validate, finetune, folder_name, prepare_job
 from resnetlab.finetune.stage import (
-    balanced_class_weights,
-    enable_grad_checkpointing,
     smoothed_loss,
     train_stage,
 )
@@ -256,8 +256,6 @@ def test_recomputing_activations_gives_the_same_gradients(
     for again in (False, True):
         model = make_model(config)
         partitioned, settings = model.partition_for_training("all", 24), stage(trainable="all")
-        if again:
-            enable_grad_checkpointing(partitioned.tail)
         train_state = FinetuneState(
             model,
             partitioned,
@@ -269,7 +267,10 @@ def test_recomputing_activations_gives_the_same_gradients(
             None,
         )
         torch.manual_seed(0)
-        forward_backward(train_state, torch.randn(8, 3, 24, 24), torch.arange(8) % 3, 8)
+        images, labels = torch.randn(8, 3, 24, 24), torch.arange(8) % 3
+        with grad_checkpointing(partitioned.tail, again):
+            forward_backward(train_state, images, labels, 8)
+        assert not [m for m in partitioned.tail.modules() if "forward" in vars(m)]
         gradients.append(
             {
                 name: p.grad.clone()

@@ -23,8 +23,9 @@ from resnetlab.finetune import stage_time_limit
 from resnetlab.finetune.dataset import open_photographs
 from resnetlab.finetune.results import TimeLimitCut
 from resnetlab.finetune.run import finetune
-from resnetlab.finetune.stage import time_step, train_stage
+from resnetlab.finetune.stage import train_stage
 from resnetlab.finetune.time_limit import TimeLimit, fit_to_limit, suggest_time_limit
+from resnetlab.finetune.time_step import time_step
 from resnetlab.models.configs import ExternalConfig
 from resnetlab.recipes.finetune import Stage
 from resnetlab.recipes.train import Adam, Recipe

@@ -29,10 +29,10 @@ from resnetlab.errors import InputError
 from resnetlab.finetune import trials as module
 from resnetlab.finetune.candidates import select_candidates
 from resnetlab.finetune.evaluation import balanced_differences, count_by_class
+from resnetlab.finetune.job import balanced_class_weights
 from resnetlab.finetune.request import FinetuneRequest
 from resnetlab.finetune.results import BackboneTrial
 from resnetlab.finetune.run import FinetuneOutcome, finetune
-from resnetlab.finetune.stage import balanced_class_weights
 from resnetlab.models.weights import write_weights
 from resnetlab.reports.finetuning_trials import backbone_section, balance_section
 from resnetlab.training.photo_predictions import SplitPredictions
@@ -276,7 +276,7 @@ def test_a_network_without_remaining_time_is_left_out_but_at_least_one_is_tried(
     ).result
     last = result.backbone_trials[-1]
     assert [trial.validation is None for trial in result.backbone_trials] == [False, False, True]
-    assert "would take about 8 min 20 s here, and trials may take 40 %" in last.left_out
+    assert "would take about 8 min here, and trials may take 40 %" in last.left_out
     assert "--time-limit 21m" in last.left_out or "--time-limit 25m" in last.left_out
     times = {"a": iter((900.0, 600.0, 700.0))}
     monkeypatch.setattr(module, "time_prediction", lambda *_: next(times["a"]) / 42)

@@ -117,7 +117,7 @@ def test_a_measurement_out_of_memory_leaves_the_result_of_the_run(
 def test_no_other_process_waits_for_the_measurements_of_the_main_process(
     tmp_path: Path, small_npz: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A process that waits in a broadcast gives up after ten minutes; measurements may take more."""
+    """A process in a broadcast gives up after ten minutes; measurements may need more."""
     order: list[object] = []
     original_broadcast, original_ablation = World.broadcast, ablate_blocks
 

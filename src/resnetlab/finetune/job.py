@@ -6,6 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
 from resnetlab.bundle.model_file import Metric, ModelFile
 from resnetlab.bundle.store import save_bundle
 from resnetlab.data.transforms.eval_transform import EvalTransform
@@ -54,6 +59,12 @@ class FinetuneJob:
         lines = (photos.pretraining_overlap, untested, no_test, *self.selection)
         return tuple(line for line in lines if line)
 
+    def class_weights(self, device: torch.device) -> Tensor | None:
+        """Return the weight of each class in the loss (K,); None if the recipe has none."""
+        if self.recipe.class_weights == "none":
+            return None
+        return balanced_class_weights(self.photos.train.labels, len(self.photos.classes)).to(device)
+
     def setup_model(
         self,
         world: World = SINGLE_PROCESS,
@@ -75,6 +86,14 @@ class FinetuneJob:
             on_item,
             features_folder,
         )
+
+
+def balanced_class_weights(labels: NDArray[np.int64], num_classes: int) -> Tensor:
+    """Return balanced class weights (K,), N / (K n_k), which give each class the same weight in the
+    loss.
+    """
+    counts = np.bincount(labels, minlength=num_classes)
+    return torch.from_numpy(len(labels) / (num_classes * np.maximum(counts, 1))).float()
 
 
 def describe_untested(names: Sequence[str]) -> str:

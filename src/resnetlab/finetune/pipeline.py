@@ -34,7 +34,6 @@ from resnetlab.finetune.stage_cache import StageCache, StageLockedError, stage_k
 from resnetlab.finetune.stage_time_limit import (
     adjust_stage_to_limit,
     affordable_reference,
-    class_weights,
     record_unfinished,
     reserve_time,
 )
@@ -93,7 +92,7 @@ def run_stages(
         "train": finetune_model.eval_transform(recipe.train_size),
         "test": finetune_model.eval_transform(recipe.test_size, recipe.crop_mode),
     }
-    weights = class_weights(job, finetune_model.device)
+    weights = job.class_weights(finetune_model.device)
     key = stage_key(finetune_model, photos.sha256, recipe.class_weights, recipe.sampler)
     train = partial(
         train_stage,

@@ -7,30 +7,25 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
-from functools import partial
 
-import numpy as np
 import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
-from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
+from torch import Tensor
 
 from resnetlab.data.device_images import DeviceImages
 from resnetlab.data.sources import image_decoder
 from resnetlab.data.transforms.eval_transform import EvalTransform
 from resnetlab.finetune.dataset import PhotoDataset
+from resnetlab.finetune.grad_checkpointing import grad_checkpointing
 from resnetlab.finetune.model import FEATURE_BATCH_SIZE, FinetuneModel, PartitionedModel
 from resnetlab.finetune.state import FinetuneState
 from resnetlab.messages import Notify, silent
 from resnetlab.models.flops import count_parameters
-from resnetlab.models.transfer import list_parts
 from resnetlab.recipes.finetune import Stage
 from resnetlab.recipes.train import Recipe
 from resnetlab.training.eager_step import EagerStep
 from resnetlab.training.evaluate import EvalResult, evaluate
 from resnetlab.training.events import TrainEvent, train_events
-from resnetlab.training.loop import train
 
 EventCallback = Callable[[TrainEvent], None]
 """Callback for each event of the training loop."""
@@ -132,14 +127,12 @@ def train_stage(
         stage.trainable, transform.size, stage.frozen_mode
     )
     tail = partitioned.tail
-    if stage.grad_checkpointing:
-        enable_grad_checkpointing(tail)
     validation = finetune_model.features_or_pixels(partitioned, photos.validation, transform)
     if stage.augment == "none" and partitioned.at_classifier:
         # They are needed in the first epoch, in which small steps take one thread only.
         finetune_model.features_or_pixels(partitioned, photos.train, transform)
     initial = {name: tensor.detach().clone() for name, tensor in tail.state_dict().items()}
-    recipes = [_with_lr(stage.recipe, lr) for lr in stage.lrs] or [stage.recipe]
+    recipes = [with_lr(stage.recipe, lr) for lr in stage.lrs] or [stage.recipe]
     best: _LrResult | None = None
     for recipe in recipes:
         tail.load_state_dict(initial)
@@ -154,7 +147,8 @@ def train_stage(
             class_weights,
             sampler,
         )
-        result = _train_one_lr(state, validation, start, should_stop, should_finish, on_event)
+        with grad_checkpointing(tail, stage.grad_checkpointing):
+            result = _train_one_lr(state, validation, start, should_stop, should_finish, on_event)
         if result.epochs:
             notify(f"{stage.name}: learning rate {result.lr:g}, {result.best_epoch}")
             if best is None or result.selection_key > best.selection_key:
@@ -275,51 +269,6 @@ def _train_one_lr(
     return result
 
 
-TIMED_STEPS = 2
-"""Steps of `time_step`. The first is not timed: a network is slower the first time."""
-
-
-def time_step(
-    finetune_model: FinetuneModel,
-    stage: Stage,
-    photos: PhotoDataset,
-    transform: EvalTransform,
-    seed: int,
-    class_weights: Tensor | None = None,
-    affordable_seconds: float = math.inf,
-) -> float:
-    """Return the seconds of one training step of a stage, from steps whose effect is undone.
-
-    A first step that takes more than twice `affordable_seconds` is the only one.
-    """
-    partitioned = finetune_model.partition_for_training(
-        stage.trainable, transform.size, stage.frozen_mode
-    )
-    if stage.grad_checkpointing:
-        enable_grad_checkpointing(partitioned.tail)
-    before = finetune_model.clone_state()
-    recipe = _with_lr(stage.recipe, (*stage.lrs, stage.recipe.optimizer.lr)[0])
-    state = FinetuneState(
-        finetune_model, partitioned, stage, recipe, transform, seed, photos.train, class_weights
-    )
-    step, durations = EagerStep(state, state.load_epoch), list[float]()
-    # A process of several would not know when the others end.
-    longest = math.inf if finetune_model.world.size > 1 else 2 * affordable_seconds
-    with image_decoder.suppress_pillow_warnings():
-        start = time.monotonic()
-        with contextlib.closing(train(state, step, lambda: False)) as events:
-            for event in events:
-                step.synchronize()
-                if event != "start":
-                    durations.append(time.monotonic() - start)
-                if len(durations) == TIMED_STEPS or max(durations, default=0) > longest:
-                    break
-                start = time.monotonic()
-    finetune_model.model.load_state_dict(before)
-    finetune_model.model.eval()
-    return durations[-1]
-
-
 @contextlib.contextmanager
 def _threads(count: int) -> Iterator[None]:
     """Set torch's number of threads for the `with` block.
@@ -355,24 +304,6 @@ def _epochs_since_best_loss(epochs: list[EpochResult]) -> int:
     return len(losses) - 1 - losses.index(min(losses))
 
 
-def _with_lr(recipe: Recipe, lr: float) -> Recipe:
+def with_lr(recipe: Recipe, lr: float) -> Recipe:
     """Return the recipe with another learning rate."""
     return replace(recipe, optimizer=replace(recipe.optimizer, lr=lr))
-
-
-def enable_grad_checkpointing(model: nn.Module) -> None:
-    """Enable gradient checkpointing (Chen et al. 2016) for each part of a network, unless it is
-    enabled.
-    """
-    for _, module in list_parts(model):
-        if not hasattr(module, "_recomputed"):
-            module.forward = partial(checkpoint, module.forward, use_reentrant=False)
-            module._recomputed = True  # type: ignore[assignment]
-
-
-def balanced_class_weights(labels: NDArray[np.int64], num_classes: int) -> Tensor:
-    """Return balanced class weights (K,), N / (K n_k), which give each class the same weight in the
-    loss.
-    """
-    counts = np.bincount(labels, minlength=num_classes)
-    return torch.from_numpy(len(labels) / (num_classes * np.maximum(counts, 1))).float()

@@ -5,27 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import torch
 
 from resnetlab.data.transforms.eval_transform import EvalTransform
 from resnetlab.finetune.confidence import describe_too_few, least_reference, select_reference
 from resnetlab.finetune.dataset import PhotoDataset, PhotoSplit
 from resnetlab.finetune.job import FinetuneJob
 from resnetlab.finetune.model import FinetuneModel
-from resnetlab.finetune.stage import StageResult, balanced_class_weights, time_step
+from resnetlab.finetune.stage import StageResult
 from resnetlab.finetune.time_limit import PAGE_IMAGES, TimeLimit, fit_to_limit, time_prediction
+from resnetlab.finetune.time_step import time_step
 from resnetlab.messages import Notify, format_duration, format_estimate
 from resnetlab.recipes.finetune import Stage
 
 RESERVED_SHARE = 0.4
 """Share of the time limit above which only the fewest train photographs are reserved time for."""
-
-
-def class_weights(job: FinetuneJob, device: torch.device) -> torch.Tensor | None:
-    """Return the weight of each class in the loss (K,); None if the recipe has none."""
-    if job.recipe.class_weights == "none":
-        return None
-    return balanced_class_weights(job.photos.train.labels, len(job.photos.classes)).to(device)
 
 
 def reserve_time(
@@ -109,7 +102,7 @@ def adjust_stage_to_limit(
     is_first = stage.name == job.recipe.stages[0].name
 
     def measure(affordable_seconds: float) -> float:
-        weights = class_weights(job, finetune_model.device)
+        weights = job.class_weights(finetune_model.device)
         return time_step(
             finetune_model, stage, photos, transform, job.seed, weights, affordable_seconds
         )
