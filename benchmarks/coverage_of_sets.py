@@ -38,8 +38,8 @@ from sklearn.neighbors import NearestNeighbors
 
 from resnetlab.bundle.confidence import SplitOutputs, fit_confidence
 from resnetlab.finetune.confidence import split_outputs
+from resnetlab.finetune.finetune_photos import prepare_job
 from resnetlab.finetune.request import FinetuneRequest
-from resnetlab.finetune.run import prepare_job
 from resnetlab.messages import silent
 from resnetlab.stats.conformal import prediction_sets, threshold_groups
 

@@ -19,12 +19,12 @@ from resnetlab.runs.directory import RunDirectory
 from resnetlab.runs.records import Result
 from resnetlab.runs.session import run_attempt
 from resnetlab.schema import encode
+from resnetlab.studies.execution import plan_study, save_plan
 from resnetlab.studies.executors.local import LocalExecutor
 from resnetlab.studies.parsing.study_file import load_study
 from resnetlab.studies.plan import Plan, folder_name
-from resnetlab.studies.run import plan_study, save_plan
 from resnetlab.studies.status import source_sha256
-from resnetlab.training.interleave import round_robin
+from resnetlab.training.round_robin import round_robin
 
 SEEDS = 10
 

@@ -44,10 +44,10 @@ from resnetlab.training.device import setup_device
 from resnetlab.training.eager_step import EagerStep
 from resnetlab.training.events import train_events
 from resnetlab.training.from_scratch_state import FromScratchState
-from resnetlab.training.interleave import round_robin
 from resnetlab.training.make_step import make_step
 from resnetlab.training.resolve import resolve_numerics
 from resnetlab.training.rng import make_generator
+from resnetlab.training.round_robin import round_robin
 
 HERE = Path(__file__).parent
 SIDE, CHANNELS, CLASSES = 32, 3, 10

@@ -30,7 +30,7 @@ from ray.cluster_utils import Cluster
 
 from resnetlab.files import read_jsonl
 from resnetlab.runs.records import RunRecord
-from resnetlab.studies.run import past_runs
+from resnetlab.studies.execution import past_runs
 
 NODES = 8
 SHORT_RUNS, LONG_RUNS = 24, 12

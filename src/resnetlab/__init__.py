@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from resnetlab.data.config import DataConfig
     from resnetlab.deploy.predict import Classifier, Prediction, Predictions, load_model
     from resnetlab.errors import InputError, ResnetlabError, ResourceError, UnfinishedError
-    from resnetlab.finetune.run import FinetuneOutcome
+    from resnetlab.finetune.finetune_photos import FinetuneOutcome
     from resnetlab.inspection.diagnostics_config import DiagnosticsConfig, LandscapeConfig
     from resnetlab.models.build import build_model
     from resnetlab.models.configs import CifarConfig, cifar_config

@@ -252,7 +252,7 @@ def read_toml(path: Path) -> dict[str, Any]:
 
 
 def parse_toml(text: str, where: str) -> dict[str, Any]:
-    """Parse a TOML text. `where` names the file in errors. Raises InputError."""
+    """Parse a TOML text. `where` names the file in errors. Raises InputError if it is no TOML."""
     fix = "a specification is a small text file"
     too_deep = f"a whole number beyond 64 bits, or tables nested deeper than {MAX_DEPTH}"
     # tomllib's time and memory grow with the square of the parts of a dotted key.

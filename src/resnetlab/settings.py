@@ -40,7 +40,10 @@ BOOLEAN_WORDS = {
 
 
 def cache_dir() -> Path:
-    """Return the user's folder for files that can be made again. Raises InputError."""
+    """Return the user's folder for files that can be made again.
+
+    Raises InputError if the setting cannot be read.
+    """
     folder = os.environ.get(CACHE_VARIABLE) or _read_config().get("cache")
     if not folder:
         from platformdirs import user_cache_dir  # its import takes 10 ms
@@ -56,17 +59,23 @@ def cache_dir() -> Path:
 
 
 def downloads_dir() -> Path:
-    """Return the folder of downloads, where a user may put files too. Raises InputError."""
+    """Return the folder of downloads, where a user may put files too.
+
+    Raises InputError if the setting cannot be read.
+    """
     return cache_dir() / "downloads"
 
 
 def weights_dir() -> Path:
-    """Return the folder of pre-trained weights that the user put there. Raises InputError."""
+    """Return the folder of pre-trained weights that the user put there.
+
+    Raises InputError if the setting cannot be read.
+    """
     return cache_dir() / "weights"
 
 
 def is_offline() -> bool:
-    """Return True if downloads are forbidden. Raises InputError."""
+    """Return True if downloads are forbidden. Raises InputError if its setting is no switch."""
     text = os.environ.get(OFFLINE_VARIABLE)
     if text is None:
         return bool(_read_config().get("offline", False))
@@ -80,7 +89,7 @@ def is_offline() -> bool:
 def trusted_packages() -> tuple[str, ...]:
     """Return the packages of networks that files may name without further consent.
 
-    Raises InputError.
+    Raises InputError if the settings cannot be read.
     """
     return tuple(_read_config().get("trusted_packages", ()))
 

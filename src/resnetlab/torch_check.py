@@ -12,7 +12,7 @@ TRAIN_PACKAGES = ("torch", "torchvision", "sklearn")
 
 
 def has_torch() -> bool:
-    """Return whether torch is installed. Does not import it."""
+    """Return True if torch is installed. Does not import it."""
     return sys.modules.get("torch") is not None or importlib.util.find_spec("torch") is not None
 
 

@@ -19,8 +19,8 @@ from resnetlab.files import write_json
 from resnetlab.runs.directory import RunDirectory
 from resnetlab.runs.records import Result
 from resnetlab.schema import encode
+from resnetlab.studies.execution import read_record
 from resnetlab.studies.plan import Plan
-from resnetlab.studies.run import read_record
 
 TEXT = """
 name = "three"

@@ -31,7 +31,7 @@ def test_a_study_is_run_and_reloaded_and_its_runs_are_resumed_in_python(
     tmp_path: Path, study_file: Path
 ) -> None:
     outcome = rl.load_study(study_file, seeds=[0]).run(tmp_path)
-    assert outcome.finished
+    assert outcome.is_finished
     assert outcome.report.exists()
     assert outcome.answer
     records = [study_run.record for study_run in outcome.record.runs]
@@ -145,7 +145,7 @@ def test_events_contain_all_evaluations_and_the_end_of_each_run(
     ends = [event for event in events if event.kind == "finished"]
     assert len(ends) == 2
     outcome = study.run(tmp_path, progress=False)
-    assert outcome.finished
+    assert outcome.is_finished
     for study_run in outcome.record.runs:
         assert study_run.record is not None
         seen = [

@@ -268,7 +268,7 @@ def test_ctrl_c_after_an_interim_analysis_does_not_end_an_undecided_study_as_fin
 
     def report_then_interrupt(*arguments: Any, **options: Any) -> StudyOutcome:
         outcome = report(*arguments, **options)
-        if outcome.finished:
+        if outcome.is_finished:
             os.kill(os.getpid(), signal.SIGINT)
         return outcome
 

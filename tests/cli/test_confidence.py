@@ -177,7 +177,7 @@ def test_evaluate_measures_the_coverage_that_predict_gives(here: Path, tmp_path:
     sizes = [len(line["prediction_set"]) for line in known]
     assert result["sets"]["mean_size"] == pytest.approx(np.mean(sizes))
     novelty = result["novelty"]
-    assert novelty["known_turned_away"]["count"] == sum(line["none_of_these"] for line in known)
+    assert novelty["known_rejected"]["count"] == sum(line["none_of_these"] for line in known)
     strangers = [line for line in lines if "others" in line["path"]]
     assert novelty["strangers"]["turned_away"]["images"] == len(strangers) == 12
     assert novelty["strangers"]["turned_away"]["count"] == sum(

@@ -264,7 +264,7 @@ def test_mixup_is_the_weighted_sum_of_an_image_and_its_partner_in_the_batch() ->
     plain = train_batch(pixels, plan, part, Augment(), UNSCALED)
     mixed = train_batch(pixels, plan, part, augment, UNSCALED)
     shares = train_labels(labels, plan, part, augment, 5)
-    mates = sorted(range(8), key=lambda index: plan.mix_partner[8 + index])
+    mates = sorted(range(8), key=lambda index: plan.mix_sort_keys[8 + index])
     assert sorted(mates) == list(range(8))
     for index, mate in enumerate(mates):
         share = float(plan.mix_lambda[8 + index])

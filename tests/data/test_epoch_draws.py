@@ -31,7 +31,7 @@ PARTS = (
     "op",
     "op_flip",
     "mix_lambda",
-    "mix_partner",
+    "mix_sort_keys",
 )
 EVERYTHING: dict[str, Any] = {
     "padding": 0,
@@ -142,5 +142,5 @@ def test_draws_that_are_not_requested_are_empty() -> None:
         drawn.op.numel(),
         drawn.op_flip.numel(),
         drawn.mix_lambda.numel(),
-        drawn.mix_partner.numel(),
+        drawn.mix_sort_keys.numel(),
     ) == (0, 0, 0, 0)

@@ -32,7 +32,7 @@ from helpers.pictures import encoded, picture, save
 from helpers.sentences import PageText, english_left
 from resnetlab.bundle.model_file import License
 from resnetlab.deploy import serve
-from resnetlab.deploy.confidence import describe_doubt
+from resnetlab.deploy.answer_texts import describe_doubt
 from resnetlab.deploy.predict import load_model
 from resnetlab.deploy.prediction_service import PredictResponse, Service
 from resnetlab.deploy.serve import create_app

@@ -12,8 +12,8 @@ import pytest
 from helpers.bad_photographs import jpeg, put
 from helpers.texture_photographs import QUICK
 from resnetlab.errors import InputError
+from resnetlab.finetune.finetune_photos import finetune
 from resnetlab.finetune.request import FinetuneRequest
-from resnetlab.finetune.run import finetune
 
 
 def request(photos: Path, backbone: Path, *, skip_bad: bool) -> FinetuneRequest:

@@ -29,12 +29,12 @@ from resnetlab.errors import InputError
 from resnetlab.finetune.backbones import DOWNLOAD_MEGABYTES, PREFERRED_MODELS, PREFERRED_ON_CPU
 from resnetlab.finetune.dataset import PhotoDataset, PhotoSplit, open_photographs
 from resnetlab.finetune.evaluation import compare, predict_photos
+from resnetlab.finetune.finetune_photos import cross_validate, finetune, folder_name, prepare_job
 from resnetlab.finetune.grad_checkpointing import grad_checkpointing
 from resnetlab.finetune.job import balanced_class_weights
 from resnetlab.finetune.model import FinetuneModel
 from resnetlab.finetune.pipeline import StoppedError
 from resnetlab.finetune.request import FinetuneRequest
-from resnetlab.finetune.run import cross_validate, finetune, folder_name, prepare_job
 from resnetlab.finetune.stage import (
     smoothed_loss,
     train_stage,

@@ -20,10 +20,10 @@ import torch
 from helpers.finetuning import NUMERICS, make_model, stage
 from helpers.processes import environment
 from resnetlab.finetune.dataset import PhotoDataset, open_photographs
+from resnetlab.finetune.finetune_photos import fixres
 from resnetlab.finetune.model import FinetuneModel
 from resnetlab.finetune.request import FinetuneRequest
 from resnetlab.finetune.results import ResolutionTable
-from resnetlab.finetune.run import fixres
 from resnetlab.finetune.stage import StageResult, train_stage
 from resnetlab.finetune.stage_cache import (
     StageCache,

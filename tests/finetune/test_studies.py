@@ -33,7 +33,7 @@ from resnetlab.finetune.dataset import load_photographs, open_photographs
 from resnetlab.finetune.evaluation import predict_photos
 from resnetlab.finetune.session import run_finetune_attempt
 from resnetlab.models.configs import ExternalConfig
-from resnetlab.models.flops import traced_cost
+from resnetlab.models.model_cost import traced_cost
 from resnetlab.models.parse import parse_model
 from resnetlab.recipes.numerics import Placement
 from resnetlab.reports.render.latex import write_latex
@@ -46,13 +46,13 @@ from resnetlab.runs.records import Result, RunFile
 from resnetlab.schema import decode, encode
 from resnetlab.stats.chance import is_at_chance
 from resnetlab.studies.compare import compare, format_lines
+from resnetlab.studies.execution import read_record
 from resnetlab.studies.executors.worker import JobRunner
 from resnetlab.studies.parsing.overrides import Overrides
 from resnetlab.studies.parsing.study_file import parse_study
 from resnetlab.studies.plan import Plan
-from resnetlab.studies.run import read_record
 from resnetlab.studies.single_run import plan_run, resume_job
-from resnetlab.training.interleave import round_robin
+from resnetlab.training.round_robin import round_robin
 
 FIXRES = {"base": "fixres", "epochs": 1, "train_size": 16}
 LEARNS = {"batch_size": 8, "optimizer": {"name": "adam", "lr": 0.05}}
@@ -119,7 +119,7 @@ def test_workers_run_a_study_of_sizes_share_first_stages_and_report_the_protocol
     monkeypatch.setenv("PYTHONPATH", import_path())
     study, root = loaded(photos, backbone), tmp_path / "out"
     outcome = study.run(root, workers=2)
-    assert outcome.finished
+    assert outcome.is_finished
     assert (
         len(list((root / "cache" / "stages").glob("*.safetensors"))) == 2 + 4
     )  # one a seed, then one a cell
@@ -306,7 +306,7 @@ def test_a_run_ends_with_the_stage_of_the_highest_validation_accuracy(
 def test_a_run_has_the_weights_of_the_same_fine_tuning_command(
     photos: Path, backbone: Path, tmp_path: Path
 ) -> None:
-    from resnetlab.finetune.run import FinetuneRequest, finetune
+    from resnetlab.finetune.finetune_photos import FinetuneRequest, finetune
 
     done = finetune(
         FinetuneRequest(

@@ -21,8 +21,8 @@ from resnetlab.data.transforms.eval_transform import EvalTransform
 from resnetlab.errors import InputError
 from resnetlab.finetune import stage_time_limit
 from resnetlab.finetune.dataset import open_photographs
+from resnetlab.finetune.finetune_photos import finetune
 from resnetlab.finetune.results import TimeLimitCut
-from resnetlab.finetune.run import finetune
 from resnetlab.finetune.stage import train_stage
 from resnetlab.finetune.time_limit import TimeLimit, fit_to_limit, suggest_time_limit
 from resnetlab.finetune.time_step import time_step

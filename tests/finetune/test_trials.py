@@ -29,10 +29,10 @@ from resnetlab.errors import InputError
 from resnetlab.finetune import trials as module
 from resnetlab.finetune.candidates import select_candidates
 from resnetlab.finetune.evaluation import balanced_differences, count_by_class
+from resnetlab.finetune.finetune_photos import FinetuneOutcome, finetune
 from resnetlab.finetune.job import balanced_class_weights
 from resnetlab.finetune.request import FinetuneRequest
 from resnetlab.finetune.results import BackboneTrial
-from resnetlab.finetune.run import FinetuneOutcome, finetune
 from resnetlab.models.weights import write_weights
 from resnetlab.reports.finetuning_trials import backbone_section, balance_section
 from resnetlab.training.photo_predictions import SplitPredictions

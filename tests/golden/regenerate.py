@@ -22,7 +22,7 @@ from resnetlab.inspection.sliding_window import SlidingWindow, window_details
 from resnetlab.inspection.table_format import format_size
 from resnetlab.models.build import build_uninitialized
 from resnetlab.models.configs import ModelConfig
-from resnetlab.models.flops import traced_cost
+from resnetlab.models.model_cost import traced_cost
 from resnetlab.models.parse import parse_model
 from resnetlab.models.registry import get_model_config, registered_models
 

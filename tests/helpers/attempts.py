@@ -11,7 +11,7 @@ from resnetlab.runs.attempt import ProgressCallback, RunAttempt
 from resnetlab.runs.records import Result, RunFile
 from resnetlab.runs.session import run_attempt
 from resnetlab.training.distributed import SINGLE_PROCESS, World
-from resnetlab.training.interleave import round_robin
+from resnetlab.training.round_robin import round_robin
 
 
 def train_run(

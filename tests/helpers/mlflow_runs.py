@@ -8,7 +8,7 @@ import pytest
 from mlflow import MlflowClient
 
 from resnetlab.runs.directory import RunDirectory
-from resnetlab.studies.run import read_plan
+from resnetlab.studies.execution import read_plan
 
 
 def check_mlflow(client: MlflowClient, root: Path) -> None:

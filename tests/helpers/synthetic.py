@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 
 from resnetlab.data.config import DataIdentity
-from resnetlab.models.flops import model_cost
+from resnetlab.models.model_cost import model_cost
 from resnetlab.recipes.numerics import Numerics
 from resnetlab.runs.records import Evaluation, Result, RunRecord, Scores
 from resnetlab.schema import encode

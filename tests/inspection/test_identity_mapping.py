@@ -23,7 +23,7 @@ def test_the_advantage_of_a_residual_stack_at_the_identity_grows_with_depth() ->
         for row in measure_identity_mapping(depths=(1, 4), seeds=2, steps=30, lrs=(1e-3, 3e-2))
     }
     for blocks in (1, 4):
-        assert rows[blocks, "residual"]["most_pct"] < rows[blocks, "plain"]["least_pct"]
+        assert rows[blocks, "residual"]["max_pct"] < rows[blocks, "plain"]["min_pct"]
         assert rows[blocks, "residual"]["after_pct"] < rows[blocks, "residual"]["before_pct"]
     assert rows[4, "plain"]["after_pct"] > rows[1, "plain"]["after_pct"]
 
@@ -53,7 +53,7 @@ def test_inspect_identity_has_both_kinds_of_stack(call: Call) -> None:
 
 def test_the_conclusion_follows_from_the_rows() -> None:
     def row(blocks: int, stack: str, after: float, least: float, most: float) -> dict[str, object]:
-        values = {"after_pct": after, "least_pct": least, "most_pct": most}
+        values = {"after_pct": after, "min_pct": least, "max_pct": most}
         return {"blocks": blocks, "stack": stack, **values}
 
     sentences = identity_sentences(

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from resnetlab.models.build import build_model
 from resnetlab.models.configs import CifarConfig, cifar_config
 from resnetlab.models.configs.cifar import DEPTH_REPORT
-from resnetlab.models.flops import traced_cost
+from resnetlab.models.model_cost import traced_cost
 from resnetlab.models.parse import parse_model
 from resnetlab.training.rng import make_generator
 

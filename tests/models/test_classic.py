@@ -20,7 +20,7 @@ from resnetlab.models.configs import (
     ModelConfig,
     VGGConfig,
 )
-from resnetlab.models.flops import traced_cost
+from resnetlab.models.model_cost import traced_cost
 from resnetlab.models.parse import parse_model
 from resnetlab.training.rng import make_generator
 

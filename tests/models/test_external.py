@@ -24,7 +24,7 @@ from resnetlab.models.build import build_model
 from resnetlab.models.configs import ExternalConfig, ModelConfig
 from resnetlab.models.external import check_one_output, local_weights_path, weights_metadata
 from resnetlab.models.factory import model_factory
-from resnetlab.models.flops import model_cost
+from resnetlab.models.model_cost import model_cost
 from resnetlab.models.parse import parse_model
 from resnetlab.models.weights import WeightsMetadata, read_weights, write_weights
 from resnetlab.schema import config_hash, decode, encode

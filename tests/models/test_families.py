@@ -23,7 +23,7 @@ from resnetlab.models.configs import (
     ModelConfig,
     VGGConfig,
 )
-from resnetlab.models.flops import traced_cost
+from resnetlab.models.model_cost import traced_cost
 from resnetlab.models.parse import parse_model
 from resnetlab.models.registry import registered_models
 from resnetlab.schema import decode, encode, without_defaults

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from helpers.golden import GOLDEN, load_regenerate
-from resnetlab.models.flops import traced_cost
+from resnetlab.models.model_cost import traced_cost
 from resnetlab.models.parse import parse_model
 from resnetlab.models.registry import get_model_config, registered_models
 

@@ -13,7 +13,7 @@ from torch import nn
 from resnetlab.models.build import build_model, build_uninitialized
 from resnetlab.models.configs import ImageNetConfig
 from resnetlab.models.convert import convert_key
-from resnetlab.models.flops import count_parameters, traced_cost
+from resnetlab.models.model_cost import count_parameters, traced_cost
 from resnetlab.models.parse import parse_model
 from resnetlab.models.weights import load_weights
 from resnetlab.training.rng import make_generator

@@ -22,9 +22,9 @@ from resnetlab.deploy.request import match_classes
 from resnetlab.errors import InputError
 from resnetlab.files import sha256
 from resnetlab.models.build import build_model, build_uninitialized
-from resnetlab.models.checkpoint_file import CheckpointFile
 from resnetlab.models.configs import CifarConfig, VGGConfig
 from resnetlab.models.convert import ImportOptions, _vgg_in_order, import_weights
+from resnetlab.models.imported_file import ImportedFile
 from resnetlab.models.parse import parse_model
 from resnetlab.models.weight_sources import (
     CIFAR10_CLASSES,
@@ -280,7 +280,7 @@ def test_the_layers_of_a_vgg_of_another_package_are_mapped_by_their_order(
 
             theirs = vgg16(num_classes=3)
         template = build_uninitialized(ours, 3, 3)
-    file = CheckpointFile(theirs.state_dict(), WeightsMetadata())
+    file = ImportedFile(theirs.state_dict(), WeightsMetadata())
     mapped = _vgg_in_order(tmp_path / "vgg.pth", file, template).tensors
     expected = template.state_dict()
     assert {name: t.shape for name, t in mapped.items()} == {
@@ -308,7 +308,7 @@ def test_a_torchvision_vgg_with_our_names_gives_its_logits(tmp_path: Path) -> No
             nn.init.normal_(layer.bias)
     config = VGGConfig(convolutions=(1, 1, 2, 2, 2), hidden=8, batch_norm=True)
     ours = build_uninitialized(config, 3, 3)
-    file = CheckpointFile(theirs.state_dict(), WeightsMetadata())
+    file = ImportedFile(theirs.state_dict(), WeightsMetadata())
     mapped = _vgg_in_order(tmp_path / "vgg.pth", file, ours)
     load_weights(ours, mapped.tensors, "vgg.pth")
     images = torch.randn(2, 3, 224, 224)

@@ -19,7 +19,7 @@ from resnetlab.models.build import build_model, build_uninitialized
 from resnetlab.models.configs import ExternalConfig
 from resnetlab.models.convert import convert_key
 from resnetlab.models.external import hub_weights, local_weights_path, weights_metadata
-from resnetlab.models.flops import model_cost
+from resnetlab.models.model_cost import model_cost
 from resnetlab.models.parse import parse_model
 from resnetlab.models.weights import load_weights, write_weights
 from resnetlab.training.rng import make_generator

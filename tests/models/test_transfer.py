@@ -15,7 +15,7 @@ from resnetlab.errors import InputError
 from resnetlab.models.build import build_uninitialized
 from resnetlab.models.configs import ExternalConfig
 from resnetlab.models.configs.external import with_num_classes
-from resnetlab.models.flops import count_parameters, model_cost
+from resnetlab.models.model_cost import count_parameters, model_cost
 from resnetlab.models.registry import get_model_config
 from resnetlab.models.transfer import (
     build_with_new_head,

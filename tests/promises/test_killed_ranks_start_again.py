@@ -19,7 +19,7 @@ import pytest
 
 from resnetlab.cli.main import main
 from resnetlab.runs.records import RunRecord
-from resnetlab.studies.run import past_runs
+from resnetlab.studies.execution import past_runs
 
 RECIPE = """
 batch_size = 24

@@ -23,6 +23,8 @@ TEST_FILES = sorted((ROOT / "tests").rglob("*.py"))
 BENCHMARKS = sorted((ROOT / "benchmarks").rglob("*.py"))
 
 OPENING = re.compile(r"(What|Where|Which|Whether|How|Why|Of|As|That|Those|The same|Who|When)\b")
+BARE_RAISES = re.compile(r"Raises \w+Error( and \w+Error)?\.(\s|$)")
+"""An error without its condition."""
 VAGUE = frozenset(
     """
     apart fate fates found held hindrance kept lent mine place said shown spared stand
@@ -105,6 +107,15 @@ def docstrings(tree: ast.Module) -> Iterator[tuple[int, str]]:
                 yield text_node.lineno, text_node.value.value
 
 
+def property_docstrings(tree: ast.Module) -> Iterator[tuple[int, str]]:
+    """The docstrings of properties, which read like fields and begin with a noun."""
+    for node in ast.walk(tree):
+        if isinstance(node, Function) and (text := ast.get_docstring(node)):
+            decorators = {item.id for item in node.decorator_list if isinstance(item, ast.Name)}
+            if decorators & {"property", "cached_property"}:
+                yield node.lineno, text
+
+
 def comments(path: Path) -> Iterator[tuple[int, str]]:
     """The comments of a file, with their lines."""
     with path.open("rb") as file:
@@ -154,6 +165,8 @@ def test_docstrings_and_names_are_plain(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
     tree = ast.parse(text)
     assert [(line, text[:60]) for line, text in docstrings(tree) if OPENING.match(text)] == []
+    assert [(line, text[:60]) for line, text in docstrings(tree) if BARE_RAISES.search(text)] == []
+    assert [line for line, text in property_docstrings(tree) if text.startswith("Return ")] == []
     declared = list(declared_names(tree))
     names = [*declared, *variables(tree)]
     assert [(line, name) for line, name in names if name.lower().strip("_") in VAGUE] == []

@@ -66,7 +66,7 @@ def measured() -> StudyData:
                     seed=seed,
                     without=name,
                     accuracy_pct=left,
-                    accuracy_drop=90.0 - left,
+                    accuracy_drop_points=90.0 - left,
                 )
                 for name, left in worth.items()
             ]

@@ -178,7 +178,7 @@ def test_figures_have_a_text_alternative_and_the_colors_of_the_page(folder):
     drawn = [a for tag, a in Page(text).tags if tag == "svg"]
     assert len(drawn) == 8
     assert all(a["role"] == "img" and len(a["aria-label"]) > 60 for a in drawn)
-    assert not [sentinel for sentinel in figures.COLORS if sentinel in text]
+    assert not [placeholder for placeholder in figures.COLORS if placeholder in text]
     variables = set(re.findall(r"var\((--[\w-]+)\)", text))
     assert all(f"{variable}:" in text for variable in variables)
 

@@ -20,9 +20,9 @@ from helpers.user_network import tiny
 from resnetlab.api.finetune_page import MAX_FINETUNE_MISTAKES, write_finetune_page
 from resnetlab.checksums import check_files, read_checksums
 from resnetlab.cli.finetune_output import use_commands
+from resnetlab.finetune.finetune_photos import FinetuneOutcome, finetune
 from resnetlab.finetune.request import FinetuneRequest
 from resnetlab.finetune.results import BackboneTrial, TimeLimitCut
-from resnetlab.finetune.run import FinetuneOutcome, finetune
 from resnetlab.models.weights import write_weights
 
 UNTESTED = "<script>rare</script> & ünusual"

@@ -9,7 +9,7 @@ from scipy import stats
 from helpers.synthetic import EVENT, EVERY_STATUS, TRUTH, study_record
 from resnetlab import reports
 from resnetlab.analysis.collect import collect
-from resnetlab.models.flops import model_cost
+from resnetlab.models.model_cost import model_cost
 from resnetlab.reports.write import write_report
 from resnetlab.runs.records import to_dict
 from resnetlab.stats.chance import UNDECIDED

@@ -89,7 +89,7 @@ def test_the_mean_of_ratios_averages_the_effects_and_their_variances(pairs):
 def test_28_percent_less_error_is_plus_28_percent():
     left, right = (-7.2, -7.2, -7.2), (-10.0, -10.0, -10.0)  # minus the error: more is better
     assert relative_difference((left, right)).estimate == pytest.approx(28)
-    assert relative_difference((left, right)).deterministic
+    assert relative_difference((left, right)).is_deterministic
     with pytest.raises(ValueError, match="percentage of 0"):
         relative_difference((left, (0.0, 0.0)))
 

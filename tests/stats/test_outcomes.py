@@ -46,8 +46,8 @@ def test_more_evaluations_and_a_single_class_raise_the_bound():
 def test_every_planned_run_is_counted_once(outcomes):
     counts = count_outcomes(outcomes)
     assert counts.planned == len(outcomes)
-    assert counts.finished == counts.trained + counts.failed + counts.missing
-    assert counts.complete == (not {"running", "waiting"} & set(outcomes))
+    assert counts.ended == counts.trained + counts.failed + counts.missing
+    assert counts.is_complete == (not {"running", "waiting"} & set(outcomes))
 
 
 def test_agreement_is_the_exact_test_of_fisher_and_a_constant_answer_gives_1():

@@ -76,7 +76,7 @@ def test_welch_handles_one_constant_arm_and_two_constant_arms():
         pytest.approx(2),
     )
     both = welch((10, 10, 10), (10, 10, 10))
-    assert (both.deterministic, both.estimate, both.interval()) == (True, 0, (0, 0))
+    assert (both.is_deterministic, both.estimate, both.interval()) == (True, 0, (0, 0))
 
 
 @given(arms, arms)
@@ -132,7 +132,7 @@ def test_planted_truths_get_their_verdicts():
 
 def test_constant_arms_differ_deterministically_without_a_p_value():
     result = verdict(arm((97.0, 97.0)), arm((10.5, 10.5)))
-    assert (result.label, result.effect.deterministic, result.p, result.p_holm) == (
+    assert (result.label, result.effect.is_deterministic, result.p, result.p_holm) == (
         "reproduced",
         True,
         None,

@@ -4,7 +4,7 @@ import pytest
 
 from resnetlab.api.studies import load_study as load
 from resnetlab.errors import InputError
-from resnetlab.models.flops import model_cost
+from resnetlab.models.model_cost import model_cost
 from resnetlab.studies.parsing.overrides import Overrides
 from resnetlab.studies.parsing.study_file import load_study
 from resnetlab.studies.parsing.toml_tables import catalog_names, read_named

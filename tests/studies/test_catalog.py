@@ -29,11 +29,11 @@ from resnetlab.models.weights import write_weights
 from resnetlab.recipes.finetune import FinetuneRecipe
 from resnetlab.recipes.train import Recipe
 from resnetlab.studies.claims import condition_labels
+from resnetlab.studies.execution import read_record
 from resnetlab.studies.parsing.overrides import Overrides
 from resnetlab.studies.parsing.study_file import load_study, parse_study
 from resnetlab.studies.parsing.toml_tables import catalog_names
 from resnetlab.studies.plan import Plan
-from resnetlab.studies.run import read_record
 from resnetlab.studies.study import Condition, Study
 
 IMAGES = 256
@@ -202,7 +202,7 @@ def test_a_reduced_copy_of_every_study_runs_and_writes_its_report(
     plan = loaded.plan(tmp_path)
     train_here(plan, tmp_path)
     outcome = loaded.report(plan, tmp_path)
-    assert outcome.finished
+    assert outcome.is_finished
     assert outcome.report.exists()
     assert [verdict.label in WORDS for verdict in analyze(collect(outcome.record)).verdicts] == [
         True

@@ -25,8 +25,8 @@ from resnetlab.runs.recorded_logits import RecordedLogits
 from resnetlab.studies.exchange import collect_runs as collecting
 from resnetlab.studies.exchange.collect_runs import Collection, collect_runs
 from resnetlab.studies.exchange.export_runs import export_runs
+from resnetlab.studies.execution import read_plan, save_plan
 from resnetlab.studies.plan import Plan
-from resnetlab.studies.run import read_plan, save_plan
 
 Machine = Callable[..., Path]
 

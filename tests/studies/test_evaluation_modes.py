@@ -20,10 +20,10 @@ from resnetlab.api.loaded_study import LoadedStudy
 from resnetlab.errors import InputError
 from resnetlab.reports.study.assemble import build_report
 from resnetlab.stats.hypothesis_types import MeansHypothesis
+from resnetlab.studies.execution import pending_runs, read_record
 from resnetlab.studies.parsing.overrides import Overrides
 from resnetlab.studies.parsing.study_file import parse_study
 from resnetlab.studies.plan import Plan
-from resnetlab.studies.run import pending_runs, read_record
 from resnetlab.studies.study import Study
 
 TEXT = """
@@ -160,7 +160,7 @@ def test_claims_compare_the_two_results_of_each_run(
     differences = [(errors[TRAIN, seed] or 0.0) - (errors[EVAL, seed] or 0.0) for seed in trained]
     assert hypothesis.pairs == pytest.approx(differences)
     assert len(trained) >= 2
-    assert analysis.counts.planned == analysis.counts.finished == 3
+    assert analysis.counts.planned == analysis.counts.ended == 3
 
 
 def test_a_report_states_that_both_conditions_use_the_same_training(

@@ -11,7 +11,7 @@ from resnetlab.errors import InputError
 from resnetlab.files import read_json, write_json
 from resnetlab.runs.directory import RunDirectory
 from resnetlab.runs.paths import locate_runs
-from resnetlab.studies.run import read_plan
+from resnetlab.studies.execution import read_plan
 from resnetlab.studies.status import find_started, study_status
 
 BAD = [".", "..", "-rf", "../x", "a/b", "/tmp/x", "~", ".hidden", "", "a" * 65, "a\nb", "a\n", "ä"]

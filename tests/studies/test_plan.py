@@ -9,8 +9,9 @@ import pytest
 
 import resnetlab as rl
 from resnetlab.data.config import DataIdentity
-from resnetlab.models.flops import model_cost
+from resnetlab.models.model_cost import model_cost
 from resnetlab.schema import decode, encode
+from resnetlab.studies.execution import read_plan, save_plan
 from resnetlab.studies.parsing.overrides import Overrides
 from resnetlab.studies.parsing.study_file import load_study, parse_study
 from resnetlab.studies.plan import (
@@ -21,7 +22,6 @@ from resnetlab.studies.plan import (
     make_plan,
     make_record,
 )
-from resnetlab.studies.run import read_plan, save_plan
 from resnetlab.studies.study import Study
 from resnetlab.studies.timing.time_estimate import TimeEstimator
 
@@ -207,7 +207,7 @@ def test_the_estimated_time_is_exact_for_a_constant_speed() -> None:
 
 
 def test_an_unreadable_plan_is_refused_with_its_file_name(tmp_path: Path) -> None:
-    from resnetlab.studies.run import read_plan
+    from resnetlab.studies.execution import read_plan
 
     with pytest.raises(rl.InputError, match="no study was started there"):
         read_plan(tmp_path)

@@ -17,7 +17,7 @@ import pytest
 import resnetlab as rl
 from helpers.processes import import_path
 from resnetlab.runs.records import RunRecord
-from resnetlab.studies.run import past_runs
+from resnetlab.studies.execution import past_runs
 
 STUDY = """
 name = "cluster"
@@ -36,7 +36,7 @@ from resnetlab.studies.executors.ray import RayExecutor
 study, output, address = sys.argv[1:]
 executor = RayExecutor(Path(output), rl.Placement(checkpoint_seconds=0), address)
 outcome = rl.load_study(study).run(output, executor=executor)
-sys.exit(0 if outcome.finished else 3)
+sys.exit(0 if outcome.is_finished else 3)
 """
 
 NODE: dict[str, Any] = {

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from resnetlab.cli.main import app
 from resnetlab.errors import InputError
-from resnetlab.models.flops import model_cost
+from resnetlab.models.model_cost import model_cost
 from resnetlab.reports.published.costs import cost_rows, source_details, source_lines
 from resnetlab.reports.published.depths import depth_sentences, depth_series
 from resnetlab.reports.published.distances import distance_sentences

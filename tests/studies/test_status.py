@@ -23,7 +23,7 @@ from resnetlab.analysis.collect import collect
 from resnetlab.errors import InputError
 from resnetlab.reports.study.assemble import build_report
 from resnetlab.studies import status_index
-from resnetlab.studies.run import past_runs, read_plan, read_record
+from resnetlab.studies.execution import past_runs, read_plan, read_record
 from resnetlab.studies.status import study_status
 from resnetlab.studies.timing.forecast import forecast
 from resnetlab.studies.timing.time_estimate import PastSpeeds

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 import resnetlab as rl
+from resnetlab.studies.execution import save_plan
 from resnetlab.studies.plan import Plan
-from resnetlab.studies.run import save_plan
 
 NEEDS = {
     "test_tensorboard.py": "tensorboard",

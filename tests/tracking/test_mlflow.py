@@ -11,7 +11,7 @@ import pytest
 from mlflow import MlflowClient
 
 from helpers.mlflow_runs import check_mlflow
-from resnetlab.studies.run import read_plan
+from resnetlab.studies.execution import read_plan
 from resnetlab.tracking.base import make_tracker
 from resnetlab.tracking.tracker_copy import TrackerCopy, copy_reports
 

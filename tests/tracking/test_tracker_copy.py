@@ -13,9 +13,9 @@ import pytest
 from resnetlab.errors import InputError
 from resnetlab.runs.directory import RunDirectory
 from resnetlab.runs.records import Evaluation, Result
+from resnetlab.studies.execution import read_plan
 from resnetlab.studies.executors.base import RunEvent
 from resnetlab.studies.plan import Plan
-from resnetlab.studies.run import read_plan
 from resnetlab.tracking import tracker_copy as module
 from resnetlab.tracking.base import TrackedRun, make_tracker
 from resnetlab.tracking.tracker_copy import BackgroundCopies, TrackerCopy, copy_reports

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from resnetlab.runs.directory import RunDirectory
-from resnetlab.studies.run import read_plan
+from resnetlab.studies.execution import read_plan
 from resnetlab.tracking.base import make_tracker
 from resnetlab.tracking.tracker_copy import TrackerCopy, copy_reports
 

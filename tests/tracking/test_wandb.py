@@ -15,7 +15,7 @@ import pytest
 from wandb.proto import wandb_internal_pb2
 
 from resnetlab.runs.directory import RunDirectory
-from resnetlab.studies.run import read_plan
+from resnetlab.studies.execution import read_plan
 from resnetlab.tracking.base import make_tracker
 from resnetlab.tracking.tracker_copy import TrackerCopy, copy_reports
 

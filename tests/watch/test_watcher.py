@@ -14,8 +14,8 @@ import resnetlab as rl
 from helpers.pages import report_of_watch
 from helpers.synthetic import TRUTH, study_record
 from resnetlab.runs.records import Evaluation
+from resnetlab.studies.execution import save_plan
 from resnetlab.studies.plan import Plan
-from resnetlab.studies.run import save_plan
 from resnetlab.translation import use_language
 from resnetlab.watch.page import live_page
 from resnetlab.watch.progress import status_line, study_progress

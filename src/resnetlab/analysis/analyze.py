@@ -38,7 +38,7 @@ class StudyAnalysis:
 
     @property
     def study(self) -> Study:
-        """Return the study."""
+        """Study."""
         return self.study_data.study
 
     def rows(self, label: str) -> tuple[RunRow, ...]:
@@ -73,7 +73,7 @@ class StudyAnalysis:
         return replace(effect, value_range=contrast_range([span] * 2, (1, -1)))
 
     def has_difference(self, left: str, right: str) -> bool:
-        """Return whether two conditions share enough runs for `difference`."""
+        """Return True if two conditions share enough runs for `difference`."""
         imported = self.study.imported
         return not (imported and imported.paired_by) or len(self._pairs(left, right)) > 1
 
@@ -139,7 +139,7 @@ def analyze(study_data: StudyData) -> StudyAnalysis:
         )
     study = study_data.study
     counts = _count_runs(study, study_data.rows)
-    hypotheses, verdicts = claim_verdicts(study, by_label, counts.complete)
+    hypotheses, verdicts = claim_verdicts(study, by_label, counts.is_complete)
     shares = tuple(training_share(study, data, condition_labels(claim)) for claim in study.claims)
     limited = tuple(_limit(verdict, share) for verdict, share in zip(verdicts, shares, strict=True))
     return StudyAnalysis(study_data, counts, summaries, hypotheses, limited, shares)
@@ -179,7 +179,7 @@ def _analyze_imported(study_data: StudyData, imported: ImportedRuns) -> StudyAna
         epochs = max((point.epoch for point in points.get(label, [])), default=0.0)
         by_label[label] = ConditionRuns(outcomes, 0.0, 1, epochs, scale, imported.overlap)
     counts = count_outcomes(row.status for row in study_data.rows)
-    hypotheses, verdicts = claim_verdicts(study_data.study, by_label, counts.complete)
+    hypotheses, verdicts = claim_verdicts(study_data.study, by_label, counts.is_complete)
     shares = (None,) * len(verdicts)
     return StudyAnalysis(study_data, counts, summaries, hypotheses, tuple(verdicts), shares)
 

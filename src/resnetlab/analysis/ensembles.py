@@ -43,7 +43,7 @@ class EnsembleRow:
 
     @property
     def gain(self) -> float:
-        """Return the gain over the mean accuracy of the members, in points."""
+        """Gain over the mean accuracy of the members, in points."""
         return self.accuracy_pct - self.members_pct
 
 

@@ -38,19 +38,19 @@ class FirstConverged:
 
     @property
     def expected_pct(self) -> float | None:
-        """Return the expected accuracy of the rule, or None if no run is trained."""
+        """Expected accuracy of the rule, or None if no run is trained."""
         return mean(self.trained_pct) if self.trained_pct else None
 
     @property
     def bias(self) -> float | None:
-        """Return the expected accuracy minus the mean of all runs, in points."""
+        """Expected accuracy minus the mean of all runs, in points."""
         if self.expected_pct is None or self.all_mean_pct is None:
             return None
         return self.expected_pct - self.all_mean_pct
 
     @property
     def expected_runs(self) -> float | None:
-        """Return the expected number of runs until one is trained, in a random order of the runs.
+        """Expected number of runs until one is trained, in a random order of the runs.
 
         Of n runs in a random order, the first of m marked ones has the expected place
         (n + 1) / (m + 1).
@@ -83,9 +83,9 @@ class OrderingGroup:
 def first_converged(analysis: StudyAnalysis) -> tuple[FirstConverged, ...]:
     """Return what the rule could have given for each condition with a finished run."""
     return tuple(
-        FirstConverged(label, summary.trained_pct, summary.counts.finished, summary.all_mean_pct)
+        FirstConverged(label, summary.trained_pct, summary.counts.ended, summary.all_mean_pct)
         for label, summary in analysis.summaries.items()
-        if summary.counts.finished
+        if summary.counts.ended
     )
 
 

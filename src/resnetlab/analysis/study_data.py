@@ -70,7 +70,7 @@ class RunRow:
 
     @property
     def measured(self) -> float | None:
-        """Return the value of the report's measure: the test accuracy in percent, or `value`."""
+        """Value of the report's measure: the test accuracy in percent, or `value`."""
         if self.value is not None or self.test_error_pct is None:
             return self.value
         return 100 - self.test_error_pct
@@ -98,7 +98,7 @@ class CurvePoint:
 
     @property
     def accuracy_pct(self) -> float:
-        """Return the accuracy in percent, of a run of resnetlab."""
+        """Accuracy in percent, of a run of resnetlab."""
         assert self.top1_error_pct is not None, "an imported run has no error in percent"
         return 100 - self.top1_error_pct
 

@@ -38,7 +38,7 @@ class TrainingShare:
 
     @property
     def message(self) -> Message:
-        """Return the share as the words of a verdict: `at 4 % of the training`."""
+        """Share as the words of a verdict: `at 4 % of the training`."""
         if self.low is None or self.high is None:
             return Message("at a reduced training")
         low, high = _rounded_percent(self.low), _rounded_percent(self.high)

@@ -22,10 +22,7 @@ from resnetlab.reports.study.assemble import build_report
 from resnetlab.reports.write import write_report
 from resnetlab.schema import encode
 from resnetlab.studies.command_lines import with_output
-from resnetlab.studies.executors.base import Executor, RunEvent
-from resnetlab.studies.executors.local import LocalExecutor
-from resnetlab.studies.plan import Plan, PlannedRun, StudyRecord, folder_name
-from resnetlab.studies.run import (
+from resnetlab.studies.execution import (
     check_licenses,
     execute_runs,
     pending_runs,
@@ -33,6 +30,9 @@ from resnetlab.studies.run import (
     read_record,
     save_plan,
 )
+from resnetlab.studies.executors.base import Executor, RunEvent
+from resnetlab.studies.executors.local import LocalExecutor
+from resnetlab.studies.plan import Plan, PlannedRun, StudyRecord, folder_name
 from resnetlab.studies.study import Study
 from resnetlab.table import Table
 from resnetlab.torch_check import check_torch

@@ -199,7 +199,7 @@ def gradients_at_init(
     from resnetlab.data.device_images import DeviceImages
     from resnetlab.data.splits import load_dataset
     from resnetlab.inspection.gradients import measure_gradients
-    from resnetlab.models.flops import model_cost
+    from resnetlab.models.model_cost import model_cost
     from resnetlab.recipes.numerics import Numerics
     from resnetlab.recipes.train import Recipe
     from resnetlab.training.from_scratch_state import FromScratchState

@@ -21,7 +21,7 @@ from resnetlab.table import Table
 if TYPE_CHECKING:
     from resnetlab.data.check import Audit
     from resnetlab.data.summary import FolderSummary
-    from resnetlab.finetune.run import FinetuneOutcome
+    from resnetlab.finetune.finetune_photos import FinetuneOutcome
 
 
 def finetune(
@@ -90,7 +90,7 @@ def finetune(
         ResourceError: The disk is full.
     """
     from resnetlab.api.finetune_page import write_finetune_page
-    from resnetlab.finetune.run import finetune as run
+    from resnetlab.finetune.finetune_photos import finetune as run
 
     notify, on_item = progress_callbacks(progress)
     request = FinetuneRequest(
@@ -194,14 +194,14 @@ def fixres(
         device: Device of the training, such as `cpu` or `cuda:1`.
         output: Folder of `models`, `reports` and `cache`.
         name: Name of the folders of the model and the report.
-        should_stop: Function that is called between steps; the sweep ends once it returns True.
+        should_stop: Function that is called between steps; training ends once it returns True.
         progress: Show messages and the progress of long steps.
 
     Raises:
         InputError: An argument, the weights or the photographs are invalid.
         ResourceError: The disk is full.
     """
-    from resnetlab.finetune.run import fixres as run
+    from resnetlab.finetune.finetune_photos import fixres as run
     from resnetlab.reports.fixres import page, write_resolution_page
 
     notify, on_item = progress_callbacks(progress)

@@ -9,9 +9,9 @@ from resnetlab.analysis.analyze import analyze
 from resnetlab.analysis.collect import collect
 from resnetlab.analysis.looks import next_seed_counts
 from resnetlab.messages import Notify
+from resnetlab.studies.execution import plan_study, read_record
 from resnetlab.studies.executors.base import Executor
 from resnetlab.studies.plan import Plan
-from resnetlab.studies.run import plan_study, read_record
 from resnetlab.studies.study import Study
 
 

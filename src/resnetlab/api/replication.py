@@ -30,8 +30,8 @@ from resnetlab.schema import encode
 from resnetlab.settings import cache_dir
 from resnetlab.stats.intervals import ACCURACY_RANGE_PCT, Interval, within_range
 from resnetlab.stats.prediction import ReportedResult, prediction_interval
+from resnetlab.studies.execution import read_record
 from resnetlab.studies.plan import Plan
-from resnetlab.studies.run import read_record
 from resnetlab.studies.study import Condition, Study
 from resnetlab.training.hardware import processor_has_bf16
 
@@ -55,7 +55,7 @@ class Replication:
 
     @property
     def is_consistent(self) -> bool | None:
-        """Return True if the replication agrees with the reported run, None if nothing can tell.
+        """True if the replication agrees with the reported run, None if nothing can tell.
 
         Both must have the same status. The accuracy of a trained run must equal the reported one
         or lie in the prediction interval. Other digits without an interval cannot be compared.
@@ -73,14 +73,14 @@ class Replication:
 
     @property
     def phrase(self) -> str:
-        """Return the result with its protocol: `at 4 % of the training: reproduced`."""
+        """Result with its protocol: `at 4 % of the training: reproduced`."""
         words = {True: "reproduced", False: "not reproduced", None: "not comparable"}
         word = words[self.is_consistent]
         return f"{self.share.message}: {word}" if self.share else word
 
     @property
     def same_digits(self) -> bool:
-        """Return True if test error and loss agree to the last digit."""
+        """True if test error and loss agree to the last digit."""
         return (self.replicated.test_error_pct, self.replicated.test_loss_nats) == (
             self.reported.test_error_pct,
             self.reported.test_loss_nats,

@@ -10,12 +10,12 @@ from resnetlab.api.loaded_study import LoadedStudy, study_file_path
 from resnetlab.models.configs.external import allow_code
 from resnetlab.studies.command_lines import continue_command, repeat_command
 from resnetlab.studies.exchange.collect_runs import Collection, collect_runs
+from resnetlab.studies.execution import read_plan
 from resnetlab.studies.parsing.overrides import Overrides, VariantName
 from resnetlab.studies.parsing.python_tables import plain_tables, study_file_text
 from resnetlab.studies.parsing.study_file import load_study as read_study
 from resnetlab.studies.parsing.study_file import parse_study
 from resnetlab.studies.plan import Plan
-from resnetlab.studies.run import read_plan
 from resnetlab.studies.status import source_sha256, study_path
 
 

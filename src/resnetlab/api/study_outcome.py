@@ -30,8 +30,8 @@ class StudyOutcome:
     """Loss before the first step beside ln K in words, for each number of classes."""
 
     @property
-    def finished(self) -> bool:
-        """Return True if every planned run has a result."""
+    def is_finished(self) -> bool:
+        """True if every planned run has a result."""
         return all(run.state == "finished" for run in self.record.runs)
 
     def runs(self) -> Table:

@@ -98,7 +98,7 @@ class Confidence:
 
     @property
     def temperature(self) -> float:
-        """Return the temperature."""
+        """Temperature."""
         return self.metadata.temperature
 
     def calibrate(self, probabilities: NDArray[np.float64]) -> NDArray[np.float64]:

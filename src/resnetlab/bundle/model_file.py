@@ -59,12 +59,12 @@ class License:
 
     @property
     def commercial_use(self) -> CommercialUse:
-        """Return whether the license allows commercial use; unknown if its terms are not known."""
+        """Permission of commercial use: allowed, forbidden or unknown."""
         return commercial_use(self.name)
 
     @property
     def non_commercial(self) -> bool:
-        """Return True if the license forbids commercial use."""
+        """True if the license forbids commercial use."""
         return self.commercial_use == "forbidden"
 
     def __str__(self) -> str:

@@ -37,7 +37,10 @@ EXPECTED_FOLDER = (
 
 
 def read_model_file(folder: Path) -> ModelFile:
-    """Read the description of the model in `folder`, without its weights. Raises InputError."""
+    """Read the description of the model in `folder`, without its weights.
+
+    Raises InputError if there is none or it is damaged.
+    """
     if (folder / MODEL_FILE).is_file():
         table = read_pending_table(folder) or read_json(folder / MODEL_FILE)
         check_schema(table, str(folder / MODEL_FILE))

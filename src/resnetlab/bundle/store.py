@@ -50,7 +50,7 @@ from resnetlab.files import (
 from resnetlab.models.build import allocate_on_cpu, build_model, build_uninitialized
 from resnetlab.models.code_hash import changed_modules, with_module_hashes
 from resnetlab.models.configs import ExternalConfig
-from resnetlab.models.flops import count_parameters
+from resnetlab.models.model_cost import count_parameters
 from resnetlab.models.weights import load_weights, read_weights, write_weights
 from resnetlab.schema import SCHEMA, encode
 

@@ -171,7 +171,7 @@ def folder_reading(
     nested: bool = False,
     group: str = "",
 ) -> FolderReading:
-    """Return the choices for reading a folder of images. Raises InputError."""
+    """Return the choices for reading a folder of images. Raises InputError if one is invalid."""
     from resnetlab.data.config import FolderReading, FollowLinks
 
     allowed = get_args(FollowLinks)

@@ -279,7 +279,10 @@ def course_class(
 
 
 def _chosen_lessons(numbers: list[int] | None) -> list[Lesson]:
-    """Return the lessons of `--lesson` that have exercises with runs. Raises InputError."""
+    """Return the lessons of `--lesson` that have exercises with runs.
+
+    Raises InputError if one does not exist.
+    """
     from resnetlab.course.lessons import lessons, load_lesson
 
     chosen: list[Any] = [load_lesson(number) for number in numbers or ()]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from resnetlab.cli.finetune_output import format_p
 from resnetlab.data.class_names import class_titles
-from resnetlab.deploy.confidence import UNSURE_PROBABILITY, AnswerKind, answer_kind
+from resnetlab.deploy.answer_texts import UNSURE_PROBABILITY, AnswerKind, answer_kind
 from resnetlab.messages import format_count
 
 if TYPE_CHECKING:
@@ -279,7 +279,7 @@ def _confidence_lines(result: EvaluationResult) -> Iterator[str]:
     )
     if novelty := result.novelty:
         yield (
-            f"none of these: {_format_proportion(novelty.known_turned_away)} of these images, by "
+            f"none of these: {_format_proportion(novelty.known_rejected)} of these images, by "
             f"mistake (stated: {100 - novelty.known_share_pct:g} %)"
         )
     if novelty and novelty.strangers:

@@ -176,11 +176,11 @@ def _train(
         The exit code, which is not 0 after a signal.
     """
     from resnetlab.cli.signals import SignalFlag
-    from resnetlab.finetune import run
+    from resnetlab.finetune import finetune_photos
 
     progress = ProgressLine()
     with SignalFlag().installed() as interrupt:
-        outcome = run.finetune(
+        outcome = finetune_photos.finetune(
             request,
             time_limit_seconds=seconds,
             baseline=baseline,
@@ -202,10 +202,10 @@ def _cross_validate(
 ) -> int:
     """Fine-tune once for each fold, print the table, and return the exit code."""
     from resnetlab.cli.signals import SignalFlag
-    from resnetlab.finetune import run
+    from resnetlab.finetune import finetune_photos
 
     with SignalFlag().installed() as interrupt:
-        table, report = run.cross_validate(
+        table, report = finetune_photos.cross_validate(
             request,
             folds,
             time_limit_seconds=seconds,

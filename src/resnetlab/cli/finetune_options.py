@@ -115,7 +115,7 @@ def check_folder(folder: Path) -> None:
 
 
 def parse_sizes(text: str, option: str) -> tuple[int, ...]:
-    """Convert sizes such as `128,224` to pixels. Raises InputError."""
+    """Convert sizes such as `128,224` to pixels. Raises InputError if one is no size."""
     parts = [part.strip() for part in text.split(",")]
     if not all(part.isdigit() and 8 <= int(part) <= 4096 for part in parts) or len(
         set(parts)
@@ -127,7 +127,10 @@ def parse_sizes(text: str, option: str) -> tuple[int, ...]:
 
 
 def parse_time_limit(text: str) -> float | None:
-    """Convert a time such as `10m` to seconds, or 0 to None, no limit. Raises InputError."""
+    """Convert a time such as `10m` to seconds, or 0 to None, no limit.
+
+    Raises InputError if it is no time.
+    """
     match = re.fullmatch(r"(\d{1,6}(?:\.\d+)?)([smh]?)", text.strip())
     allowed = "90s, 10m, 2h, or 0 for none"
     if match is None:

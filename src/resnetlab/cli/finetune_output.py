@@ -21,13 +21,13 @@ from resnetlab.shell import command_line
 from resnetlab.translation import Language, deferred
 
 if TYPE_CHECKING:
+    from resnetlab.finetune.finetune_photos import FinetuneOutcome
     from resnetlab.finetune.results import (
         AccuracyEstimate,
         CrossValidation,
         FinetuneResult,
         PairedComparison,
     )
-    from resnetlab.finetune.run import FinetuneOutcome
 
 
 def notify_line(line: str) -> None:

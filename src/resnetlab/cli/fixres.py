@@ -101,30 +101,30 @@ def fixres(
         output=output,
         name=name,
     )
-    table, report, exit_code = _sweep(request, train_list, test_list, language)
+    table, report, exit_code = _measure(request, train_list, test_list, language)
     _print_table(table, report, json)
     if open_report:
         open_page(report)
     raise typer.Exit(exit_code)
 
 
-def _sweep(
+def _measure(
     request: FinetuneRequest,
     train_sizes: tuple[int, ...],
     test_sizes: tuple[int, ...],
     language: Language,
 ) -> tuple[ResolutionTable, Path, int]:
-    """Run the sweep and write its report after each cell.
+    """Train and evaluate at each pair of sizes, and write the report after each cell.
 
     Returns:
         The table, the path of the report, and the exit code, which is not 0 after a signal.
     """
     from resnetlab.cli.signals import SignalFlag
-    from resnetlab.finetune import run
+    from resnetlab.finetune import finetune_photos
     from resnetlab.reports.fixres import write_resolution_page
 
     with SignalFlag().installed() as interrupt:
-        for table, folder in run.fixres(
+        for table, folder in finetune_photos.fixres(
             request,
             train_sizes,
             test_sizes,

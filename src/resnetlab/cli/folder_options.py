@@ -32,7 +32,10 @@ class FolderOptions:
     group: str = ""
 
     def reading(self) -> FolderReading:
-        """Return the choices for reading a folder of images. Raises InputError."""
+        """Return the choices for reading a folder of images.
+
+        Raises InputError if one is invalid.
+        """
         return folder_reading(
             self.follow_links, self.path_column, self.label_column, self.nested, self.group
         )

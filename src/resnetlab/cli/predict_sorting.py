@@ -43,7 +43,7 @@ def sort_predictions(
     predictions: Sequence[Prediction], classes: tuple[str, ...], sorting: Sorting
 ) -> None:
     """Sort the photographs into folders, or print what would be done."""
-    from resnetlab.deploy.confidence import answer_kind
+    from resnetlab.deploy.answer_texts import answer_kind
     from resnetlab.deploy.sorting import PhotoAnswer, plan_sorting, summarize, write_sorted
 
     folder = sorting.folder

@@ -27,7 +27,7 @@ class SignalFlag:
 
     @property
     def exit_code(self) -> int:
-        """Return the exit code of a program that this signal ended: 130 after Ctrl-C."""
+        """Exit code of a program that this signal ended: 130 after Ctrl-C."""
         return 128 + self.number
 
     @contextlib.contextmanager

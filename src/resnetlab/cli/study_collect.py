@@ -42,7 +42,7 @@ def study_export(
         fix = f"start it: {command_line(['resnetlab', 'study', 'run', source])}"
         raise input_error(source, "was not started here", fix)
     from resnetlab.studies.exchange.export_runs import export_runs
-    from resnetlab.studies.run import read_plan
+    from resnetlab.studies.execution import read_plan
 
     archive = out or Path(f"{folder.name}-runs.tar.gz")
     exported = export_runs(read_plan(folder), root, archive, light=light)

@@ -142,7 +142,7 @@ def study_references(
     if draw and not series:
         problem = "the study has no published numbers of networks of different depth"
         raise input_error("--draw", problem, "leave it out")
-    from resnetlab.models.flops import model_cost  # imports torch, so only after the checks
+    from resnetlab.models.model_cost import model_cost  # imports torch, so only after the checks
 
     details = {"sources": source_details(loaded)} if json else {}
     notes = [*depths.depth_sentences(series), *distance_sentences(loaded), *NOTES]

@@ -84,7 +84,10 @@ GpusPerRun = Annotated[float, typer.Option(help="GPUs per run with Ray, for exam
 
 
 def reading_settings(follow_links: str, nested: bool) -> list[str]:
-    """Return the settings for `--follow-links` and `--nested`. Raises InputError."""
+    """Return the settings for `--follow-links` and `--nested`.
+
+    Raises InputError if one does not fit the data.
+    """
     choice = folder_reading(follow_links).follow_links
     links = [f"data.follow_links={choice}"] if choice != "no" else []
     return [*links, *(["data.nested=true"] if nested else [])]
@@ -93,7 +96,10 @@ def reading_settings(follow_links: str, nested: bool) -> list[str]:
 def load_named_study(
     source: str, data: str, settings: list[str], seeds: str, device: str, variant: VariantName = ""
 ) -> LoadedStudy:
-    """Read the study `source` with the options of a command. Raises InputError."""
+    """Read the study `source` with the options of a command.
+
+    Raises InputError if one is invalid.
+    """
     from resnetlab.api.studies import load_study
     from resnetlab.models.configs.external import allow_typed
 
@@ -131,7 +137,10 @@ def check_built_without_code(loaded: LoadedStudy, source: str) -> None:
 
 
 def _parse_seeds(text: str) -> int | list[int] | None:
-    """Parse `--seeds`: a number of seeds, a list of seeds, or nothing. Raises InputError."""
+    """Parse `--seeds`: a number of seeds, a list of seeds, or nothing.
+
+    Raises InputError if it is none of these.
+    """
     if not text:
         return None
     parts = text.split(",")
@@ -152,7 +161,7 @@ def open_or_plan(
         from resnetlab.api.studies import open_study
 
         return *open_study(folder), root
-    from resnetlab.studies.run import save_plan
+    from resnetlab.studies.execution import save_plan
 
     loaded = load_named_study(source, data, settings, seeds, device)
     plan = loaded.plan(output, notify)

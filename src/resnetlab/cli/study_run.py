@@ -57,7 +57,7 @@ def run_and_print(
             if interrupt.is_set():
                 break
     # With `max_seeds`, more seeds may follow after an interim look.
-    if interrupt.is_set() and (max_seeds is not None or not outcome.finished):
+    if interrupt.is_set() and (max_seeds is not None or not outcome.is_finished):
         print(f"No finished run is lost. To continue: {command}", file=sys.stderr)
         raise typer.Exit(interrupt.exit_code)
     if as_json:
@@ -68,5 +68,5 @@ def run_and_print(
         typer.echo(f"Report: {outcome.report}")
     if open_report:
         open_page(outcome.report)
-    if not outcome.finished:
+    if not outcome.is_finished:
         raise typer.Exit(UNFINISHED)

@@ -125,7 +125,10 @@ def train(
 
 
 def _parse_epochs(text: str) -> tuple[int, ...]:
-    """Parse `--gradient-norms`: a list of epochs, or nothing. Raises InputError."""
+    """Parse `--gradient-norms`: a list of epochs, or nothing.
+
+    Raises InputError if one is no number.
+    """
     parts = text.split(",") if text else []
     if not all(part.strip().isdigit() for part in parts):
         fix = "--gradient-norms 0,1,5"

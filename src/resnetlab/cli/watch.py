@@ -84,8 +84,8 @@ def _find_study(
 
     A study that was not started is planned, and nothing is written.
     """
+    from resnetlab.studies.execution import read_plan
     from resnetlab.studies.plan import folder_name
-    from resnetlab.studies.run import read_plan
 
     overridden = any((data, settings, seeds, device))
     folder, root = find_started_folder(source, overridden, output)

@@ -32,7 +32,7 @@ class NumberState:
 
     @property
     def is_correct(self) -> bool:
-        """Return True if the last answer was correct."""
+        """True if the last answer was correct."""
         return self.answer is not None and self.answer.correct
 
     def line(self, language: Language) -> str:
@@ -86,7 +86,7 @@ class AnswerResult:
 
     @property
     def is_correct(self) -> bool:
-        """Return True if no number is wrong."""
+        """True if no number is wrong."""
         return all(state.is_correct for state in self.states)
 
     def lines(self, language: Language) -> list[str]:

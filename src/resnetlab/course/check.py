@@ -45,18 +45,18 @@ class CheckedRun:
 
     @property
     def outcome(self) -> CheckOutcome:
-        """Return the worst outcome of the findings."""
+        """Worst outcome of the findings."""
         return max((finding.outcome for finding in self.findings), key=RANK.__getitem__)
 
     @property
     def test_accuracy_pct(self) -> float | None:
-        """Return the recorded test accuracy in percent, or None without a run."""
+        """Recorded test accuracy in percent, or None without a run."""
         scores = self.run.result.test if self.run else None
         return None if scores is None else 100 - scores.top1_error_pct
 
     @property
     def train_accuracy_pct(self) -> float | None:
-        """Return the recorded train accuracy in percent, or None without a run."""
+        """Recorded train accuracy in percent, or None without a run."""
         scores = self.run.result.train if self.run else None
         return None if scores is None else 100 - scores.top1_error_pct
 

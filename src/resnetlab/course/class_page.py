@@ -37,12 +37,12 @@ class ClassResult:
 
     @property
     def has_failures(self) -> bool:
-        """Return True if a check of a submission failed."""
+        """True if a check of a submission failed."""
         return bool(self.counts["failed"])
 
     @property
     def commands(self) -> list[str]:
-        """Return the commands that train a drawn few of the runs again."""
+        """Commands that train a drawn few of the runs again."""
         return [_verify_command(study.parent) for study in self.studies]
 
     def lines(self) -> list[str]:

@@ -44,7 +44,7 @@ class Submission:
 
     @property
     def outcome(self) -> CheckOutcome:
-        """Return the worst outcome of the runs; `failed` if the folder cannot be read."""
+        """Worst outcome of the runs; `failed` if the folder cannot be read."""
         if self.problem:
             return "failed"
         outcomes = [item.outcome for item in self.checked]
@@ -52,13 +52,13 @@ class Submission:
 
     @property
     def correct_numbers(self) -> int:
-        """Return the number of correct numbers in the answers."""
+        """Number of correct numbers in the answers."""
         given = [item for answer in self.answers.values() for item in answer.numbers.values()]
         return sum(item.correct for item in given)
 
     @property
     def answered(self) -> int:
-        """Return the number of questions with an answer."""
+        """Number of questions with an answer."""
         return len(self.answers)
 
     def reasons(self) -> list[tuple[str, Text]]:

@@ -67,7 +67,10 @@ def _finding(partners: Mapping[str, str]) -> CheckFinding:
 
 
 def weights_vector(path: Path) -> NDArray[np.float32]:
-    """Return the matrices and kernels of a file of weights as one vector. Raises InputError."""
+    """Return the matrices and kernels of a file of weights as one vector.
+
+    Raises InputError if it is damaged.
+    """
     with open_safetensors(path, "np") as file:
         tensors = [
             file.get_tensor(name)

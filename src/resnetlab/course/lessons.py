@@ -72,7 +72,7 @@ class Exercise:
 
     @property
     def protocol(self) -> LessonProtocol:
-        """Return the network, the data and the recipe of the run."""
+        """Network, the data and the recipe of the run."""
         return _protocol(self)
 
 
@@ -146,7 +146,7 @@ class LessonQuestion:
 
     @property
     def catalog_question(self) -> StudyQuestion | None:
-        """Return the question of the study's file, or None."""
+        """Question of the study's file, or None."""
         if not self.study:
             return None
         number = self.study_number or f"question {self.number}"
@@ -154,7 +154,7 @@ class LessonQuestion:
 
     @property
     def text(self) -> Text:
-        """Return the question in both languages."""
+        """Question in both languages."""
         known = self.catalog_question
         if self.en or known is None:
             return Text(self.en, self.fr)
@@ -162,7 +162,7 @@ class LessonQuestion:
 
     @property
     def answer(self) -> Text:
-        """Return the model answer with its values in braces, without the evidence of runs."""
+        """Model answer with its values in braces, without the evidence of runs."""
         known = self.catalog_question
         parts = [(self.answer_en, self.answer_fr)]
         if known is not None:
@@ -172,11 +172,11 @@ class LessonQuestion:
 
     @property
     def hint(self) -> Text:
-        """Return the hint in both languages."""
+        """Hint in both languages."""
         return Text(self.hint_en, self.hint_fr)
 
     def part(self, name: str) -> NumberPart:
-        """Return the number of that name. Raises InputError."""
+        """Return the number of that name. Raises InputError if there is none."""
         for part in self.numbers:
             if part.name == name:
                 return part
@@ -231,17 +231,17 @@ class Lesson:
 
     @property
     def required_exercises(self) -> tuple[Exercise, ...]:
-        """Return the exercises that every student trains."""
+        """Exercises that every student trains."""
         return tuple(exercise for exercise in self.exercise if not exercise.bonus)
 
     @property
     def title(self) -> Text:
-        """Return the title in both languages."""
+        """Title in both languages."""
         return Text(self.title_en, self.title_fr)
 
     @property
     def goal(self) -> Text:
-        """Return the goal in both languages."""
+        """Goal in both languages."""
         return Text(self.goal_en, self.goal_fr)
 
 
@@ -256,12 +256,12 @@ class CourseIndex:
 
     @property
     def introduction(self) -> Text:
-        """Return the introduction in both languages."""
+        """Introduction in both languages."""
         return Text(self.introduction_en.strip(), self.introduction_fr.strip())
 
     @property
     def rules(self) -> Text:
-        """Return the rules of the checks in both languages."""
+        """Rules of the checks in both languages."""
         return Text(self.rules_en.strip(), self.rules_fr.strip())
 
 
@@ -301,7 +301,10 @@ def all_questions() -> Iterator[tuple[Lesson, LessonQuestion]]:
 
 
 def find_question(name: str) -> tuple[Lesson, LessonQuestion]:
-    """Return the question that a user names: `Q10`, `10`, `Q5.10` or `L8a`. Raises InputError."""
+    """Return the question that a user names: `Q10`, `10`, `Q5.10` or `L8a`.
+
+    Raises InputError if there is none.
+    """
     key = name.strip().upper().removeprefix("Q").removeprefix(f"{PRACTICAL_NUMBER}.")
     key = key.removeprefix("L").lower()
     for lesson, question in all_questions():

@@ -58,7 +58,7 @@ class AnswerSection:
 
     @property
     def is_answered(self) -> bool:
-        """Return True if there are words or numbers of the student."""
+        """True if there are words or numbers of the student."""
         return bool(self.text or self.numbers)
 
 
@@ -86,22 +86,22 @@ class StudentReport:
 
     @property
     def sections(self) -> list[AnswerSection]:
-        """Return the sections of all parts."""
+        """Sections of all parts."""
         return [section for part in self.parts for section in part.sections]
 
     @property
     def figures(self) -> list[LearningCurves]:
-        """Return the figures of all parts."""
+        """Figures of all parts."""
         return [part.figure for part in self.parts if part.figure]
 
     @property
     def answered(self) -> int:
-        """Return the number of questions with an answer."""
+        """Number of questions with an answer."""
         return sum(section.is_answered for section in self.sections)
 
     @property
     def pages(self) -> int:
-        """Return the estimated number of pages of A4."""
+        """Estimated number of pages of A4."""
         lines = LINES_PER_FIGURE * len(self.figures)
         lines += LINES_PER_HEADING * (len(self.parts) + len(self.free_sections) + 2)
         texts = [text for _, text in self.free_sections]

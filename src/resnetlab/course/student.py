@@ -75,7 +75,10 @@ def student_seed(name: str) -> int:
 
 
 def register_student(name: str, root: Path) -> Student:
-    """Write the name and the seed of a student into `root`/course. Raises InputError."""
+    """Write the name and the seed of a student into `root`/course.
+
+    Raises InputError if the name is empty.
+    """
     student = Student(schema=SCHEMA, name=" ".join(name.split()), seed=student_seed(name))
     write_json(root / STUDENT_FILE, encode(student))
     return student

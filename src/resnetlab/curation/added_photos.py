@@ -44,7 +44,7 @@ class AddedPhotos:
 
     @property
     def splits(self) -> tuple[LabeledSplit, LabeledSplit, LabeledSplit]:
-        """Return the three splits."""
+        """Three splits."""
         return self.train, self.validation, self.test
 
 

@@ -105,7 +105,10 @@ def write_labels(
 
 
 def _read_rows(path: Path) -> list[tuple[int, list[str]]]:
-    """Return the rows below the header, each with its line number. Raises InputError."""
+    """Return the rows below the header, each with its line number.
+
+    Raises InputError if the file is no table.
+    """
     text = read_text(path, MAX_GENERATED_BYTES).removeprefix("\ufeff")
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     try:

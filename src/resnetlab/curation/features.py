@@ -67,14 +67,14 @@ class FeatureNetwork:
 
     @property
     def head(self) -> nn.Linear:
-        """Return the classifier."""
+        """Classifier."""
         head = self.module.get_submodule(self.head_name)
         assert isinstance(head, nn.Linear)
         return head
 
     @cached_property
     def identity(self) -> str:
-        """Return a SHA-256 of everything that determines the features of a photograph."""
+        """SHA-256 of everything that determines the features of a photograph."""
         return features_identity(
             self.module, self.head_name, self.config, self.transform, self.numerics
         )
@@ -166,7 +166,10 @@ def open_network(
 
 
 def setup_features(device: str) -> tuple[Numerics, torch.device]:
-    """Set this process up for the features of a network in fp32. Raises InputError."""
+    """Set this process up for the features of a network in fp32.
+
+    Raises InputError if this machine lacks the device.
+    """
     kind, index = parse_device(device)
     numerics = resolve_numerics(Numerics(device=kind, precision="fp32"), single_run=True)  # type: ignore[arg-type]
     return numerics, setup_device(numerics, index)
@@ -179,7 +182,10 @@ def open_model_folder(
     size: int | None = None,
     accept_license: bool = False,
 ) -> FeatureNetwork:
-    """Open the model in a folder; `size` replaces its image size. Raises InputError."""
+    """Open the model in a folder; `size` replaces its image size.
+
+    Raises InputError if there is none.
+    """
     file = check_model(folder, accept_license)
     bundle = load_bundle(folder)
     transform = file.eval_transform

@@ -32,17 +32,17 @@ class LabeledPhotos:
 
     @property
     def labels(self) -> NDArray[np.int64]:
-        """Return the index of the class of each photograph (N,)."""
+        """Index of the class of each photograph (N,)."""
         return self.photos.labels
 
     @property
     def counts(self) -> NDArray[np.int64]:
-        """Return the number of photographs of each class (K,)."""
+        """Number of photographs of each class (K,)."""
         return np.bincount(self.labels, minlength=len(self.classes))
 
     @property
     def name(self) -> str:
-        """Return the name of the folder."""
+        """Name of the folder."""
         return self.photos.root.resolve().name
 
 

@@ -80,17 +80,17 @@ class Extrapolation:
 
     @property
     def gains(self) -> NDArray[np.float64]:
-        """Return the decrease of the error by more photographs."""
+        """Decrease of the error by more photographs."""
         return self.now - self.later
 
     @property
     def gain_interval(self) -> tuple[float, float]:
-        """Return the ends of the 95 % interval of the gain, by both laws."""
+        """Ends of the 95 % interval of the gain, by both laws."""
         return two_law_interval(self.gains, self.now_without_floor - self.later_without_floor)
 
     @property
     def later_interval(self) -> tuple[float, float]:
-        """Return the ends of the 95 % interval of the error with more photographs."""
+        """Ends of the 95 % interval of the error with more photographs."""
         return two_law_interval(self.later, self.later_without_floor)
 
 

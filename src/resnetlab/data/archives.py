@@ -19,7 +19,8 @@ MAX_COMPRESSION_RATIO = 200
 def unpack(archive: Path, target: Path, subfolder: str = "") -> None:
     """Unpack a tar file, compressed or not, as the new folder `target`, atomically.
 
-    With `subfolder`, the archive's folder of that name becomes `target`. Raises InputError.
+    With `subfolder`, the archive's folder of that name becomes `target`.
+    Raises InputError if the archive is damaged.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     with (

@@ -20,7 +20,7 @@ from resnetlab.messages import Notify, silent
 
 
 def load_dataset(data: DataConfig, cache: Path, notify: Notify = silent) -> Dataset:
-    """Open `data.source` and split it. Raises InputError."""
+    """Open `data.source` and split it. Raises InputError if it cannot be read."""
     source = open_source(
         data.source,
         image_size=data.image_size,

@@ -98,7 +98,10 @@ def summarize_folder(
     notify: Notify = silent,
     reading: FolderReading = DEFAULT_READING,
 ) -> FolderSummary:
-    """Survey a folder and describe it; broken files are listed, not refused. Raises InputError."""
+    """Survey a folder and describe it; broken files are listed, not refused.
+
+    Raises InputError if it cannot be read.
+    """
     surveyed = scan_folder(
         root,
         image_size=DEFAULT_IMAGE_SIZE,

@@ -188,7 +188,7 @@ def score_novelty(
         )
     return NoveltyScores(
         known_share_pct=100 * confidence.metadata.known_share,
-        known_turned_away=proportion(_count_novel(confidence, novelty), len(novelty)),
+        known_rejected=proportion(_count_novel(confidence, novelty), len(novelty)),
         strangers=scores,
     )
 

@@ -282,7 +282,7 @@ def last_spatial_layer(module: nn.Module, images: Tensor, where: str) -> Spatial
 
 
 def is_channels_last(shape: torch.Size, image_shape: torch.Size) -> bool:
-    """Return whether a feature map (N, A, B, C) has its channels last.
+    """Return True if a feature map (N, A, B, C) has its channels last.
 
     The two axes of positions have the proportions of the image (N, C, H, W). If both readings do,
     channels come first, as in torch.

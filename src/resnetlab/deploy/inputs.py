@@ -115,7 +115,7 @@ def open_labeled_images(
     folder that could have been trained on, but has no test split, is split by the manifest in
     `cache`, as in training, so that a model is not tested on its train images. A folder needs no
     train split and no second class; without a split, the images of a single class are all used.
-    Raises InputError.
+    Raises InputError if there is no image, or the path cannot be read.
     """
     if split not in get_args(SplitName):
         raise input_error(

@@ -59,7 +59,7 @@ class Prediction:
 
     @property
     def answer(self) -> ClassProbability:
-        """Return the class of a prediction set of one class, else the most probable class.
+        """Class of a prediction set of one class, else the most probable class.
 
         With a threshold for each class, the class of the set need not be the most probable one.
         """
@@ -130,7 +130,7 @@ class Classifier:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Return a note if a run evaluated itself in another precision than this model does."""
+        """Note if a run evaluated itself in another precision than this model does."""
         precision = self.file.provenance.get(RUN_PRECISION, self.numerics.precision)
         if precision == self.numerics.precision:
             return ()
@@ -157,7 +157,7 @@ class Classifier:
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """Return the class names in the order of the network's outputs."""
+        """Class names in the order of the network's outputs."""
         return self.file.classes
 
     def predict(

@@ -26,8 +26,8 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 from resnetlab.data.photo_loader import LazyImage, augmented_views
 from resnetlab.data.sources import image_decoder
 from resnetlab.data.sources.decode_cache import default_workers
+from resnetlab.deploy.answer_texts import describe_doubt, describe_unknown
 from resnetlab.deploy.batching import MAX_BATCH_SIZE, BatchedNetwork
-from resnetlab.deploy.confidence import describe_doubt, describe_unknown
 from resnetlab.deploy.explain import Explainer
 from resnetlab.deploy.predict import Classifier
 from resnetlab.deploy.server_limits import Limits

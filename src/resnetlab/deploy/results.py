@@ -147,7 +147,7 @@ class NoveltyScores:
 
     known_share_pct: float
     """Share of known images that the threshold is to keep."""
-    known_turned_away: Proportion
+    known_rejected: Proportion
     """Percentage of the images of the data that are called none of these, which is wrong."""
     strangers: StrangerScores | None = None
 

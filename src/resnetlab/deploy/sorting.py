@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
-from resnetlab.deploy.confidence import AnswerKind
+from resnetlab.deploy.answer_texts import AnswerKind
 from resnetlab.errors import first_line, input_error
 from resnetlab.files import atomic_write, disk_errors_as_resource_error, read_text
 

@@ -111,7 +111,7 @@ def backbone_from_file(path: Path, origin: str) -> Backbone:
     """Return the backbone of a TOML file or of a weights file.
 
     The network of a weights file is the one in its metadata, or timm's network of the file's name.
-    Raises InputError.
+    Raises InputError if the file does not name its network.
     """
     if path.suffix == ".toml":
         config = parse_model(str(path), str(path))

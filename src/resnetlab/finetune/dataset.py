@@ -147,7 +147,7 @@ class PhotoSplit:
 
     @property
     def images(self) -> list[LazyImage]:
-        """Return the photographs; loading one raises InputError if it is damaged or has changed."""
+        """Photographs; loading one raises InputError if it is damaged or has changed."""
         return [LazyImage(row.path, partial(self.load, k)) for k, row in enumerate(self.rows)]
 
     def stack(
@@ -200,20 +200,20 @@ class PhotoDataset:
 
     @property
     def untested_classes(self) -> tuple[str, ...]:
-        """Return the classes without a test image."""
+        """Classes without a test image."""
         tested = set(self.test.labels.tolist())
         return tuple(name for index, name in enumerate(self.classes) if index not in tested)
 
     @property
     def identity(self) -> DataIdentity:
-        """Return the identity of the data for a run. The SHA-256 covers the split too."""
+        """Identity of the data for a run. The SHA-256 covers the split too."""
         return DataIdentity(sha256=self.sha256, validation=0.0)
 
 
 def load_photographs(data: DataConfig, cache: Path, notify: Notify = silent) -> PhotoDataset:
     """Load the photographs that a study names as `data`, for a fine-tuning recipe.
 
-    Raises InputError.
+    Raises InputError if the folder has too few photographs or cannot be read.
     """
     root = Path(data.source)
     if not root.is_dir():

@@ -133,7 +133,7 @@ class ClassCounts:
 
     @property
     def balanced_accuracy(self) -> float:
-        """Return the mean of the accuracies of the classes, from 0 to 1."""
+        """Mean of the accuracies of the classes, from 0 to 1."""
         return float((self.right / self.images).mean())
 
 

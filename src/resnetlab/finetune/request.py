@@ -85,7 +85,10 @@ class CheckedRequest:
 
 
 def read_request(request: FinetuneRequest, notify: Notify = silent) -> CheckedRequest:
-    """Read and check the parts of a request that need no torch. Raises InputError."""
+    """Read and check the parts of a request that need no torch.
+
+    Raises InputError if one is invalid.
+    """
     if not request.folder.is_dir():
         raise input_error(
             str(request.folder),
@@ -136,7 +139,7 @@ def read_request(request: FinetuneRequest, notify: Notify = silent) -> CheckedRe
 
 
 def apply_options(recipe: FinetuneRecipe, request: FinetuneRequest) -> FinetuneRecipe:
-    """Apply the options of a request to a recipe. Raises InputError."""
+    """Apply the options of a request to a recipe. Raises InputError if one does not fit it."""
     train = request.train_size or recipe.train_size
     test = request.test_size or request.train_size or recipe.test_size
     trainable = _trainable_parts(request.freeze)

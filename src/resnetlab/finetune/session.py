@@ -25,7 +25,7 @@ from resnetlab.runs.attempt import RunAttempt
 from resnetlab.runs.checkpoint import write_outputs
 from resnetlab.runs.directory import RunDirectory
 from resnetlab.runs.kinds import is_fine_tuning
-from resnetlab.runs.lifecycle import RunLockedError, check_world_size, run_locked
+from resnetlab.runs.lifecycle import RunLockedError, check_world_size, lock_and_train
 from resnetlab.runs.paths import WEIGHTS
 from resnetlab.runs.provenance import provenance_event
 from resnetlab.runs.records import Evaluation, Result, Scores, Status
@@ -67,7 +67,7 @@ def run_finetune_attempt(
         return FinetuneSession(directory, attempt, photos).run()
 
     return (
-        yield from run_locked(
+        yield from lock_and_train(
             directory,
             file,
             photos.identity,

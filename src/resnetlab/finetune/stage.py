@@ -20,7 +20,7 @@ from resnetlab.finetune.grad_checkpointing import grad_checkpointing
 from resnetlab.finetune.model import FEATURE_BATCH_SIZE, FinetuneModel, PartitionedModel
 from resnetlab.finetune.state import FinetuneState
 from resnetlab.messages import Notify, silent
-from resnetlab.models.flops import count_parameters
+from resnetlab.models.model_cost import count_parameters
 from resnetlab.recipes.finetune import Stage
 from resnetlab.recipes.train import Recipe
 from resnetlab.training.eager_step import EagerStep

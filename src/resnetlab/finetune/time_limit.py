@@ -66,26 +66,26 @@ class TimeLimit:
 
     @property
     def elapsed(self) -> float:
-        """Return the seconds since the start."""
+        """Seconds since the start."""
         return time.monotonic() - self.start
 
     @property
     def remaining(self) -> float:
-        """Return the seconds that are left for training."""
+        """Seconds that are left for training."""
         if self.seconds is None:
             return math.inf
         return self.seconds - self.elapsed - self.reserved_seconds
 
     @property
     def seconds_before_page(self) -> float:
-        """Return the seconds that are left for what comes before the page; infinite if no limit."""
+        """Seconds that are left for what comes before the page; infinite if no limit."""
         if self.seconds is None:
             return math.inf
         return self.seconds - self.elapsed - self.page_seconds
 
     @property
     def over(self) -> bool:
-        """Return True once training must end."""
+        """True once training must end."""
         return self.remaining < 0
 
     def reserve(self, image_seconds: float, predicted_images: int, page_images: int) -> None:

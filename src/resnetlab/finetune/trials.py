@@ -31,7 +31,7 @@ from resnetlab.finetune.stage import StageResult
 from resnetlab.finetune.stage_cache import StageCache, StageLockedError, stage_key
 from resnetlab.finetune.time_limit import TimeLimit, suggest_time_limit, time_prediction
 from resnetlab.messages import ItemCallback, Notify, format_count, format_estimate
-from resnetlab.models.flops import count_parameters
+from resnetlab.models.model_cost import count_parameters
 from resnetlab.recipes.finetune import BalanceMethod, FinetuneRecipe, Stage, load_finetune_recipe
 from resnetlab.stats.exact import balanced_accuracy_interval, sign_flip_p
 from resnetlab.training.distributed import World

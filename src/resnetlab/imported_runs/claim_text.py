@@ -130,7 +130,10 @@ class _Names:
         return name in self.conditions
 
     def condition(self, name: str) -> str:
-        """Return the condition with a name, in quotes or not. Raises InputError."""
+        """Return the condition with a name, in quotes or not.
+
+        Raises InputError if there is none.
+        """
         bare = name.strip()
         if len(bare) > 1 and bare[0] == bare[-1] and bare[0] in "'\"":
             bare = bare[1:-1]
@@ -144,7 +147,7 @@ class _Names:
     def pair(self, left: str, right: str, sign: str = ">") -> dict[str, str]:
         """Return two different conditions as `left` and `right`, exchanged for the sign `<`.
 
-        Raises InputError.
+        Raises InputError if they are the same condition.
         """
         first, second = self.condition(left), self.condition(right)
         if first == second:

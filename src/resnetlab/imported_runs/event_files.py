@@ -95,7 +95,10 @@ def read_event_folder(folder: Path, tag: str = "") -> RawTable:
 
 
 def choose_metric(where: str, name: str, known: list[str]) -> str:
-    """Return the metric with a name, or the only one. Raises InputError."""
+    """Return the metric with a name, or the only one.
+
+    Raises InputError if there is none or there are several.
+    """
     if name in known:
         return name
     if not name and len(known) == 1:

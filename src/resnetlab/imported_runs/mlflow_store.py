@@ -41,12 +41,12 @@ class MlflowRun:
 
 
 def is_file_store(folder: Path) -> bool:
-    """Return whether a folder is MLflow's file store: experiments with runs and metrics."""
+    """Return True if a folder is MLflow's file store: experiments with runs and metrics."""
     return any(folder.glob("*/*/meta.yaml"))
 
 
 def is_sqlite(path: Path) -> bool:
-    """Return whether a file is a SQLite database."""
+    """Return True if a file is a SQLite database."""
     try:
         with path.open("rb") as file:
             return file.read(len(SQLITE_HEADER)) == SQLITE_HEADER
@@ -55,7 +55,7 @@ def is_sqlite(path: Path) -> bool:
 
 
 def read_file_store(folder: Path, metric: str = "") -> RawTable:
-    """Read the runs of MLflow's file store. Raises InputError."""
+    """Read the runs of MLflow's file store. Raises InputError if a file is damaged."""
     runs, metric_files = [], []
     for meta_path in sorted(folder.glob("*/*/meta.yaml")):
         run_folder = meta_path.parent

@@ -119,6 +119,6 @@ def parse_number(value: Any) -> float | None:
 
 
 def is_finite_number(value: Any) -> bool:
-    """Return whether a cell has a finite number."""
+    """Return True if a cell has a finite number."""
     number = parse_number(value)
     return number is not None and math.isfinite(number)

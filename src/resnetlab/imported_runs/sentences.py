@@ -93,7 +93,7 @@ def _difference(claim: AnyClaim, verdict: Verdict, measure: Measure) -> str:
     digits = decimals(interval, measure.unit)
     digits = max(2, digits) if measure.unit == "%" else digits
     size = f"{format_signed(effect.estimate, digits)} {unit}"
-    if effect.deterministic:
+    if effect.is_deterministic:
         return f"{size}, without an interval because the runs of each condition are equal"
     return f"{size}, 95 % CI {format_interval(interval, digits)}"
 

@@ -80,7 +80,10 @@ class SummaryReport:
 
 
 def parse_summaries(texts: Sequence[str]) -> RawTable:
-    """Return the table of texts such as `A: 93.5 ± 0.2, n=5`. Raises InputError."""
+    """Return the table of texts such as `A: 93.5 ± 0.2, n=5`.
+
+    Raises InputError if a text has another form.
+    """
     rows = []
     for number, text in enumerate(texts, 1):
         match = _SUMMARY.fullmatch(text.strip())
@@ -94,7 +97,7 @@ def parse_summaries(texts: Sequence[str]) -> RawTable:
 
 
 def has_summaries(table: RawTable, declaration: Declaration) -> bool:
-    """Return whether a table has columns of means, standard deviations and numbers of runs."""
+    """Return True if a table has columns of means, standard deviations and numbers of runs."""
     by_form = {name.lower() for name in table.columns}
     parts = ({"mean"}, set(_SD_NAMES), set(_N_NAMES))
     return not declaration.value and all(by_form & names for names in parts)
@@ -159,7 +162,7 @@ def _check_declaration(declaration: Declaration) -> None:
 
 
 def _read_rows(table: RawTable, declaration: Declaration) -> dict[str, Moments]:
-    """Return mean, sd and n of each condition. Raises InputError."""
+    """Return mean, sd and n of each condition. Raises InputError if a cell has no number."""
     by_form = {name.lower(): name for name in table.columns}
     names = (
         declaration.condition or [by_form[name] for name in CONDITION_NAMES if name in by_form][:1]
@@ -192,7 +195,10 @@ def _read_rows(table: RawTable, declaration: Declaration) -> dict[str, Moments]:
 
 
 def _number(table: RawTable, row: Row, column: str, least: float) -> float:
-    """Return the finite number of a cell that is at least `least`. Raises InputError."""
+    """Return the finite number of a cell that is at least `least`.
+
+    Raises InputError if it has none.
+    """
     cell = row.cells.get(column)
     number = parse_number(cell)
     if number is None or not least <= number < float("inf"):

@@ -33,7 +33,7 @@ _WANDB_EDGE = re.compile(r".*__(MIN|MAX)")
 
 
 def read_csv(path: Path) -> RawTable:
-    """Read a CSV file with a header line. Raises InputError.
+    """Read a CSV file with a header line. Raises InputError if it is no table.
 
     The separator is the one of comma, semicolon, tab and bar that the header has most often. UTF-8
     and UTF-16 with a byte order mark are recognized.
@@ -79,7 +79,8 @@ def read_csv(path: Path) -> RawTable:
 
 
 def read_json(path: Path) -> RawTable:
-    """Read JSON lines, or a JSON list, of one object a row. Raises InputError.
+    """Read JSON lines, or a JSON list, of one object a row.
+    Raises InputError if a line is no object.
 
     Nested objects become columns with dotted names.
     """

@@ -73,7 +73,7 @@ def ablate_blocks(
         with_sets: Measure the sets of blocks of `draw_block_sets` too.
     """
     full_accuracy = _accuracy_pct(state, test)
-    rows = [BlockAblation(without="nothing", accuracy_pct=full_accuracy, accuracy_drop=0.0)]
+    rows = [BlockAblation(without="nothing", accuracy_pct=full_accuracy, accuracy_drop_points=0.0)]
     for name, block in named_blocks(state.model).items():
         with without_branch(block):
             ablated_accuracy = _accuracy_pct(state, test)
@@ -81,7 +81,7 @@ def ablate_blocks(
             BlockAblation(
                 without=name,
                 accuracy_pct=ablated_accuracy,
-                accuracy_drop=full_accuracy - ablated_accuracy,
+                accuracy_drop_points=full_accuracy - ablated_accuracy,
             )
         )
     sets = _ablate_sets(state, test) if with_sets else ()

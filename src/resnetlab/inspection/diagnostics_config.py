@@ -136,7 +136,7 @@ class BlockAblation:
     """Name of the block that was left out; `nothing` for the complete network."""
     accuracy_pct: float
     """Test accuracy in percent."""
-    accuracy_drop: float
+    accuracy_drop_points: float
     """Points of accuracy below those of the complete network."""
 
 

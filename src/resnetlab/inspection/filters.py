@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from resnetlab.errors import input_error
-from resnetlab.training.restore_model import preserve_buffers_and_mode
+from resnetlab.training.preserve_model import preserve_buffers_and_mode
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

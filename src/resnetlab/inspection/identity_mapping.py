@@ -99,8 +99,8 @@ def measure_identity_mapping(
                     "stack": kind,
                     "before_pct": 100 * sum(pair[0] for pair in pairs) / seeds,
                     "after_pct": sum(after) / seeds,
-                    "least_pct": min(after),
-                    "most_pct": max(after),
+                    "min_pct": min(after),
+                    "max_pct": max(after),
                     "best_lr": lr,
                     "seeds": seeds,
                     "steps": steps,
@@ -121,7 +121,7 @@ def identity_sentences(rows: list[dict[str, Any]]) -> list[str]:
         plain, residual = pair["plain"], pair["residual"]
         count = format_count(blocks, "block")
         low, high = sorted((plain, residual), key=lambda row: row["after_pct"])
-        separate = low["most_pct"] < high["least_pct"]
+        separate = low["max_pct"] < high["min_pct"]
         wins.append(separate and low is residual)
         times = high["after_pct"] / low["after_pct"] if low["after_pct"] else float("inf")
         sentences.append(

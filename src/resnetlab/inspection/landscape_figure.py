@@ -44,7 +44,7 @@ class Levels:
 
     @property
     def logarithms(self) -> list[float]:
-        """Return the logarithms to base 10 of the levels, on which they are drawn."""
+        """Logarithms to base 10 of the levels, on which they are drawn."""
         return [math.log10(value) for value in self.values]
 
 

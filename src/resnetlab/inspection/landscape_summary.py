@@ -168,7 +168,7 @@ class NamedLandscape:
 
     @property
     def summaries(self) -> tuple[PlaneSummary, ...]:
-        """Return the numbers of each plane."""
+        """Numbers of each plane."""
         return tuple(summarize_plane(plane.losses_nats) for plane in self.landscape.planes)
 
 

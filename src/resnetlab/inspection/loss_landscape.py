@@ -40,7 +40,7 @@ from resnetlab.inspection.landscape_summary import axis_values
 from resnetlab.schema import finite_or_none
 from resnetlab.training.evaluate import EVAL_BATCH_SIZE
 from resnetlab.training.from_scratch_state import FromScratchState
-from resnetlab.training.restore_model import preserve_buffers_and_mode
+from resnetlab.training.preserve_model import preserve_buffers_and_mode
 from resnetlab.training.rng import make_generator
 
 STREAM = "loss landscape"

@@ -11,7 +11,7 @@ from resnetlab.data.config import Dataset
 from resnetlab.data.device_images import DeviceImages
 from resnetlab.messages import Notify, silent
 from resnetlab.models.configs import ModelConfig
-from resnetlab.models.flops import model_cost
+from resnetlab.models.model_cost import model_cost
 from resnetlab.recipes.numerics import Numerics
 from resnetlab.recipes.train import Recipe
 from resnetlab.training.batches import InMemoryBatches

@@ -15,8 +15,8 @@ from resnetlab.errors import input_error
 from resnetlab.files import sha256
 from resnetlab.messages import Notify, silent
 from resnetlab.models.build import allocate_on_cpu, build_model, build_uninitialized
-from resnetlab.models.checkpoint_file import CheckpointFile, read_checkpoint, select_network
 from resnetlab.models.configs import CifarConfig, ExternalConfig, ImageNetConfig, VGGConfig
+from resnetlab.models.imported_file import ImportedFile, read_imported_file, select_network
 from resnetlab.models.imported_metadata import ImportedConfig, ImportOptions, find_metadata
 from resnetlab.models.library_transform import LibraryTransform, library_transform
 from resnetlab.models.parse import parse_model
@@ -158,9 +158,9 @@ def _check_replaced(out: Path, path: Path, metadata: dict[str, Any]) -> None:
             raise input_error(str(path), f"exists, with the weights of {from_file}", fix)
 
 
-def _load_network(file: Path, config: ImportedConfig, key: str) -> tuple[nn.Module, CheckpointFile]:
+def _load_network(file: Path, config: ImportedConfig, key: str) -> tuple[nn.Module, ImportedFile]:
     """Return the network with the weights of the file, and the file's metadata and remarks."""
-    checkpoint = read_checkpoint(file, key)
+    checkpoint = read_imported_file(file, key)
     if not isinstance(config, ExternalConfig) and any(
         name.startswith("stages.0.blocks.0.") for name in checkpoint.tensors
     ):
@@ -186,7 +186,7 @@ def _load_network(file: Path, config: ImportedConfig, key: str) -> tuple[nn.Modu
     return model, checkpoint
 
 
-def _file_channels(checkpoint: CheckpointFile, template: nn.Module) -> int:
+def _file_channels(checkpoint: ImportedFile, template: nn.Module) -> int:
     """Return the input channels of the weights: those of the tensor of the first convolution.
 
     The order of a file is no guide: the first tensor by name may be a depthwise convolution.
@@ -218,8 +218,8 @@ def _head_name(model: nn.Module, config: ImportedConfig) -> str:
 
 
 def _with_head(
-    file: Path, checkpoint: CheckpointFile, template: nn.Module, head: str
-) -> CheckpointFile:
+    file: Path, checkpoint: ImportedFile, template: nn.Module, head: str
+) -> ImportedFile:
     """Return the checkpoint with its classifier under the name `head`, whatever name it has."""
     tensors = checkpoint.tensors
     if head in tensors and tensors[head].ndim == template.state_dict()[head].ndim:
@@ -244,7 +244,7 @@ def _with_head(
     )
 
 
-def _vgg_in_order(file: Path, checkpoint: CheckpointFile, template: nn.Module) -> CheckpointFile:
+def _vgg_in_order(file: Path, checkpoint: ImportedFile, template: nn.Module) -> ImportedFile:
     """Return the tensors of a VGG under this package's names.
 
     torchvision, timm and others number the same layers in the same order, so the order maps them;
@@ -276,7 +276,7 @@ def _num_outputs(model: nn.Module, config: ImportedConfig) -> int:
     return model.get_parameter(f"{_head_name(model, config)}.weight").shape[0]
 
 
-def _check_is_classifier(file: Path, checkpoint: CheckpointFile, outputs: int) -> None:
+def _check_is_classifier(file: Path, checkpoint: ImportedFile, outputs: int) -> None:
     """Raise InputError for weights whose outputs are not the logits of exclusive classes."""
     fix = "fine-tune the network for classes of which each image has one"
     if outputs == 1:

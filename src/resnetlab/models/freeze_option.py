@@ -11,7 +11,7 @@ Freeze = Literal["backbone", "none"] | int
 
 
 def parse_freeze(text: str) -> Freeze:
-    """Parse the value of `--freeze`. Raises InputError."""
+    """Parse the value of `--freeze`. Raises InputError if it is none of these."""
     if text == "backbone":
         return "backbone"
     if text == "none":

@@ -15,7 +15,10 @@ from resnetlab.errors import input_error
 
 
 def read_metadata(path: Path) -> dict[str, Any]:
-    """Return the metadata of a safetensors file; {} of another program's. Raises InputError."""
+    """Return the metadata of a safetensors file; {} of another program's.
+
+    Raises InputError if it is damaged.
+    """
     with open_safetensors(path, "np") as file:
         metadata = json.loads((file.metadata() or {}).get("resnetlab", "{}"))
     return metadata if isinstance(metadata, dict) else {}

@@ -74,7 +74,7 @@ def parse_model_source(name: str, where: str, *, weights: bool) -> ModelConfig:
 
 
 def read_timm_source(name: str, where: str) -> TimmSource:
-    """Read the `config.json` of a folder of timm. Raises InputError."""
+    """Read the `config.json` of a folder of timm. Raises InputError if it is damaged."""
     path = _find_file(name, CONFIG, where)
     fix = "give a folder that timm or a fine-tuning of a network of timm wrote"
     try:

@@ -19,8 +19,8 @@ from resnetlab.models.build import build_model, build_uninitialized
 from resnetlab.models.configs import ExternalConfig, ModelConfig
 from resnetlab.models.configs.external import with_num_classes
 from resnetlab.models.external import check_one_output, hub_weights, weights_file
-from resnetlab.models.flops import count_parameters
 from resnetlab.models.freeze_option import Freeze, parse_freeze
+from resnetlab.models.model_cost import count_parameters
 from resnetlab.models.nets.init import GeneratorFor
 from resnetlab.models.weights import load_weights, read_weights
 
@@ -178,7 +178,10 @@ def freeze(model: nn.Module, frozen_part: Freeze, where: str) -> None:
 def count_trainable_parameters(
     config: ModelConfig, channels: int, num_classes: int, frozen_part: str
 ) -> int:
-    """Return the number of trainable parameters, counted on the meta device. Raises InputError."""
+    """Return the number of trainable parameters, counted on the meta device.
+
+    Raises InputError if `frozen_part` is no part of it.
+    """
     with torch.device("meta"):
         model = build_uninitialized(config, channels, num_classes)
     freeze(model, parse_freeze(frozen_part), config.slug)

@@ -79,7 +79,8 @@ REPOSITORIES = {
 def find_source(name: str, outputs: int | None = None) -> WeightSource:
     """Return the repository of that name, or of that owner.
 
-    If it has several kinds of weights, that with `outputs` outputs is taken. Raises InputError.
+    If it has several kinds of weights, that with `outputs` outputs is taken.
+    Raises InputError if it has none.
     """
     matches = [key for key in REPOSITORIES if name in (key, key.split(":")[0], key.split("/")[0])]
     if not matches:
@@ -106,7 +107,7 @@ def known_class_names(name: str) -> tuple[str, ...]:
 def parse_classes(text: str) -> tuple[str, ...]:
     """Return the class names that `--classes` gives: a known data set, or a file with one a line.
 
-    Raises InputError.
+    Raises InputError if a value does not fit.
     """
     if text in NAMED_CLASSES:
         return known_class_names(text)
@@ -127,7 +128,10 @@ def parse_classes(text: str) -> tuple[str, ...]:
 
 
 def parse_channels(text: str, option: str) -> tuple[float, ...]:
-    """Return the numbers of `--mean` or `--std`, one per channel. Raises InputError."""
+    """Return the numbers of `--mean` or `--std`, one per channel.
+
+    Raises InputError if they are no numbers.
+    """
     try:
         values = tuple(float(part) for part in text.split(","))
     except ValueError:

@@ -76,7 +76,7 @@ def _read_file(path: Path) -> dict[str, Tensor]:
 
 
 def _read_backbone(weights: Path, digest: str) -> dict[str, Tensor]:
-    """Read the frozen part of a run's network. Raises InputError."""
+    """Read the frozen part of a run's network. Raises InputError if it is missing or damaged."""
     path = backbone_file(weights, digest)
     fix = "restore it from a copy; the weights of the run lack its frozen part"
     if not path.is_file():

@@ -75,7 +75,10 @@ DEVICES = ("auto", "cpu", "cuda", "mps")
 
 
 def parse_device(text: str) -> tuple[str, int]:
-    """Split `cuda:1` into device type and index, 0 if none is given. Raises InputError."""
+    """Split `cuda:1` into device type and index, 0 if none is given.
+
+    Raises InputError if it is no device.
+    """
     name, colon, index = text.strip().lower().partition(":")
     valid = name in DEVICES and (
         not colon or (name == "cuda" and index.isdecimal() and len(index) < 4)

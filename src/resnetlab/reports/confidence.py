@@ -57,7 +57,7 @@ def _details(result: EvaluationResult) -> Iterator[Detail]:
             tr(
                 "{proportion} of these images are called none of these. The threshold is to keep "
                 "{share:g} % of the images of the classes.",
-                proportion=_proportion(novelty.known_turned_away),
+                proportion=_proportion(novelty.known_rejected),
                 share=novelty.known_share_pct,
             ),
         )

@@ -182,14 +182,14 @@ class Report:
 
     @property
     def diagnostics_title(self) -> str:
-        """Return the heading of the figures of layers, blocks and loss landscapes."""
+        """Heading of the figures of layers, blocks and loss landscapes."""
         if all(isinstance(plot, LandscapePlot) for plot in self.diagnostics):
             return tr("Loss landscapes")
         return tr("Layers and blocks")
 
     @property
     def plots(self) -> tuple[AnyPlot, ...]:
-        """Return all figures, in order."""
+        """All figures, in order."""
         steps = [section.plot for section in (self.ladder, self.grid) if section]
         forest = [self.forest] if self.forest else []
         return (self.dot_plot, *steps, *forest, *self.costs, *self.curves, *self.diagnostics)

@@ -121,7 +121,7 @@ class LearningCurves(Plot):
 
     @property
     def has_gray_means(self) -> bool:
-        """Return whether a panel repeats the means of the other conditions in gray."""
+        """True if a panel repeats the means of the other conditions in gray."""
         return not self.omitted_conditions and len(self.panels) <= MAX_GRAY_PANELS
 
 

@@ -18,7 +18,7 @@ from PIL import Image
 
 from resnetlab.data.class_names import class_titles
 from resnetlab.data.photo_loader import LazyImage
-from resnetlab.deploy.confidence import UNSURE_PROBABILITY, AnswerKind, answer_kind
+from resnetlab.deploy.answer_texts import UNSURE_PROBABILITY, AnswerKind, answer_kind
 from resnetlab.files import write_text
 from resnetlab.reports.format import format_count, format_pct
 

@@ -16,7 +16,7 @@ from resnetlab.models.configs.bag_of_words import BagOfWordsConfig
 from resnetlab.runs.attempt import RunAttempt
 from resnetlab.runs.checkpoint import write_outputs
 from resnetlab.runs.directory import RunDirectory
-from resnetlab.runs.lifecycle import check_world_size, run_locked
+from resnetlab.runs.lifecycle import check_world_size, lock_and_train
 from resnetlab.runs.provenance import provenance_event
 from resnetlab.runs.records import Evaluation, Result, RunFile, Scores
 from resnetlab.runs.writer import commit_result
@@ -41,7 +41,7 @@ def run_bag_of_words_attempt(
         return _fit_and_evaluate(directory, file, dataset) if world.is_main_process else None
 
     return (
-        yield from run_locked(
+        yield from lock_and_train(
             directory,
             file,
             dataset.identity,

@@ -44,12 +44,12 @@ class RunConfig:
 
     @property
     def hash(self) -> str:
-        """Return ten hexadecimal digits of the SHA-256 of the canonical JSON."""
+        """Ten hexadecimal digits of the SHA-256 of the canonical JSON."""
         return config_hash(self.identity)[:10]
 
     @property
     def identity(self) -> RunConfig:
-        """Return the configuration without fields that cannot change the result.
+        """Configuration without fields that cannot change the result.
 
         These are the path of a weights file (its content counts) and its license, the name of a
         fine-tuning recipe, and the recipe of a bag of words, which does not use it.

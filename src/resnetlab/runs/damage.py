@@ -149,12 +149,12 @@ def repair(folder: Path) -> list[str]:
     No data is lost, because no reader uses temporary files and incomplete lines.
     """
     checked = check_run(folder)
-    mended = []
+    repaired = []
     for damage in checked.damage:
         path = Path(damage.path)
         if damage.kind == "leftover":
             path.unlink(missing_ok=True)
-            mended.append(damage.path)
+            repaired.append(damage.path)
         elif damage.kind == "incomplete line":
             complete = [line for line in path.read_bytes().splitlines() if _is_record(line)]
             renew = (folder / CHECKSUMS).exists() and not _differs(folder, path.name)
@@ -162,8 +162,8 @@ def repair(folder: Path) -> list[str]:
                 file.write(b"".join(line + b"\n" for line in complete))
             if renew:
                 renew_checksum(folder, path.name)
-            mended.append(damage.path)
-    return mended
+            repaired.append(damage.path)
+    return repaired
 
 
 def _command(*words: object) -> str:

@@ -155,12 +155,12 @@ class RunDirectory:
         Return False if another process wrote it before.
         """
         text = json.dumps(encode(result), indent=1, allow_nan=False) + "\n"
-        won = write_once(self.path / "result.json", text)
-        if won:
+        written = write_once(self.path / "result.json", text)
+        if written:
             diagnostics = (f"diagnostics/{path.name}" for path in self._diagnostics())
             write_checksums(self.path, (*CHECKED_FILES, *LARGE_FILES, *diagnostics))
         shutil.rmtree(self.checkpoints, ignore_errors=True)
-        return won
+        return written
 
     def metrics(self) -> list[Evaluation]:
         """Read the evaluations so far.

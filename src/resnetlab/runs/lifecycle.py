@@ -27,7 +27,7 @@ class SharedDeviceOutOfMemoryError(ResnetlabError):
     """Error of a run that is out of memory beside other runs; alone it may have enough."""
 
 
-def run_locked(
+def lock_and_train(
     directory: RunDirectory,
     file: RunFile,
     identity: DataIdentity,

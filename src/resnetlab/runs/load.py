@@ -33,12 +33,12 @@ class LoadedRun:
 
     @property
     def train(self) -> DeviceImages:
-        """Return the train split on the device."""
+        """Train split on the device."""
         return DeviceImages.from_images(self.dataset.train, self.state.device)
 
     @property
     def test(self) -> DeviceImages:
-        """Return the test split on the device."""
+        """Test split on the device."""
         return DeviceImages.from_images(self.dataset.test, self.state.device)
 
 

@@ -83,7 +83,10 @@ class RecordedLogits:
 
 
 def read_logits(folder: Path) -> RecordedLogits:
-    """Read the recorded logits of a run's folder. Raises InputError."""
+    """Read the recorded logits of a run's folder.
+
+    Raises InputError if they are missing or damaged.
+    """
     from resnetlab.models.tensorfile import open_safetensors
 
     with open_safetensors(folder / LOGITS, "np") as file:

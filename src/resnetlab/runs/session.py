@@ -31,7 +31,7 @@ from resnetlab.runs.checkpoint import (
 from resnetlab.runs.directory import PROFILE, RunDirectory, utc_now
 from resnetlab.runs.evaluator import BestWeights, RunEvaluator
 from resnetlab.runs.kinds import from_scratch_recipe
-from resnetlab.runs.lifecycle import check_world_size, run_locked
+from resnetlab.runs.lifecycle import check_world_size, lock_and_train
 from resnetlab.runs.load import load_run
 from resnetlab.runs.paths import saved_steps
 from resnetlab.runs.provenance import provenance_event
@@ -86,7 +86,7 @@ def run_attempt(attempt: RunAttempt, dataset: Dataset) -> Generator[None, None, 
         _measure_missing(directory, file, run.train, evaluator)
 
     identity, shared = dataset.identity, attempt.shares_device
-    return (yield from run_locked(directory, file, identity, training, world, measure, shared))
+    return (yield from lock_and_train(directory, file, identity, training, world, measure, shared))
 
 
 def _measure_missing(

@@ -108,8 +108,9 @@ def compare_with_chance(
     *,
     use_test_split: bool = False,
 ) -> ChanceDecision:
-    """Return whether a run rose above chance, or that its images cannot tell: not even a perfect
-    network would have exceeded luck.
+    """Decide whether a run rose above chance.
+
+    It stays undecided if not even a perfect network would have exceeded luck on so few images.
 
     Args:
         best_accuracy_pct: Best accuracy of the evaluations during training.

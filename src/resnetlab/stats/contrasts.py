@@ -28,7 +28,7 @@ from resnetlab.stats.intervals import (
 class Effect:
     """Effect estimate with standard error `se` and `df` degrees of freedom.
 
-    Constant arms have no error: `se` is 0, `df` is None, and the effect is `deterministic`.
+    Constant arms have no error: `se` is 0, `df` is None, and the effect is `is_deterministic`.
     """
 
     estimate: float
@@ -38,8 +38,8 @@ class Effect:
     """Range of possible effects, at whose ends the interval is cut."""
 
     @property
-    def deterministic(self) -> bool:
-        """Return whether all arms are constant, so that the effect has no standard error."""
+    def is_deterministic(self) -> bool:
+        """True if all arms are constant, so that the effect has no standard error."""
         return self.df is None
 
     def interval(self, confidence: float = 0.95) -> Interval:
@@ -51,7 +51,7 @@ class Effect:
 
     @property
     def two_sided_p(self) -> float:
-        """Return the p-value of the null hypothesis that the effect is zero."""
+        """P-value of the null hypothesis that the effect is zero."""
         return min(1.0, 2 * min(self.p_above(0), self.p_below(0)))
 
     def p_below(self, value: float) -> float:

@@ -57,7 +57,7 @@ class Arm:
         assert not isinstance(trained, Moments)  # it has no failed runs
         return hurdle_interval(
             trained,
-            self.counts.finished,
+            self.counts.ended,
             self.chance,
             value_range=self.value_range,
             overlap=self.overlap,
@@ -89,12 +89,12 @@ class MeansHypothesis:
 
     @property
     def overlap(self) -> float:
-        """Return the ratio of test to train images, if the runs are folds."""
+        """Ratio of test to train images, if the runs are folds."""
         return self.arms[0].overlap
 
     @property
     def arm_sizes(self) -> tuple[int, ...]:
-        """Return the number of values in each arm, for a forecast."""
+        """Number of values in each arm, for a forecast."""
         if self.pairs is not None:
             return (len(self.pairs),)
         return tuple(len(arm.trained) for arm in self.arms)

@@ -240,12 +240,12 @@ def summarize(
     trained = tuple(sorted(x for outcome, x in runs if outcome == "trained" and x is not None))
     at_chance = [x for outcome, x in runs if outcome == "at chance" and x is not None]
     accuracies = tuple(sorted([*trained, *at_chance, *[chance_pct] * counts.diverged]))
-    if math.isnan(chance_pct) and counts.trained < counts.finished:
+    if math.isnan(chance_pct) and counts.trained < counts.ended:
         accuracies = ()  # the value of a failed run is unknown
     interval, rule = _interval_over_all_runs(
         counts, trained, accuracies, chance_pct, value_range, overlap
     )
-    reachable = wilson(counts.trained + counts.missing, counts.finished)
+    reachable = wilson(counts.trained + counts.missing, counts.ended)
     return ConditionSummary(
         counts=counts,
         chance_pct=chance_pct,
@@ -253,7 +253,7 @@ def summarize(
         mean_pct=mean(trained) if trained else None,
         sd_pct=math.sqrt(variance(trained)) if len(trained) > 1 else None,
         interval_pct=within_range(t_interval(trained, overlap=overlap), value_range),
-        success_wilson=Interval(wilson(counts.trained, counts.finished).low, reachable.high),
+        success_wilson=Interval(wilson(counts.trained, counts.ended).low, reachable.high),
         all_mean_pct=mean(accuracies) if accuracies else None,
         all_range_pct=Interval(accuracies[0], accuracies[-1]) if accuracies else None,
         all_interval_pct=interval,
@@ -269,12 +269,12 @@ def _interval_over_all_runs(
     value_range: Interval,
     overlap: float,
 ) -> tuple[Interval | None, Literal["t", "hurdle", "whole range", "none"]]:
-    if not accuracies or not counts.complete or counts.out_of_memory:
+    if not accuracies or not counts.is_complete or counts.out_of_memory:
         return None, "none"
-    if counts.finished in (counts.trained, counts.at_chance, counts.diverged):
+    if counts.ended in (counts.trained, counts.at_chance, counts.diverged):
         interval = within_range(t_interval(accuracies, overlap=overlap), value_range)
         return interval, "t" if interval else "none"
     rule: Literal["hurdle", "whole range"] = "hurdle" if len(trained) > 1 else "whole range"
     return hurdle_interval(
-        trained, counts.finished, chance_pct, counts.missing, value_range, overlap
+        trained, counts.ended, chance_pct, counts.missing, value_range, overlap
     ), rule

@@ -37,23 +37,23 @@ class OutcomeCounts:
 
     @property
     def planned(self) -> int:
-        """Return the number of planned runs."""
-        return self.finished + self.running + self.waiting
+        """Number of planned runs."""
+        return self.ended + self.running + self.waiting
 
     @property
-    def finished(self) -> int:
-        """Return the number of runs that will not go on: the denominator of a success rate."""
+    def ended(self) -> int:
+        """Number of runs that are finished or missing: the denominator of a success rate."""
         return self.trained + self.failed + self.missing
 
     @property
     def failed(self) -> int:
-        """Return the number of runs that ended without being trained. Each of them is a result."""
+        """Number of runs that ended without being trained. Each of them is a result."""
         return self.at_chance + self.diverged + self.out_of_memory
 
     @property
-    def complete(self) -> bool:
-        """Return whether every planned run is finished."""
-        return self.finished == self.planned
+    def is_complete(self) -> bool:
+        """True if every planned run has ended."""
+        return self.ended == self.planned
 
 
 def count_outcomes(outcomes: Iterable[Outcome]) -> OutcomeCounts:

@@ -84,7 +84,7 @@ class Reason:
 
     @property
     def message(self) -> Message:
-        """Return the reason as a sentence."""
+        """Reason as a sentence."""
         return Message(self.kind.value, self.values)
 
     def __str__(self) -> str:
@@ -125,18 +125,18 @@ class Verdict:
 
     @property
     def is_limited(self) -> bool:
-        """Return True if the verdict is limited to a protocol."""
+        """True if the verdict is limited to a protocol."""
         return self.protocol is not None and self.label not in ("untestable", "waiting")
 
     @property
     def is_decided_by_trained_runs(self) -> bool:
-        """Return True if the claim was decided by the trained runs only."""
+        """True if the claim was decided by the trained runs only."""
         decided = self.label in ("reproduced", "partly reproduced", "contradicted")
         return self.trained_runs_only and decided
 
     @property
     def phrase(self) -> Message:
-        """Return the label with its protocol: `at 4 % of the training: contradicted`.
+        """Label with its protocol: `at 4 % of the training: contradicted`.
 
         It is the only form in which readers see a verdict.
         """
@@ -147,12 +147,12 @@ class Verdict:
 
     @property
     def badge(self) -> str:
-        """Return the key of the badge's colors; all limited protocols have the same."""
+        """Key of the badge's colors; all limited protocols have the same."""
         return "at this protocol" if self.is_limited else self.label
 
     @property
     def qualified_phrase(self) -> Message:
-        """Return the phrase with its condition, for example `reproduced (trained runs only)`."""
+        """Phrase with its condition, for example `reproduced (trained runs only)`."""
         if not self.is_decided_by_trained_runs:
             return self.phrase
         return Message("{phrase} (trained runs only)", {"phrase": self.phrase})
@@ -301,8 +301,8 @@ def _too_few_runs(hypothesis: MeansHypothesis) -> Message | None:
     short = sum(len(arm.trained) < 2 for arm in arms)
     if short and len(arms) == 2:
         left, right = (arm.counts for arm in arms)
-        rates = {"left": left.trained, "all_left": left.finished}
-        rates |= {"right": right.trained, "all_right": right.finished}
+        rates = {"left": left.trained, "all_left": left.ended}
+        rates |= {"right": right.trained, "all_right": right.ended}
         return Message("{left} of {all_left} against {right} of {all_right} trained", rates)
     if short:
         numbers = {"short": short, "number": len(arms)}
@@ -321,11 +321,11 @@ def _test_means(hypothesis: MeansHypothesis, trained: Sequence[Sample]) -> _Test
     tests = [region_test(effect, region) for effect in effects]
     p_in = max(inside for inside, _ in tests)
     p_out = min(1.0, len(tests) * min(outside for _, outside in tests))
-    if len(effects) == 1 and effects[0].deterministic and p_in == p_out:
+    if len(effects) == 1 and effects[0].is_deterministic and p_in == p_out:
         return _no_result(ReasonKind.ON_THE_EDGE)
     side: Literal["inside", "outside"] = "inside" if p_in <= p_out else "outside"
     arms = list(zip(hypothesis.arms, trained, strict=True))
-    if any(len(values) < arm.counts.finished for arm, values in arms):
+    if any(len(values) < arm.counts.ended for arm, values in arms):
         overall = [arm.interval_over_all_runs(values) for arm, values in arms]
         if hypothesis.relative:
             spans = [_relative_difference_interval(overall)]
@@ -355,7 +355,7 @@ def _test_failure(hypothesis: FailureHypothesis, failed: Sequence[int]) -> _Test
     of its runs, by the one-sided 95 % bound (Clopper and Pearson 1934).
     """
     k_a, k_b = failed
-    n_a, n_b = (arm.counts.finished for arm in hypothesis.arms)
+    n_a, n_b = (arm.counts.ended for arm in hypothesis.arms)
     if 2 * k_a < n_a:
         from scipy.stats import binomtest
 
@@ -397,8 +397,8 @@ def _verdict(
     label, effect = result.label, latest.effect
     if result.side != "none" and p_holm < ALPHA:
         label = "reproduced" if result.side == "inside" else "contradicted"
-    failed = any(arm.counts.trained < arm.counts.finished for arm in hypothesis.arms)
-    tested = result.side != "none" and not (effect is not None and effect.deterministic)
+    failed = any(arm.counts.trained < arm.counts.ended for arm in hypothesis.arms)
+    tested = result.side != "none" and not (effect is not None and effect.is_deterministic)
     open_test = label == "inconclusive" and tested
     return Verdict(
         label=label,
@@ -421,12 +421,12 @@ def _forecast(hypothesis: Hypothesis, effect: Effect | None, alpha: float) -> Se
         if effect and not hypothesis.overlap:  # more folds of the same images decide little
             return forecast_seeds(effect, hypothesis.arm_sizes, hypothesis.region, alpha)
         return None
-    min_runs = 1 + min(arm.counts.finished for arm in hypothesis.arms)
+    min_runs = 1 + min(arm.counts.ended for arm in hypothesis.arms)
     if isinstance(hypothesis, SpeedHypothesis):
-        _, _, superiority = exact.time_to_accuracy_rank_test(*hypothesis.epochs)
-        return rank_test_seeds(superiority, alpha, min_runs)
+        _, _, win_probability = exact.time_to_accuracy_rank_test(*hypothesis.epochs)
+        return rank_test_seeds(win_probability, alpha, min_runs)
     counts = [arm.counts for arm in hypothesis.arms]
-    left, right = ((arm.at_chance + arm.diverged) / arm.finished for arm in counts)
+    left, right = ((arm.at_chance + arm.diverged) / arm.ended for arm in counts)
     return smallest_sufficient_seeds(
         lambda n: exact.decision_power(n, left, right, alpha) >= 0.8, min_runs
     )

@@ -75,7 +75,7 @@ class About(_ClaimText):
 
     @property
     def effective_margin(self) -> float:
-        """Return the margin, or its default if none is given."""
+        """Margin, or its default if none is given."""
         return self.margin or max(abs(self.size) / 2, 0.2)
 
 
@@ -94,7 +94,7 @@ class Equal(_ClaimText):
 
     @property
     def effective_margin(self) -> float:
-        """Return the margin."""
+        """Margin."""
         return self.margin
 
 
@@ -150,7 +150,7 @@ class Relative(_ClaimText):
 
     @property
     def effective_margin(self) -> float:
-        """Return the margin."""
+        """Margin."""
         return self.margin
 
 

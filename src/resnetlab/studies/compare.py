@@ -81,7 +81,7 @@ def compare(a: str | Path, b: str | Path) -> Comparison:
     effect = None
     if min(len(left.summary.trained_pct), len(right.summary.trained_pct)) >= 2:
         effect = accuracy_difference(left.summary.trained_pct, right.summary.trained_pct)
-    p = effect.two_sided_p if effect is not None and not effect.deterministic else None
+    p = effect.two_sided_p if effect is not None and not effect.is_deterministic else None
     single_runs = len(left.records) == len(right.records) == 1
     return Comparison(
         left,
@@ -178,9 +178,9 @@ def _warnings(a: RunSet, b: RunSet, effect: Effect | None) -> tuple[str, ...]:
         )
     for runs in (a, b):
         counts = runs.summary.counts
-        if counts.trained < counts.finished:
+        if counts.trained < counts.ended:
             warnings.append(
-                f"{counts.trained} of {format_count(counts.finished, 'run')} of "
+                f"{counts.trained} of {format_count(counts.ended, 'run')} of "
                 f"{runs.name} trained: the "
                 "mean is of these runs only"
             )
@@ -248,7 +248,7 @@ def format_lines(comparison: Comparison) -> Sequence[str]:
         )
     text += [f"different {field}" for field in comparison.differing_fields]
     effect = comparison.effect
-    if effect is not None and effect.deterministic:
+    if effect is not None and effect.is_deterministic:
         text.append(
             f"A - B: {effect.estimate:+.1f} points: both sets are constant, so the "
             "difference is deterministic"

@@ -32,17 +32,17 @@ class Measure:
 
     @property
     def value_range(self) -> Interval:
-        """Return the range of possible values."""
+        """Range of possible values."""
         return ACCURACY_RANGE_PCT if self.unit == "%" else UNBOUNDED
 
     @property
     def known_chance(self) -> float:
-        """Return the value of a constant guess, or NaN if it is unknown."""
+        """Value of a constant guess, or NaN if it is unknown."""
         return math.nan if self.chance is None else self.chance
 
     @property
     def sign(self) -> int:
-        """Return 1 if higher is better, else -1: the factor that makes a score of a value."""
+        """1 if higher is better, else -1: the factor that makes a score of a value."""
         return 1 if self.higher_is_better else -1
 
 
@@ -98,5 +98,5 @@ class ImportedRuns:
 
     @property
     def overlap(self) -> float:
-        """Return the ratio of test to train images of a fold: 1 / (K - 1), or 0 without folds."""
+        """Ratio of test to train images of a fold: 1 / (K - 1), or 0 without folds."""
         return 1 / (self.folds - 1) if self.folds else 0.0

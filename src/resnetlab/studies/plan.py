@@ -89,7 +89,7 @@ class Plan:
 
     @property
     def unique_runs(self) -> tuple[PlannedRun, ...]:
-        """Return each run once, although several conditions may share it."""
+        """Each run once, although several conditions may share it."""
         return tuple({run.id: run for run in reversed(self.runs)}.values())[::-1]
 
 
@@ -120,7 +120,7 @@ class StudyRecord:
 
     @property
     def states(self) -> dict[str, RunState]:
-        """Return the state of each run by its id. A run that several conditions share is finished
+        """State of each run by its id. A run that several conditions share is finished
         when it is finished for each of them.
         """
         states: dict[str, RunState] = {}

@@ -20,7 +20,7 @@ from resnetlab.messages import Notify, silent
 from resnetlab.models.code_hash import check_unchanged
 from resnetlab.models.configs import ModelConfig
 from resnetlab.models.configs.external import allow_code, check_code, config_of
-from resnetlab.models.flops import model_cost, with_code
+from resnetlab.models.model_cost import model_cost, with_code
 from resnetlab.recipes.finetune import AnyRecipe
 from resnetlab.recipes.numerics import Placement
 from resnetlab.runs.config import RunConfig, algorithm_version, run_id
@@ -28,12 +28,12 @@ from resnetlab.runs.directory import RunDirectory
 from resnetlab.runs.records import RunFile, RunRecord
 from resnetlab.schema import decode, encode
 from resnetlab.shell import resume_command
+from resnetlab.studies.execution import check_licenses, load_data_properties
 from resnetlab.studies.executors.base import Job, RunEvent, missing_error
 from resnetlab.studies.executors.in_process import run_in_process
 from resnetlab.studies.parsing.overrides import Overrides
 from resnetlab.studies.parsing.study_file import parse_study
 from resnetlab.studies.plan import Plan, make_plan
-from resnetlab.studies.run import check_licenses, load_data_properties
 from resnetlab.training.resolve import resolve_numerics
 
 
@@ -89,7 +89,8 @@ def resume_job(
     """Return the job that resumes the run in `folder`, and the output folder of the run.
 
     With another number of `epochs` it is the job of another run, from the start: the learning rate
-    of each step depends on the length of the run. Raises InputError.
+    of each step depends on the length of the run.
+    Raises InputError if the folder is no run, or its data are missing.
     """
     directory = RunDirectory(Path(folder))
     if not (directory.path / "run.json").exists():
@@ -125,7 +126,10 @@ def resume_job(
 
 
 def _locate_data(source: str, root: Path, folder: str, is_given: bool) -> str:
-    """Return the path of a run's data, which may be beside `runs/`. Raises InputError."""
+    """Return the path of a run's data, which may be beside `runs/`.
+
+    Raises InputError if they are not in their place.
+    """
     if source in SOURCE_NAMES or Path(source).exists():
         return source
     if not is_given and (root / source).exists():

@@ -66,7 +66,7 @@ class Condition:
 
     @property
     def data_key(self) -> DataKey:
-        """Return the data in the form that the recipe needs."""
+        """Data in the form that the recipe needs."""
         return self.data, self.kind.uses_photos
 
     @property
@@ -132,7 +132,7 @@ class Rung:
 
     @property
     def claim(self) -> Greater | Equal | None:
-        """Return the claim about the rung, or None if it is the first or expects nothing."""
+        """Claim about the rung, or None if it is the first or expects nothing."""
         name, parent_name = f"“{self.condition}”", f"“{self.parent}”"
         if not self.parent or self.expect == "none":
             return None
@@ -244,7 +244,7 @@ class Study:
 
     @property
     def measure(self) -> Measure:
-        """Return the measure of the report: test accuracy, or that of the imported runs."""
+        """Measure of the report: test accuracy, or that of the imported runs."""
         return self.imported.measure if self.imported else TEST_ACCURACY
 
     def condition(self, label: str) -> Condition:
@@ -257,7 +257,7 @@ class Study:
 
     @property
     def shared_runs(self) -> dict[str, str]:
-        """Return the conditions evaluated in training mode whose runs are those of another one.
+        """Conditions evaluated in training mode whose runs are those of another one.
 
         Each has the label of the condition that differs from it in the mode of evaluation alone.
         """
@@ -274,7 +274,7 @@ class Study:
 
     @property
     def num_runs(self) -> int:
-        """Return the number of runs with all seeds. A run that several conditions share counts
+        """Number of runs with all seeds. A run that several conditions share counts
         once.
         """
         return (len(self.conditions) - len(self.shared_runs)) * len(self.seeds)

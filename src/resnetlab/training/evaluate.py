@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from resnetlab.data.device_images import DeviceImages
 from resnetlab.training.distributed import SINGLE_PROCESS, World
-from resnetlab.training.restore_model import preserve_buffers_and_mode
+from resnetlab.training.preserve_model import preserve_buffers_and_mode
 from resnetlab.training.rng import make_generator
 
 MAX_CLASSES_WITHOUT_TOP5 = 10

@@ -66,24 +66,24 @@ class SplitPredictions:
 
     @property
     def predicted(self) -> NDArray[np.int64]:
-        """Return the most probable class of each image (N,)."""
+        """Most probable class of each image (N,)."""
         classes: NDArray[np.int64] = self.probabilities.argmax(1)
         return classes
 
     @property
     def correct(self) -> NDArray[np.bool_]:
-        """Return True for each image whose most probable class is its label (N,)."""
+        """True for each image whose most probable class is its label (N,)."""
         correct: NDArray[np.bool_] = self.predicted == self.labels
         return correct
 
     @property
     def label_probabilities(self) -> NDArray[np.float64]:
-        """Return the probability of each image's label (N,)."""
+        """Probability of each image's label (N,)."""
         return self.probabilities[np.arange(len(self.labels)), self.labels]
 
     @property
     def loss_nats(self) -> float:
-        """Return the mean cross-entropy in nats."""
+        """Mean cross-entropy in nats."""
         return float(-np.log(np.maximum(self.label_probabilities, 1e-300)).mean())
 
 

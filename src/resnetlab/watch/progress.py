@@ -42,7 +42,7 @@ class StudyProgress:
 
     @property
     def is_complete(self) -> bool:
-        """Return True if no run is left to train."""
+        """True if no run is left to train."""
         return self.finished + self.missing == self.planned
 
 

@@ -59,7 +59,7 @@ class WatchServer(ThreadingHTTPServer):
 
     @property
     def address(self) -> str:
-        """Return the URL of the page."""
+        """URL of the page."""
         return f"http://{HOST}:{self.socket.getsockname()[1]}"
 
     def handle_error(self, request: Any, client_address: Any) -> None:

@@ -13,8 +13,8 @@ from resnetlab.errors import InputError, first_line
 from resnetlab.reports.run_page.write import MAX_DEFAULT_PAGES, write_run_pages
 from resnetlab.reports.study.assemble import build_report
 from resnetlab.reports.write import write_report
+from resnetlab.studies.execution import read_plan
 from resnetlab.studies.plan import Plan, StudyRecord
-from resnetlab.studies.run import read_plan
 from resnetlab.translation import Language, tr, use_language
 from resnetlab.watch.board import Board, LivePage
 from resnetlab.watch.progress import status_line, study_progress

@@ -35,7 +35,7 @@ def open_images(data: str, output: Path) -> Any:
 
 
 def parse_name(name: str, stride_on: str = "", num_classes: int = 0) -> Any:
-    """Return the model config of a name that was typed. Raises InputError."""
+    """Return the model config of a name that was typed. Raises InputError if it is unknown."""
     from resnetlab.api.networks import read_network
     from resnetlab.models.configs.external import allow_typed
 

@@ -243,7 +243,7 @@ def filters(
 
 
 def _parse_indices(text: str) -> list[int]:
-    """Parse `--images`: a list of indices. Raises InputError."""
+    """Parse `--images`: a list of indices. Raises InputError if one is no number."""
     parts = text.split(",")
     if not all(part.strip().isdigit() for part in parts):
         raise input_error("--images", "not a list of numbers", "--images 0,1,2", got=text)

@@ -68,7 +68,7 @@ class FolderTree:
 
     @property
     def top(self) -> list[str]:
-        """Return the visible folders directly below the root, sorted."""
+        """Visible folders directly below the root, sorted."""
         return sorted(path for path in self.folders if "/" not in path and not is_hidden(path))
 
     def classes_in(self, split: str) -> list[str]:

@@ -47,7 +47,7 @@ class GroupRule:
     def parse(cls, text: str, where: str = "--group") -> GroupRule:
         """Parse `folder`, `regex:PATTERN`, `column:NAME` or `exif-time:MINUTES`.
 
-        Raises InputError.
+        Raises InputError if the text is no such rule.
         """
         kind, _, value = text.partition(":")
         fix = f"{where} folder, or {where} 'regex:(site[0-9]+)'"
@@ -84,17 +84,17 @@ class ImageGroups:
 
     @cached_property
     def rule(self) -> GroupRule | None:
-        """Return the parsed rule. Raises InputError."""
+        """Parsed rule. Raises InputError if it is invalid."""
         return GroupRule.parse(self.text) if self.text else None
 
     @cached_property
     def near_copies(self) -> list[NearCopy]:
-        """Return the pairs of near copies, by the indices of their rows."""
+        """Pairs of near copies, by the indices of their rows."""
         return find_near_copies(self.pixels)
 
     @cached_property
     def names(self) -> list[str]:
-        """Return the name of each image's group by the rule; empty for an image by itself.
+        """Name of each image's group by the rule; empty for an image by itself.
 
         Raises InputError if no image has a group.
         """
@@ -120,13 +120,13 @@ class ImageGroups:
 
     @cached_property
     def numbers(self) -> NDArray[np.int64]:
-        """Return a number for each image (N,): equal for images that a split keeps together."""
+        """Number for each image (N,): equal for images that a split keeps together."""
         numbers = self._connected(with_near_copies=True)
         return self._connected(with_near_copies=False) if self.looks_alike else numbers
 
     @cached_property
     def looks_alike(self) -> bool:
-        """Return True if near copies would leave a class with too few groups for a split.
+        """True if near copies would leave a class with too few groups for a split.
 
         The images of such data, as textures or scans, resemble each other without being copies.
         """

@@ -219,7 +219,7 @@ def _completion_notes(finder: _FileFinder) -> list[str]:
 
 
 def _read_table(path: Path, source: LabelTable, reading: FolderReading) -> _Table:
-    """Read the table and find its columns. Raises InputError."""
+    """Read the table and find its columns. Raises InputError if one is missing."""
     text = _read_text(path)
     where = f"{path}:1"
     lines = _json_rows(text, path) if path.suffix == ".jsonl" else _csv_rows(text, path)

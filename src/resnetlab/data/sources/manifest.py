@@ -56,7 +56,7 @@ class SplitSpec:
 
     @classmethod
     def parse(cls, text: str, seed: int = 0, option: str = "--split") -> SplitSpec:
-        """Parse `.6,.2,.2` or `12240,4200,4140`. Raises InputError."""
+        """Parse `.6,.2,.2` or `12240,4200,4140`. Raises InputError if it is neither."""
         fix = f"{option} .6,.2,.2, or counts that add up to the images: {option} 12240,4200,4140"
         try:
             parts = tuple(float(part) for part in text.split(","))
@@ -98,7 +98,7 @@ class SplitSpec:
 def parse_split(text: str, option: str = "--split") -> SplitSpec | Path | None:
     """Parse the value of `--split`: fractions or counts, the path of a manifest, or None if empty.
 
-    Raises InputError.
+    Raises InputError if the file is no manifest.
     """
     if not text:
         return None
@@ -175,7 +175,7 @@ def resplit(
     same number in `groups` (N,) get the same split.
 
     With `keep_test`, a test split of the rows stays, and the other images are divided in the
-    proportion of train and validation. Raises InputError.
+    proportion of train and validation. Raises InputError if a class has too few images.
     """
     index_of = {name: k for k, name in enumerate(classes)}
     labels = np.array([index_of[row.label] for row in rows], np.int64)

@@ -63,14 +63,14 @@ def normalize(pixels: Tensor, mean: Tensor, std: Tensor) -> Tensor:
     return ((pixels.float() - 255 * mean) / (255 * std)).permute(0, 3, 1, 2)
 
 
-def mixup(values: Tensor, mix_lambda: Tensor, mix_partner: Tensor) -> Tensor:
-    """Mix each of (B, ...) with item `mix_partner` (B,); `mix_lambda` is its own weight.
+def mixup(values: Tensor, mix_lambda: Tensor, mix_sort_keys: Tensor) -> Tensor:
+    """Mix each of (B, ...) with item `mix_sort_keys` (B,); `mix_lambda` is its own weight.
 
     Zhang et al. 2018, sec. 2, with one weight per image and partners from the same batch, as they
     recommend.
     """
     weight = mix_lambda.view(-1, *[1] * (values.dim() - 1))
-    return weight * values + (1 - weight) * values[mix_partner.argsort(stable=True)]
+    return weight * values + (1 - weight) * values[mix_sort_keys.argsort(stable=True)]
 
 
 def train_batch(
@@ -96,7 +96,7 @@ def train_batch(
     if augment.cutout:
         images = cutout(images, draws.cutout_center[positions], augment.cutout)
     if augment.mixup:
-        return mixup(images, draws.mix_lambda[positions], draws.mix_partner[positions])
+        return mixup(images, draws.mix_lambda[positions], draws.mix_sort_keys[positions])
     return images
 
 
@@ -107,5 +107,5 @@ def train_labels(
     batch = labels[draws.order[positions]]
     if augment.mixup:
         one_hot = F.one_hot(batch, num_classes).float()
-        return mixup(one_hot, draws.mix_lambda[positions], draws.mix_partner[positions])
+        return mixup(one_hot, draws.mix_lambda[positions], draws.mix_sort_keys[positions])
     return batch

@@ -33,7 +33,7 @@ class EpochDraws:
     """True for the negative direction of an operation that has two, (N, R) bool."""
     mix_lambda: Tensor
     """Mixup weight of the image itself, (N,) fp32; empty without mixup."""
-    mix_partner: Tensor
+    mix_sort_keys: Tensor
     """Numbers whose order within a batch decides the mixup partners, (N,) fp64."""
 
     def to(self, device: torch.device) -> EpochDraws:
@@ -78,5 +78,5 @@ def draw_epoch(
         ),
         op_flip=torch.rand(num_images, rounds, generator=generator_for("opposite")) < 0.5,
         mix_lambda=torch.from_numpy(mix_lambda).float(),
-        mix_partner=torch.rand(mixed, dtype=torch.float64, generator=generator_for("mate")),
+        mix_sort_keys=torch.rand(mixed, dtype=torch.float64, generator=generator_for("mate")),
     )

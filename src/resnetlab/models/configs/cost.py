@@ -113,12 +113,12 @@ def count_cost(
     Raises InputError that names the layer that cannot take images of `side`, and the smallest size
     that works.
     """
-    tally = CostCounter(channels, side)
+    counter = CostCounter(channels, side)
     try:
-        count_layers(tally)
+        count_layers(counter)
     except ShapeError as error:
         raise _size_error(name, count_layers, channels, side, error) from None
-    return tally.parameters, tally.macs
+    return counter.parameters, counter.macs
 
 
 def _size_error(

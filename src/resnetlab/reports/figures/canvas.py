@@ -313,6 +313,6 @@ def to_standalone_svg(svg: str) -> str:
 
 
 def _replace_placeholders(svg: str, color_for: Callable[[str, str], str]) -> str:
-    for sentinel, (variable, color) in COLORS.items():
-        svg = svg.replace(sentinel, color_for(variable, color))
+    for placeholder, (variable, color) in COLORS.items():
+        svg = svg.replace(placeholder, color_for(variable, color))
     return svg

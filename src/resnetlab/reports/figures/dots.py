@@ -77,7 +77,7 @@ def _rank(dot: Dot) -> tuple[bool, float]:
 
 
 def _is_at_edge(dot: Dot) -> bool:
-    """Return whether a run has no value: its memory ran out, it is missing, or its value is NaN."""
+    """Return True if a run has no value: its memory ran out, it is missing, or its value is NaN."""
     return dot.outcome in OUTCOMES_AT_EDGE or dot.value_pct != dot.value_pct
 
 

@@ -169,7 +169,7 @@ def block_table(record: RunRecord) -> Table:
             Cell(str(number)),
             Cell(block.without),
             Cell(format_pct(block.accuracy_pct)),
-            Cell(format_signed(-block.accuracy_drop)),
+            Cell(format_signed(-block.accuracy_drop_points)),
         )
         for number, block in enumerate(blocks, 1)
     ]

@@ -79,7 +79,7 @@ class RunPage:
 
     @property
     def plots(self) -> tuple[AnyPlot, ...]:
-        """Return all figures, in order."""
+        """All figures, in order."""
         return (*self.curves, *self.blocks, *([self.layers] if self.layers else []))
 
 

@@ -92,7 +92,7 @@ def _depth_plot(analysis: StudyAnalysis, epoch: float) -> DepthPlot:
 
 
 def is_on_main_path(layer: str) -> bool:
-    """Return whether a layer is on the main path, not on a shortcut."""
+    """Return True if a layer is on the main path, not on a shortcut."""
     return not {"shortcut", "downsample"} & set(layer.split("."))
 
 

@@ -85,7 +85,7 @@ def _dot_row(analysis: StudyAnalysis, label: str, summary: ConditionSummary) -> 
     digits = decimals(summary.interval_pct, unit)
     pending = (
         tr(", {running} to come", running=counts.running + counts.waiting)
-        if not counts.complete
+        if not counts.is_complete
         else ""
     )
     mean_text = "" if summary.mean_pct is None else format_value(summary.mean_pct, digits, unit)
@@ -104,7 +104,7 @@ def _dot_row(analysis: StudyAnalysis, label: str, summary: ConditionSummary) -> 
             tr(
                 "{trained}/{finished} trained{pending}",
                 trained=counts.trained,
-                finished=counts.finished,
+                finished=counts.ended,
                 pending=pending,
             ),
             mean_text,

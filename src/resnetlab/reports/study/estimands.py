@@ -127,7 +127,7 @@ def counts_cell(hypothesis: FailureHypothesis | SpeedHypothesis) -> Cell:
             tr(
                 "{failed} of {finished}",
                 failed=counts.at_chance + counts.diverged,
-                finished=counts.finished,
+                finished=counts.ended,
             )
             for counts in counts_of_arms
         ]

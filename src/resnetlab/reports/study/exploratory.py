@@ -49,7 +49,7 @@ def exploratory_table(analysis: StudyAnalysis) -> Table | None:
 
     It is None if claims name all conditions or if the study is not finished.
     """
-    if not analysis.counts.complete:
+    if not analysis.counts.is_complete:
         return None
     comparable = [label for label, summary in analysis.summaries.items() if _is_comparable(summary)]
     # More pairs are not needed: a thousand conditions have half a million.
@@ -109,11 +109,11 @@ def _test_differences(
     p_values = [
         min(1.0, 2 * min(effect.p_above(0), effect.p_below(0)))
         for effect in effects
-        if not effect.deterministic
+        if not effect.is_deterministic
     ]
     corrected = iter(false_discovery_control(p_values).tolist())
     differences = [
-        _Difference(left, right, effect, None if effect.deterministic else next(corrected))
+        _Difference(left, right, effect, None if effect.is_deterministic else next(corrected))
         for (left, right), effect in zip(pairs, effects, strict=True)
     ]
     return sorted(differences, key=lambda item: -1.0 if item.p is None else item.p)
@@ -192,13 +192,13 @@ def _row(analysis: StudyAnalysis, difference: _Difference) -> tuple[Cell, ...]:
         tr(
             "{trained} of {finished} runs of {label}",
             trained=outcomes.trained,
-            finished=outcomes.finished,
+            finished=outcomes.ended,
             label=label,
         )
         for label, outcomes in counts.items()
-        if outcomes.trained < outcomes.finished
+        if outcomes.trained < outcomes.ended
     ]
-    interval = None if effect.deterministic else effect.interval()
+    interval = None if effect.is_deterministic else effect.interval()
     digits = decimals(interval, analysis.study.measure.unit)
     return (
         Cell(
@@ -209,7 +209,7 @@ def _row(analysis: StudyAnalysis, difference: _Difference) -> tuple[Cell, ...]:
         ),
         Cell(
             format_signed(effect.estimate, digits),
-            tr("deterministic") if effect.deterministic else "",
+            tr("deterministic") if effect.is_deterministic else "",
         ),
         Cell(format_interval(interval, digits)),
         Cell(DASH if effect.df is None else format_number(effect.df)),

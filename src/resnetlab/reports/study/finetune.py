@@ -37,7 +37,7 @@ _AUGMENTATION = {
 
 
 def has_finetuning(analysis: StudyAnalysis) -> bool:
-    """Return whether the study has a recipe of fine-tuning."""
+    """Return True if the study has a recipe of fine-tuning."""
     return any(condition.kind.has_stages for condition in analysis.study.conditions)
 
 

@@ -36,7 +36,7 @@ def tables(analysis: StudyAnalysis) -> tuple[Table, ...]:
     """
     questions = catalog_questions(analysis.study.name, analysis.study.question)
     kinds = {evidence.kind for question in questions for evidence in question.evidence}
-    if "first that converged" not in kinds or not analysis.counts.complete:
+    if "first that converged" not in kinds or not analysis.counts.is_complete:
         return ()
     conditions = first_converged(analysis)
     groups = ordering_groups(conditions)
@@ -70,7 +70,7 @@ def _condition_row(condition: FirstConverged) -> tuple[Cell, ...]:
     trained = tr(
         "{trained} of {finished}",
         trained=len(condition.trained_pct),
-        finished=condition.finished,
+        finished=condition.ended,
     )
     expected_runs = tr("never")
     if condition.expected_runs is not None:

@@ -33,7 +33,7 @@ def forest_plot(analysis: StudyAnalysis) -> ForestPlot | None:
     is not finished.
     """
     claims = analysis.study.claims
-    if not analysis.counts.complete or len(claims) < 2:
+    if not analysis.counts.is_complete or len(claims) < 2:
         return None
     tested = zip(claims, analysis.hypotheses, analysis.verdicts, analysis.shares, strict=True)
     rows = []
@@ -108,9 +108,9 @@ def _forest_row(
 
 def _run_texts(counts: list[OutcomeCounts]) -> tuple[str, str]:
     """Return texts of the runs of a claim: `5/5 and 3/5 trained`, `2 at chance`."""
-    rates = join_words([f"{arm.trained}/{arm.finished}" for arm in counts])
+    rates = join_words([f"{arm.trained}/{arm.ended}" for arm in counts])
     if len(counts) > 2:
-        rates = f"{sum(arm.trained for arm in counts)}/{sum(arm.finished for arm in counts)}"
+        rates = f"{sum(arm.trained for arm in counts)}/{sum(arm.ended for arm in counts)}"
     names = ("at chance", "diverged", "out of memory", "missing")
     failed = {name: sum(getattr(arm, name.replace(" ", "_")) for arm in counts) for name in names}
     return tr("{rates} trained", rates=rates), ", ".join(

@@ -64,7 +64,7 @@ def _cell(analysis: StudyAnalysis, axes: ConditionGrid, row: float, column: floa
     low, high = summary.interval_pct or (None, None)
     counts = summary.counts
     failed = counts.at_chance + counts.diverged
-    return GridCell(row, column, summary.mean_pct, low, high, failed, counts.finished, label)
+    return GridCell(row, column, summary.mean_pct, low, high, failed, counts.ended, label)
 
 
 def _table(plot: GridPlot) -> Table:

@@ -39,10 +39,10 @@ if TYPE_CHECKING:
 def headline(analysis: StudyAnalysis) -> str:
     """Return the first sentence of a report: the answer of the study."""
     claims, verdicts = analysis.study.claims, analysis.verdicts
-    if not analysis.counts.complete:
+    if not analysis.counts.is_complete:
         progress = tr(
             "{finished:,} of {planned}",
-            finished=analysis.counts.finished,
+            finished=analysis.counts.ended,
             planned=format_count(analysis.counts.planned, "run"),
         )
         reason = (
@@ -50,7 +50,7 @@ def headline(analysis: StudyAnalysis) -> str:
             if claims
             else tr("the means may still change")
         )
-        if analysis.counts.finished == 1:
+        if analysis.counts.ended == 1:
             return tr("{progress} is finished: {reason}.", progress=progress, reason=reason)
         return tr("{progress} are finished: {reason}.", progress=progress, reason=reason)
     if not claims:
@@ -110,7 +110,7 @@ def _comparison(analysis: StudyAnalysis, claim: AnyClaim, verdict: Verdict) -> s
         rate = tr(
             "({trained} of {finished})",
             trained=right.counts.trained,
-            finished=right.counts.finished,
+            finished=right.counts.ended,
         )
         text = tr(
             "{left}, against {other} for {right} {rate}",
@@ -151,8 +151,7 @@ def _loss_or_train_comparison(analysis: StudyAnalysis, claim: Greater | About | 
         sides.append(f"{reached} {format_interval(interval, digits)}" if interval else reached)
     counts = [analysis.summaries[label].counts for label in (claim.left, claim.right)]
     left_rate, right_rate = (
-        tr("{trained} of {finished}", trained=side.trained, finished=side.finished)
-        for side in counts
+        tr("{trained} of {finished}", trained=side.trained, finished=side.ended) for side in counts
     )
     return tr(
         "{left} reached {left_value} {metric} ({left_rate} trained), against {right_value} for "
@@ -172,7 +171,7 @@ def describe_accuracy(
 ) -> str:
     """Describe an accuracy: `plain 56 reached 23.4 % [18.2, 28.6] ... (4 of 5 trained)`."""
     counts = summary.counts
-    rate = tr("{trained} of {finished} trained", trained=counts.trained, finished=counts.finished)
+    rate = tr("{trained} of {finished} trained", trained=counts.trained, finished=counts.ended)
     if counts.out_of_memory:
         return tr("{label} ran out of memory", label=label)
     if summary.mean_pct is None:

@@ -260,7 +260,7 @@ _Comparison = tuple[PublishedValue, tuple[float, ...], str, Interval | None]
 def _compare(analysis: StudyAnalysis, imported: ImportedRuns, value: PublishedValue) -> _Comparison:
     values, sign = analysis.summaries[value.condition].trained_pct, imported.measure.sign
     reason = ""
-    if not analysis.counts.complete:
+    if not analysis.counts.is_complete:
         reason = "waiting for the last run"
     elif len(values) < 2:
         reason = "fewer than 2 trained runs: no interval"

@@ -42,7 +42,7 @@ def _verdicts(analysis: StudyAnalysis) -> dict[str, Verdict]:
 
 def _effect(analysis: StudyAnalysis, rung: Rung) -> Effect | None:
     """Return the test accuracy of a rung minus its parent's, in points; None until the end."""
-    if not rung.parent or not analysis.counts.complete:
+    if not rung.parent or not analysis.counts.is_complete:
         return None
     arms = [analysis.summaries[label].trained_pct for label in (rung.condition, rung.parent)]
     return accuracy_difference(*arms) if min(map(len, arms)) >= 2 else None
@@ -104,9 +104,9 @@ def _row(analysis: StudyAnalysis, rung: Rung, verdict: Verdict | None) -> tuple[
     notes = []
     if summary.interval_pct:
         notes.append(format_interval(summary.interval_pct, digits))
-    if counts.trained < counts.finished:
+    if counts.trained < counts.ended:
         notes.append(
-            tr("{trained} of {finished} trained", trained=counts.trained, finished=counts.finished)
+            tr("{trained} of {finished} trained", trained=counts.trained, finished=counts.ended)
         )
     gap_to_test = None if train is None or summary.mean_pct is None else train - summary.mean_pct
     difference, interval = Cell(DASH), None
@@ -147,7 +147,7 @@ def _spread_cell(analysis: StudyAnalysis, rung: Rung) -> Cell:
         return Cell(DASH)
     note = ""
     parents = spreads_of_last_epochs(analysis, rung.parent) if rung.parent else []
-    if analysis.counts.complete and min(len(spreads), len(parents)) >= 2:
+    if analysis.counts.is_complete and min(len(spreads), len(parents)) >= 2:
         effect = welch(spreads, parents)
         interval = effect.interval()
         note = tr(

@@ -120,7 +120,7 @@ def not_measured_reason(analysis: StudyAnalysis, reference: MatchedReference) ->
     rows = analysis.rows(reference.condition)
     top5_measured = any(getattr(row, f"{value.split}_top5_error_pct") is not None for row in rows)
     if value.quantity == "multiply-adds" or (
-        value.quantity == TOP5 and analysis.counts.complete and not top5_measured
+        value.quantity == TOP5 and analysis.counts.is_complete and not top5_measured
     ):
         return tr("{quantity}, which is not measured here", quantity=tr_word(value.quantity))
     if published_data and name not in (published_data, f"{published_data}-rebuilt"):
@@ -129,7 +129,7 @@ def not_measured_reason(analysis: StudyAnalysis, reference: MatchedReference) ->
         )
     recorded = {(p.split, p.epoch) for p in analysis.points(reference.condition)}
     read_at = (value.split, value.epoch)
-    if value.epoch and analysis.counts.complete and read_at not in recorded:
+    if value.epoch and analysis.counts.is_complete and read_at not in recorded:
         where = tr(
             "the {images} at epoch {epoch:g}",
             images=name_images(value.split),
@@ -155,7 +155,7 @@ def mismatch_reason(
 def _no_interval_reason(
     analysis: StudyAnalysis, reference: MatchedReference, measured: tuple[float, ...]
 ) -> str:
-    if not analysis.counts.complete:
+    if not analysis.counts.is_complete:
         return tr("waiting for the last run")
     if len(measured) < 2:
         return tr("{runs}: no interval", runs=format_count(len(measured), "trained run"))
@@ -191,7 +191,7 @@ def _differences(analysis: StudyAnalysis, reference: MatchedReference) -> tuple[
             )
         )
     counts = analysis.summaries[reference.condition].counts
-    if counts.trained < counts.finished:
+    if counts.trained < counts.ended:
         differences.append(tr("trained runs only"))
     return tuple(differences)
 

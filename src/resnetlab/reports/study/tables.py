@@ -97,10 +97,10 @@ def _condition_row(
     digits, unit = decimals(summary.interval_pct, measure.unit), measure.unit
     counts = summary.counts
     rate = Cell(DASH)
-    if counts.finished:
+    if counts.ended:
         share = format_rate_interval(summary.success_wilson)
         rate = Cell(
-            tr("{trained} of {finished}", trained=counts.trained, finished=counts.finished), share
+            tr("{trained} of {finished}", trained=counts.trained, finished=counts.ended), share
         )
     parts = []
     if summary.all_interval_pct:
@@ -156,7 +156,7 @@ def _cut_text(interval: Interval | None, possible: Interval, unit: str) -> str:
 
 def outcomes(analysis: StudyAnalysis) -> Table:
     """Return the table of run outcomes. The outcomes of a row add up to the planned runs."""
-    partial = not analysis.counts.complete
+    partial = not analysis.counts.is_complete
     names = [name for name in OUTCOMES if partial or name not in ("running", "waiting")]
     columns = (
         *text_columns("Condition"),
@@ -306,7 +306,7 @@ def _verdict_cell(verdict: Verdict) -> Cell:
     why = tr(verdict.reason.message) if verdict.reason else ""
     if not why and verdict.forecast:
         why = format_forecast(verdict.forecast)
-    if verdict.effect is not None and verdict.effect.deterministic:
+    if verdict.effect is not None and verdict.effect.is_deterministic:
         equal = tr("deterministic difference: all runs of a condition are equal")
         why = join_clauses([why, equal]) if why else equal
     if verdict.is_decided_by_trained_runs:
@@ -320,7 +320,7 @@ def _effect_cells(verdict: Verdict, digits: int, unit: str) -> list[Cell]:
     p_values = [Cell(format_p_value(verdict.p)), Cell(format_p_value(verdict.p_holm))]
     if effect is None:
         return [Cell(DASH), Cell(DASH), Cell(DASH), *p_values]
-    interval = None if effect.deterministic else effect.interval(verdict.confidence)
+    interval = None if effect.is_deterministic else effect.interval(verdict.confidence)
     nu = DASH if effect.df is None else format_number(effect.df)
     remarks = [
         ""

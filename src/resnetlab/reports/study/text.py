@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 def banner(analysis: StudyAnalysis) -> str:
     """Return a note that the study is not finished; empty once it is."""
     counts = analysis.counts
-    if counts.complete:
+    if counts.is_complete:
         return ""
     pairs = ((counts.running, "running"), (counts.waiting, "waiting"))
     remaining = join_words(
@@ -35,7 +35,7 @@ def banner(analysis: StudyAnalysis) -> str:
     total = format_count(counts.planned, "run")
     return tr(
         "Partial report: {finished:,} of {total} finished, {remaining}",
-        finished=counts.finished,
+        finished=counts.ended,
         total=total,
         remaining=remaining,
     )

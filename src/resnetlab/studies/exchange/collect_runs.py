@@ -24,8 +24,8 @@ from resnetlab.runs.recorded_logits import disagreement
 from resnetlab.runs.records import Result, RunRecord
 from resnetlab.studies.exchange.run_sources import RunSource, open_sources
 from resnetlab.studies.exchange.shared_plan import describe_difference, find_plan
+from resnetlab.studies.execution import read_record, save_plan
 from resnetlab.studies.plan import PlannedRun, folder_name
-from resnetlab.studies.run import read_record, save_plan
 
 CollectOutcome = Literal[
     "joined",

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from resnetlab.data.archives import unpack
 from resnetlab.errors import InputError, input_error
+from resnetlab.studies.execution import read_plan
 from resnetlab.studies.plan import Plan
-from resnetlab.studies.run import read_plan
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,8 @@ from resnetlab.shell import command_line
 from resnetlab.studies.command_lines import with_seeds
 from resnetlab.studies.exchange.remove_paths import study_without_paths
 from resnetlab.studies.exchange.run_sources import RunSource
+from resnetlab.studies.execution import read_plan
 from resnetlab.studies.plan import Plan, PlannedRun, folder_name
-from resnetlab.studies.run import read_plan
 from resnetlab.studies.status import find_started, source_sha256, study_path
 from resnetlab.studies.study import Study
 

@@ -72,7 +72,10 @@ class Executor(Protocol):
     """Machines that train the runs of a study."""
 
     def resolve_numerics(self, numerics: Numerics) -> Numerics:
-        """Return `numerics`, resolved for this executor's machines. Raises InputError."""
+        """Return `numerics`, resolved for this executor's machines.
+
+        Raises InputError if they lack what it asks for.
+        """
 
     def max_parallel(self, jobs: Sequence[Job]) -> int:
         """Return the number of `jobs` that run at the same time."""
@@ -110,7 +113,7 @@ class JobQueue:
         del ready[:max_jobs]
         return jobs
 
-    def next_jobs(self, max_jobs: int) -> list[Job]:
+    def take_jobs_of_condition(self, max_jobs: int) -> list[Job]:
         """Take the next job and others of its condition to run beside it: at most `max_jobs`.
 
         A job that has failed before runs alone, so that its failure cannot end another job.

@@ -31,7 +31,7 @@ def run_in_process(
     from resnetlab.studies.executors.worker import JobRunner
     from resnetlab.training.device import restored_settings
 
-    queued = JobQueue(root, [job])
+    job_queue = JobQueue(root, [job])
     log = root / "cache" / "logs" / f"{job.id}.log"
     last: dict[str, Any] = {}
 
@@ -42,12 +42,12 @@ def run_in_process(
             last.update(message)
 
     with restored_settings():
-        while queued and not should_stop():
-            if not queued.requeue_delayed():
+        while job_queue and not should_stop():
+            if not job_queue.requeue_delayed():
                 on_event(RunEvent("idle"))
                 time.sleep(POLL_SECONDS)
                 continue
-            (ready,) = queued.next_jobs(1)
+            (ready,) = job_queue.take_jobs_of_condition(1)
             last.clear()
             JobRunner(should_stop, on_message, log=log).run(encode_job(ready, root, placement))
-            on_event(queued.finish(ready, last))
+            on_event(job_queue.finish(ready, last))

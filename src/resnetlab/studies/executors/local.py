@@ -64,7 +64,7 @@ class LocalExecutor:
         It ends early if `should_stop()` returns true. When the generator ends, every worker has
         ended. Raises ResourceError if the disk is full.
         """
-        queued = JobQueue(self.root, list(jobs))
+        job_queue = JobQueue(self.root, list(jobs))
         count = math.ceil(self.max_parallel(jobs) / self.placement.parallel_seeds)
         numerics = jobs[0].file.run.numerics if jobs else Numerics()
         workers = [_Worker(self, number, numerics.threads) for number in range(count)]
@@ -73,27 +73,27 @@ class LocalExecutor:
                 self.logs / f"launcher-{os.getpid()}.log", _environment(numerics.threads)
             )
         try:
-            while queued or any(worker.jobs for worker in workers):
+            while job_queue or any(worker.jobs for worker in workers):
                 if should_stop():
                     yield from self._stop_workers(workers)
                     return
-                self._assign_jobs(queued, workers)
+                self._assign_jobs(job_queue, workers)
                 try:
                     worker, message = self.messages.get(timeout=0.2)
                 except queue.Empty:
                     yield RunEvent("idle")
                     continue
                 if message is None:
-                    yield from self._handle_exit(worker, queued)
+                    yield from self._handle_exit(worker, job_queue)
                 elif not worker.jobs:
                     pass  # a late message of an earlier job
                 elif message["kind"] in ("ready", "progress", "interrupted"):
                     yield decode_event(message)
                 else:
-                    event = queued.finish(worker.jobs.pop(message["id"]), message)
+                    event = job_queue.finish(worker.jobs.pop(message["id"]), message)
                     # The caller may write a report now; no worker should wait meanwhile.
                     if not should_stop():
-                        self._assign_jobs(queued, workers)
+                        self._assign_jobs(job_queue, workers)
                     yield event
         finally:
             for worker in workers:
@@ -104,15 +104,15 @@ class LocalExecutor:
 
     @property
     def logs(self) -> Path:
-        """Return the folder for the output of worker processes other than their messages."""
+        """Folder for the output of worker processes other than their messages."""
         return self.root / "cache" / "logs"
 
-    def _assign_jobs(self, queued: JobQueue, workers: list[_Worker]) -> None:
+    def _assign_jobs(self, job_queue: JobQueue, workers: list[_Worker]) -> None:
         """Give waiting jobs to idle workers."""
-        ready = queued.requeue_delayed()
+        ready = job_queue.requeue_delayed()
         for worker in workers:
             if not worker.jobs and ready:
-                worker.start(queued.next_jobs(self.placement.parallel_seeds))
+                worker.start(job_queue.take_jobs_of_condition(self.placement.parallel_seeds))
 
     def _stop_workers(self, workers: list[_Worker]) -> Iterator[RunEvent]:
         """Ask every worker to write a checkpoint and stop, and wait for it."""
@@ -132,7 +132,7 @@ class LocalExecutor:
                     del worker.jobs[message["id"]]
                     yield decode_event(message)
 
-    def _handle_exit(self, worker: _Worker, queued: JobQueue) -> Iterator[RunEvent]:
+    def _handle_exit(self, worker: _Worker, job_queue: JobQueue) -> Iterator[RunEvent]:
         """Handle the end of a worker's process, which may have had unfinished jobs."""
         worker.has_exited, jobs = True, list(worker.jobs.values())
         if not jobs:
@@ -146,8 +146,8 @@ class LocalExecutor:
         how = f"was killed by signal {-code}" if code < 0 else f"ended with code {code}"
         lost = f"its process {how}; its log is cache/logs/{worker.log.name}"
         for job in jobs:
-            event = queued.record_out_of_memory(job) if short_of_memory else None
-            yield event or queued.finish(job, None, lost)
+            event = job_queue.record_out_of_memory(job) if short_of_memory else None
+            yield event or job_queue.finish(job, None, lost)
 
 
 @dataclass

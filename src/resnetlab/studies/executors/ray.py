@@ -107,15 +107,15 @@ class RayExecutor:
 
         It ends early if `should_stop()` returns true. Raises ResourceError if a disk is full.
         """
-        queued, running = JobQueue(self.root, list(jobs)), dict[Any, Job]()
+        job_queue, running = JobQueue(self.root, list(jobs)), dict[Any, Job]()
         on_driver = NodeAffinitySchedulingStrategy(
             ray.get_runtime_context().get_node_id(), soft=False
         )
         board = ray.remote(num_cpus=0, scheduling_strategy=on_driver)(_MessageBoard).remote()
         try:
-            while queued or running:
+            while job_queue or running:
                 free = MAX_TASKS - len(running)
-                for job in queued.take_jobs(free):
+                for job in job_queue.take_jobs(free):
                     running[self._start_task(job, board)] = job
                 if should_stop():
                     yield from self._stop_tasks(running, board)
@@ -124,7 +124,7 @@ class RayExecutor:
                 for message in ray.get(board.drain.remote()):
                     yield decode_event(message)
                 for ref in ended:
-                    yield self._finish_task(ref, running.pop(ref), queued)
+                    yield self._finish_task(ref, running.pop(ref), job_queue)
                 if not ended:
                     yield RunEvent("idle")
         finally:
@@ -158,15 +158,15 @@ class RayExecutor:
             **personal,
         }
 
-    def _finish_task(self, ref: Any, job: Job, queued: JobQueue) -> RunEvent:
+    def _finish_task(self, ref: Any, job: Job, job_queue: JobQueue) -> RunEvent:
         try:
-            return queued.finish(job, ray.get(ref))
+            return job_queue.finish(job, ray.get(ref))
         except ray.exceptions.OutOfMemoryError:
-            return queued.record_out_of_memory(job) or queued.finish(
+            return job_queue.record_out_of_memory(job) or job_queue.finish(
                 job, None, "its process was killed for lack of memory"
             )
         except ray.exceptions.RayError as error:
-            return queued.finish(
+            return job_queue.finish(
                 job, None, f"its machine or process was lost ({type(error).__name__})"
             )
 

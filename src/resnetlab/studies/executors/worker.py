@@ -31,7 +31,7 @@ from resnetlab.schema import decode, encode
 from resnetlab.studies.trainers import trainer_of
 from resnetlab.training.distributed import SINGLE_PROCESS, World
 from resnetlab.training.events import TrainEvent
-from resnetlab.training.interleave import round_robin
+from resnetlab.training.round_robin import round_robin
 
 
 def main() -> None:

@@ -35,7 +35,8 @@ CONDITION_PARTS = ("model", "data", "recipe", "numerics")
 
 
 def load_recipe(value: object, where: str = "", field: str = "recipe") -> AnyRecipe:
-    """Read a recipe from a table, a catalog name or a TOML file. Raises InputError.
+    """Read a recipe from a table, a catalog name or a TOML file.
+    Raises InputError if it is invalid.
 
     A recipe with stages is a fine-tuning recipe.
     """

@@ -95,7 +95,10 @@ def catalog_questions(study: str, study_question: str) -> tuple[Question, ...]:
 
 @cache
 def load_questions(study: str) -> tuple[Question, ...]:
-    """Return the questions in the file of a study of the catalog. Raises InputError."""
+    """Return the questions in the file of a study of the catalog.
+
+    Raises InputError if it is invalid.
+    """
     tables, where = read_named("questions", study, "questions")
     loaded: _QuestionsFile = decode(_QuestionsFile, tables, where)
     return loaded.question

@@ -97,7 +97,7 @@ def flatten_condition(condition: Condition) -> dict[str, Any]:
 
 
 def has_fields(condition: Condition, required_fields: Mapping[str, Any]) -> bool:
-    """Return whether a condition has all of these fields."""
+    """Return True if a condition has all of these fields."""
     fields: Mapping[str, Any] = (
         flatten_condition(condition) | condition.values if required_fields else {}
     )

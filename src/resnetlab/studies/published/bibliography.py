@@ -29,7 +29,7 @@ class Work:
 
     @property
     def full(self) -> str:
-        """Return title, authors and year in one line."""
+        """Title, authors and year in one line."""
         return ". ".join(str(part) for part in (self.title, self.authors, self.year) if part) + "."
 
 

@@ -105,7 +105,7 @@ class ReferenceValue:
 
     @property
     def models(self) -> tuple[Any, ...]:
-        """Return the networks of the value."""
+        """Networks of the value."""
         if isinstance(self.model, list):
             return tuple(self.model)
         if self.model is None:
@@ -114,17 +114,17 @@ class ReferenceValue:
 
     @property
     def mean_curve(self) -> tuple[float, ...]:
-        """Return the mean over the runs after each epoch; empty without curves of the runs."""
+        """Mean over the runs after each epoch; empty without curves of the runs."""
         return tuple(statistics.mean(values) for values in zip(*self.run_curves, strict=True))
 
     @property
     def rounding_half_width(self) -> float:
-        """Return the largest distance between the printed and the measured value."""
+        """Largest distance between the printed and the measured value."""
         return self.half_width or 0.5 * 10.0**-self.decimals
 
     @property
     def run_sd(self) -> float | None:
-        """Return the standard deviation of a run, from the source or from its runs."""
+        """Standard deviation of a run, from the source or from its runs."""
         return (
             self.sd
             or (statistics.stdev(self.run_values) if len(self.run_values) > 1 else None)
@@ -133,7 +133,7 @@ class ReferenceValue:
 
     @property
     def accuracy_pct(self) -> float | None:
-        """Return a top-1 value as accuracy in percent; None without one."""
+        """Top-1 value as accuracy in percent; None without one."""
         if self.value is None or self.quantity not in ("accuracy", "error"):
             return None
         return self.value if self.quantity == "accuracy" else 100 - self.value
@@ -257,5 +257,5 @@ class MatchedReference:
 
     @property
     def title(self) -> str:
-        """Return the source as a report prints it: `He et al. 2016, table 6`."""
+        """Source as a report prints it: `He et al. 2016, table 6`."""
         return format_citation(self.source)

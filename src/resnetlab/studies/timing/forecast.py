@@ -53,18 +53,18 @@ class Forecast:
 
     @property
     def shared(self) -> int:
-        """Return the number of runs that serve two conditions."""
+        """Number of runs that serve two conditions."""
         return sum(condition.runs for condition in self.conditions) - self.runs
 
     @property
     def seconds(self) -> float | None:
-        """Return the seconds of all runs on one worker, or None if one of the times is unknown."""
+        """Seconds of all runs on one worker, or None if one of the times is unknown."""
         times = self._times()
         return None if times is None else sum(number * time.seconds for number, time in times)
 
     @property
     def evaluation_seconds(self) -> float | None:
-        """Return the part of `seconds` that evaluations take."""
+        """Part of `seconds` that evaluations take."""
         times = self._times()
         if times is None:
             return None
@@ -72,7 +72,7 @@ class Forecast:
 
     @property
     def wall_seconds(self) -> float | None:
-        """Return the seconds from start to end on all workers: no less than the longest run."""
+        """Seconds from start to end on all workers: no less than the longest run."""
         times = self._times()
         if times is None:
             return None

@@ -31,12 +31,12 @@ class _Throughput:
 
     @property
     def has_enough_steps(self) -> bool:
-        """Return True if the run has taken enough steps for an estimate."""
+        """True if the run has taken enough steps for an estimate."""
         return self.step - self.first_step >= MIN_STEPS
 
     @property
     def seconds_per_step(self) -> float:
-        """Return the mean seconds per step."""
+        """Mean seconds per step."""
         return (self.time - self.first_time) / (self.step - self.first_step)
 
 
@@ -119,7 +119,7 @@ class TimeEstimate:
 
     @property
     def seconds(self) -> float:
-        """Return the seconds of training and evaluation together."""
+        """Seconds of training and evaluation together."""
         return self.train_seconds + self.evaluation_seconds
 
 

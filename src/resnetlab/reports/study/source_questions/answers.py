@@ -79,8 +79,8 @@ def _measured(
     """Return the sentences about the runs and the status of each piece of evidence."""
     if not question.evidence:
         return "", ()
-    if not analysis.counts.complete:
-        finished = writer.count("finished runs", analysis.counts.finished)
+    if not analysis.counts.is_complete:
+        finished = writer.count("finished runs", analysis.counts.ended)
         planned = writer.count("planned runs", analysis.counts.planned)
         text = writer.say(
             f"Not answered yet: {finished} of {planned} runs are finished.",

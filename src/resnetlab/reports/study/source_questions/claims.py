@@ -209,7 +209,9 @@ def _difference(
     of `tests` of the study.
     """
     interval = (
-        None if effect.deterministic else effect.interval(verdict.confidence if verdict else 0.95)
+        None
+        if effect.is_deterministic
+        else effect.interval(verdict.confidence if verdict else 0.95)
     )
     digits = 3 if unit == "nats" else decimals(interval)
     size = writer.number("difference", effect.estimate, digits, signed=True)
@@ -281,7 +283,7 @@ def _sides(
 
 def no_trained_run(writer: AnswerWriter, analysis: StudyAnalysis, label: str) -> str:
     """Say that no run of a condition was above chance."""
-    runs = writer.count(f"finished runs of {label}", analysis.summaries[label].counts.finished)
+    runs = writer.count(f"finished runs of {label}", analysis.summaries[label].counts.ended)
     return writer.say(
         f"{writer.label(label)} has no trained run ({runs} finished)",
         f"{writer.label(label)} n'a aucun essai entraîné ({runs} terminés)",
@@ -301,7 +303,7 @@ def _accuracy(
     counts = analysis.summaries[label].counts
     of_runs = (
         writer.count(f"trained runs of {label}", counts.trained),
-        writer.count(f"finished runs of {label}", counts.finished),
+        writer.count(f"finished runs of {label}", counts.ended),
     )
     possible = Interval(0.0, math.inf) if loss else ACCURACY_RANGE_PCT
     interval = within_range(t_interval(values), possible)
@@ -351,7 +353,7 @@ def _failures(
     for label, arm in zip((claim.left, claim.right), hypothesis.arms, strict=True):
         counts = arm.counts
         failed = writer.count(f"failed runs of {label}", counts.at_chance + counts.diverged)
-        finished = writer.count(f"finished runs of {label}", counts.finished)
+        finished = writer.count(f"finished runs of {label}", counts.ended)
         parts.append(
             writer.say(
                 f"{failed} of {finished} runs of {writer.label(label)}",

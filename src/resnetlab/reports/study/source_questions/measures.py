@@ -76,7 +76,7 @@ def stability(writer: AnswerWriter, analysis: StudyAnalysis, label: str) -> tupl
     ends = writer.interval(f"spread of {label}", Interval(max(0.0, interval.low), interval.high), 2)
     counts = analysis.summaries[label].counts
     failed = writer.count(f"failed runs of {label}", counts.diverged + counts.at_chance)
-    finished = writer.count(f"finished runs of {label}", counts.finished)
+    finished = writer.count(f"finished runs of {label}", counts.ended)
     return "measured", writer.say(
         f"Over its last {epochs} epochs the accuracy of {writer.label(label)} has a standard "
         f"deviation of {spread} points{ends}, mean of its trained runs; failed runs: {failed} of "
@@ -234,7 +234,7 @@ def grid_finding(writer: AnswerWriter, analysis: StudyAnalysis) -> Finding:
 def _failed_runs(writer: AnswerWriter, analysis: StudyAnalysis) -> str:
     counts = analysis.counts
     failed = writer.count("failed runs", counts.at_chance + counts.diverged)
-    finished = writer.count("finished runs", counts.finished)
+    finished = writer.count("finished runs", counts.ended)
     return writer.say(
         f"Failed runs (at chance or diverged): {failed} of {finished}.",
         f"Essais échoués (au niveau du hasard ou divergents) : {failed} sur {finished}.",

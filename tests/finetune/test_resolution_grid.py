@@ -20,11 +20,11 @@ from resnetlab.cli.main import main
 from resnetlab.errors import InputError
 from resnetlab.files import read_json
 from resnetlab.finetune import apparent_size
-from resnetlab.finetune import resolution_sweep as module
+from resnetlab.finetune import resolution_grid as module
 from resnetlab.finetune.apparent_size import apparent_sizes, draw_crops, median_crop_side
+from resnetlab.finetune.finetune_photos import fixres
 from resnetlab.finetune.request import FinetuneRequest
 from resnetlab.finetune.results import ResolutionTable
-from resnetlab.finetune.run import fixres
 from resnetlab.reports.fixres import page, rebuild, write_resolution_page
 from resnetlab.schema import decode
 
@@ -52,8 +52,8 @@ def table(fitting: Path) -> tuple[ResolutionTable, Path]:
 def test_every_cell_has_both_stages_and_the_best_one_by_validation_becomes_the_model(
     table: tuple[ResolutionTable, Path],
 ) -> None:
-    sweep, report = table
-    assert [(cell.train_size, cell.test_size) for cell in sweep.cells] == [
+    measured, report = table
+    assert [(cell.train_size, cell.test_size) for cell in measured.cells] == [
         (16, 16),
         (16, 24),
         (16, 32),
@@ -62,7 +62,7 @@ def test_every_cell_has_both_stages_and_the_best_one_by_validation_becomes_the_m
         (24, 32),
     ]
     looks = {}
-    for cell in sweep.cells:
+    for cell in measured.cells:
         assert cell.status == "done"
         assert cell.stage_one is not None
         assert cell.stage_two is not None
@@ -77,10 +77,10 @@ def test_every_cell_has_both_stages_and_the_best_one_by_validation_becomes_the_m
             looks.setdefault(
                 (pair[0].accuracy_pct, -pair[0].loss_nats), (cell.train_size, cell.test_size)
             )
-    assert sweep.best == looks[max(looks)]
+    assert measured.best == looks[max(looks)]
     bundle = load_bundle(report.parents[1] / "models" / report.name)
-    assert bundle.file.eval_transform.size == sweep.best[1]  # type: ignore[index]
-    assert [row.status for row in sweep.rows] == ["done", "done"]
+    assert bundle.file.eval_transform.size == measured.best[1]  # type: ignore[index]
+    assert [row.status for row in measured.rows] == ["done", "done"]
 
 
 def test_a_row_does_not_depend_on_the_rows_before_it(
@@ -93,7 +93,7 @@ def test_a_row_does_not_depend_on_the_rows_before_it(
         assert replace(left, seconds=0.0, peak_bytes=0) == replace(right, seconds=0.0, peak_bytes=0)
 
 
-def test_a_cell_that_runs_out_of_memory_is_a_result_and_the_sweep_continues(
+def test_a_cell_that_runs_out_of_memory_is_a_result_and_the_others_continue(
     photos: Path, backbone: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real = module._Sweep._evaluate_stages
@@ -106,10 +106,10 @@ def test_a_cell_that_runs_out_of_memory_is_a_result_and_the_sweep_continues(
         return real(self, cell)
 
     monkeypatch.setattr(module._Sweep, "_evaluate_stages", short)
-    sweep, report = swept(request(photos, backbone))
-    assert [cell.status for cell in sweep.cells] == ["done", "done", "out of memory"] * 2
-    assert all(cell.peak_bytes > 0 for cell in sweep.cells)
-    write_resolution_page(sweep, report)
+    measured, report = swept(request(photos, backbone))
+    assert [cell.status for cell in measured.cells] == ["done", "done", "out of memory"] * 2
+    assert all(cell.peak_bytes > 0 for cell in measured.cells)
+    write_resolution_page(measured, report)
     text = (report / "report.md").read_text()
     assert "| 16 → 32 | out of memory |" in text
     monkeypatch.setattr(
@@ -117,22 +117,22 @@ def test_a_cell_that_runs_out_of_memory_is_a_result_and_the_sweep_continues(
         "train_stage",
         lambda *_, **__: (_ for _ in ()).throw(torch.OutOfMemoryError("CUDA")),
     )
-    sweep, report = swept(request(photos, backbone, seed=1, name="second"))
-    assert {cell.status for cell in sweep.cells} == {"out of memory"}
-    assert sweep.best is None
-    assert "No cell has been measured." in page(sweep).answer
+    measured, report = swept(request(photos, backbone, seed=1, name="second"))
+    assert {cell.status for cell in measured.cells} == {"out of memory"}
+    assert measured.best is None
+    assert "No cell has been measured." in page(measured).answer
 
 
 def test_cells_after_a_stop_are_not_evaluated(photos: Path, backbone: Path) -> None:
     seen: list[ResolutionTable] = []
-    for sweep, _ in fixres(
+    for measured, _ in fixres(
         request(photos, backbone),
         (16, 24),
         (16, 24),
         command="",
         should_stop=lambda: len(seen) >= 3,
     ):
-        seen.append(sweep)
+        seen.append(measured)
     assert [cell.status for cell in seen[-1].cells] == [
         "done",
         "done",
@@ -142,9 +142,9 @@ def test_cells_after_a_stop_are_not_evaluated(photos: Path, backbone: Path) -> N
 
 
 def test_a_recipe_may_consist_of_the_first_stage_only(photos: Path, backbone: Path) -> None:
-    sweep, _ = swept(request(photos, backbone, recipe="proof-of-concept"))
-    assert all(cell.stage_two is None and cell.stage_one is not None for cell in sweep.cells)
-    assert sweep.trainable_parameters == 12 * 3 + 3
+    measured, _ = swept(request(photos, backbone, recipe="proof-of-concept"))
+    assert all(cell.stage_two is None and cell.stage_one is not None for cell in measured.cells)
+    assert measured.trainable_parameters == 12 * 3 + 3
     recipe = photos.parent / "three.toml"
     recipe.write_text(
         "".join(f'[[stages]]\nname = "{name}"\nrecipe = {{ epochs = 1 }}\n' for name in "xyz")
@@ -156,8 +156,8 @@ def test_a_recipe_may_consist_of_the_first_stage_only(photos: Path, backbone: Pa
 def test_the_report_is_rebuilt_byte_for_byte_and_contains_the_numbers_of_the_table(
     table: tuple[ResolutionTable, Path], tmp_path: Path
 ) -> None:
-    sweep, report = table[0], tmp_path / "report"
-    write_resolution_page(sweep, report)
+    measured, report = table[0], tmp_path / "report"
+    write_resolution_page(measured, report)
     rebuild(report, tmp_path / "again")
     names = sorted(path.relative_to(report) for path in report.rglob("*") if path.is_file())
     assert [str(name) for name in names] == [
@@ -174,7 +174,7 @@ def test_the_report_is_rebuilt_byte_for_byte_and_contains_the_numbers_of_the_tab
         assert (tmp_path / "again" / name).read_bytes() == (report / name).read_bytes(), name
     with (report / "cells.csv").open() as file:
         rows = list(csv.DictReader(file))
-    for row, cell in zip(rows, sweep.cells, strict=True):
+    for row, cell in zip(rows, measured.cells, strict=True):
         assert cell.stage_two is not None
         assert float(row["two_test_pct"]) == cell.stage_two[1].accuracy_pct
         assert f"{cell.stage_two[1].accuracy_pct:.1f} %" in (report / "report.md").read_text()

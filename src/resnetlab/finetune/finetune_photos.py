@@ -168,7 +168,9 @@ def cross_validate(
     """Fine-tune a network once for each of `folds` parts of the images, which is its test split.
 
     The time limit is for all folds together, and folds after a stop are left out. Each fold has its
-    model folder, `NAME-fold0` and so on. Raises InputError and ResourceError.
+    model folder, `NAME-fold0` and so on.
+
+    Raises InputError if the request is invalid, and ResourceError if the disk is full.
 
     Returns:
         The result, and the folder with its record.
@@ -213,20 +215,20 @@ def fixres(
     notify: Notify = silent,
     on_item: ItemCallback = silent,
 ) -> Iterator[tuple[ResolutionTable, Path]]:
-    """Sweep train and test resolutions. Yields the table after each cell, and the folder of its
-    report.
+    """Train and evaluate at each pair of sizes. Yields the table after each pair, and the folder of
+    its report.
 
-    Raises InputError and ResourceError.
+    Raises InputError if the request is invalid, and ResourceError if the disk is full.
     """
     job = prepare_job(request, notify)
-    from resnetlab.finetune.resolution_sweep import sweep
+    from resnetlab.finetune.resolution_grid import measure_resolutions
 
     name = request.name or folder_name(job)
     report = request.output / "reports" / name
     model = request.output / "models" / name
     job = replace(job, identity=_identity(job, "fixres", train_sizes, test_sizes))
     _check_same_finetuning(model, job)
-    for table in sweep(
+    for table in measure_resolutions(
         job,
         train_sizes,
         test_sizes,

@@ -1,4 +1,4 @@
-"""FixRes sweep over resolutions: stage one once per train size, then stage two at each test size
+"""FixRes over several resolutions: stage one once per train size, then stage two at each test size
 (Touvron et al. 2019).
 
 The features of a frozen trunk are computed once for all train sizes, since stage two uses the same
@@ -36,7 +36,7 @@ from resnetlab.finetune.results import (
 from resnetlab.finetune.stage import StageResult, train_stage
 from resnetlab.finetune.stage_cache import StageCache, StageKey, StageLockedError, stage_key
 from resnetlab.messages import ItemCallback, Notify, silent
-from resnetlab.models.flops import count_parameters
+from resnetlab.models.model_cost import count_parameters
 from resnetlab.runs.provenance import provenance_event
 from resnetlab.training.memory import is_out_of_memory, peak_memory
 from resnetlab.training.photo_predictions import SplitPredictions
@@ -237,7 +237,7 @@ class _Sweep:
         write_model_confidence(self.job.photos, self.finetune_model, transform, folder, self.notify)
 
 
-def sweep(
+def measure_resolutions(
     job: FinetuneJob,
     train_sizes: tuple[int, ...],
     test_sizes: tuple[int, ...],
@@ -293,7 +293,7 @@ def _empty_table(
     test_sizes: tuple[int, ...],
     command: str,
 ) -> ResolutionTable:
-    """Return the table before the first row, with the settings of the sweep."""
+    """Return the table before the first row, with its settings."""
     photos = job.photos
     provenance = provenance_event("fixres", 0, job.numerics, photos.sha256)
     return ResolutionTable(

@@ -22,7 +22,7 @@ from resnetlab.studies.executors.factory import make_executor
 from resnetlab.studies.executors.worker import JobRunner
 from resnetlab.studies.single_run import plan_run
 from resnetlab.training.from_scratch_state import FromScratchState
-from resnetlab.training.interleave import round_robin
+from resnetlab.training.round_robin import round_robin
 
 SEEDS = (0, 1, 2)
 JobsAndOutcomes = tuple[list[Job], list[tuple[Any, ...]]]
@@ -252,11 +252,11 @@ def test_only_new_runs_of_one_condition_share_a_worker(small_npz: Path, tmp_path
     other = jobs_of(small_npz, tmp_path, "recipe.batch_size=8")
     mixed = [job for pair in zip(first, other, strict=True) for job in pair]
     queue = JobQueue(tmp_path, list(mixed))
-    assert queue.next_jobs(2) == first[:2]
-    assert queue.next_jobs(5) == other
-    assert queue.next_jobs(5) == first[2:]
+    assert queue.take_jobs_of_condition(2) == first[:2]
+    assert queue.take_jobs_of_condition(5) == other
+    assert queue.take_jobs_of_condition(5) == first[2:]
     queue = JobQueue(tmp_path, list(mixed), attempts={first[0].id: 1, other[1].id: 2})
-    assert [queue.next_jobs(3) for _ in range(4)] == [
+    assert [queue.take_jobs_of_condition(3) for _ in range(4)] == [
         [first[0]],
         [other[0], other[2]],
         first[1:],

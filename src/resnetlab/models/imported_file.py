@@ -42,7 +42,7 @@ _NOT_WEIGHTS = ("n_averaged",)
 
 
 @dataclass(frozen=True)
-class CheckpointFile:
+class ImportedFile:
     """Tensors of a checkpoint by name, with the metadata and the remarks about the file."""
 
     tensors: dict[str, Tensor]
@@ -52,7 +52,7 @@ class CheckpointFile:
     """True if the file has the `pos_weight` of a loss for several labels of one image."""
 
 
-def read_checkpoint(file: Path, key: str = "") -> CheckpointFile:
+def read_imported_file(file: Path, key: str = "") -> ImportedFile:
     """Read a file of safetensors or of torch.save (.pth, .pt, .th, .bin, .ckpt).
 
     Names lose the wrappers of torch.compile and DataParallel.
@@ -78,12 +78,12 @@ def read_checkpoint(file: Path, key: str = "") -> CheckpointFile:
     tensors = {_WRAPPERS.sub("", str(name)): tensor for name, tensor in state.items()}
     tensors = {name: tensor for name, tensor in tensors.items() if name not in _NOT_WEIGHTS}
     check_finite(tensors, str(file))
-    return CheckpointFile(tensors, metadata, tuple(notes))
+    return ImportedFile(tensors, metadata, tuple(notes))
 
 
 def select_network(
-    checkpoint: CheckpointFile, expected: Collection[str], convert: Callable[[str], str]
-) -> CheckpointFile:
+    checkpoint: ImportedFile, expected: Collection[str], convert: Callable[[str], str]
+) -> ImportedFile:
     """Return the tensors of the network under its own names, without the prefix of a training
     program.
 

@@ -13,7 +13,7 @@ from resnetlab.errors import InputError, Problem, input_error
 from resnetlab.files import MAX_GENERATED_BYTES, is_locked, read_json, write_json
 from resnetlab.messages import Notify, format_count
 from resnetlab.models.configs.external import ExternalConfig, check_code, record_origin
-from resnetlab.models.flops import model_cost, with_code
+from resnetlab.models.model_cost import model_cost, with_code
 from resnetlab.runs.directory import RunDirectory
 from resnetlab.runs.kinds import BAG_OF_WORDS, is_fine_tuning
 from resnetlab.runs.paths import LOCK, locate_runs
