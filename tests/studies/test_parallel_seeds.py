@@ -232,7 +232,7 @@ def test_ray_refuses_parallel_seeds(tmp_path: Path) -> None:
         make_executor("ray", tmp_path, rl.Placement(parallel_seeds=2), "")
 
 
-def test_a_finished_run_whose_measurements_are_killed_keeps_its_result(
+def test_a_killed_measurement_changes_no_result_of_a_finished_run(
     tmp_path: Path, single_run_outcomes: JobsAndOutcomes
 ) -> None:
     jobs, expected = single_run_outcomes

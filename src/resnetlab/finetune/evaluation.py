@@ -94,7 +94,7 @@ def predict_from_features(
     """Predict a split with the present weights, from cached features of the frozen trunk if there
     are any.
 
-    Raises NonFiniteOutputsError.
+    Raises NonFiniteOutputsError if an output is not finite.
     """
     inputs = finetune_model.features_or_pixels(partitioned, photo_split, transform)
 

@@ -109,7 +109,7 @@ class Trials:
     ) -> tuple[StageResult, SplitPredictions]:
         """Train the probe of a job on its network, and remove it from the network again.
 
-        Returns its result and its predictions on validation. Raises StoppedError.
+        Returns its result and its predictions on validation. Raises StoppedError after a stop.
         """
         initial = finetune_model.clone_state()
         job = replace(job, recipe=replace(job.recipe, stages=(probe_stage(job.recipe),)))

@@ -95,7 +95,7 @@ def suppress_pillow_warnings() -> Iterator[None]:
 def read_bytes(path: str | Path, *, follow_links: bool = False) -> bytes:
     """Return the bytes of a regular file. A link is refused, unless `follow_links` is set.
 
-    Raises BadImageError.
+    Raises BadImageError if it cannot be read.
     """
     if follow_links:
         path = os.path.realpath(path)
@@ -117,7 +117,10 @@ def read_bytes(path: str | Path, *, follow_links: bool = False) -> bytes:
 
 
 def read_size(raw: bytes) -> tuple[int, int]:
-    """Return height and width in pixels as stored, from the header. Raises BadImageError."""
+    """Return height and width in pixels as stored, from the header.
+
+    Raises BadImageError if there is none.
+    """
     image = _open(raw)
     return image.height, image.width
 
@@ -139,7 +142,7 @@ def decode(raw: bytes, draft_factor: int = 1) -> Image.Image:
 def decode_rgb(raw: bytes, draft_factor: int = 1) -> NDArray[np.uint8]:
     """Return the pixels (H, W, 3) of `decode(raw, draft_factor).convert("RGB")`.
 
-    With the package simplejpeg, most JPEG files take less time. Raises BadImageError.
+    With the package simplejpeg, most JPEG files take less time. Raises BadImageError otherwise.
     """
     image = _open(raw)
     with _refuse_damaged(image):
@@ -162,7 +165,10 @@ def upright_size(raw: bytes) -> tuple[int, int]:
 
 
 def read_time_taken(raw: bytes) -> datetime | None:
-    """Return when a photograph was taken, by its EXIF data, or None. Raises BadImageError."""
+    """Return when a photograph was taken, by its EXIF data, or None.
+
+    Raises BadImageError if it cannot be read.
+    """
     image = _open(raw)
     try:
         exif = image.getexif()
