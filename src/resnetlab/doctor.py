@@ -21,7 +21,7 @@ from resnetlab.training.hardware import (
     instruction_set,
     processor_has_bf16,
     read_cpuinfo,
-    total_memory,
+    total_memory_bytes,
 )
 from resnetlab.training.resolve import resolve_numerics
 
@@ -131,7 +131,7 @@ def inspect_processor() -> Processor:
         platform.machine(),
         features,
         available_cpus(),
-        total_memory() or None,
+        total_memory_bytes() or None,
     )
 
 

@@ -13,7 +13,7 @@ import pytest
 
 import resnetlab as rl
 from resnetlab.analysis.analyze import analyze
-from resnetlab.analysis.collect import collect
+from resnetlab.analysis.collect import collect_study_data
 from resnetlab.cli.main import main
 from resnetlab.files import write_json
 from resnetlab.runs.directory import RunDirectory
@@ -90,7 +90,7 @@ def test_only_the_arms_of_undecided_claims_get_more_seeds(tmp_path: Path, small_
         [0, 1, 2, 7, 8],
         [0, 1, 2, 3, 4, 5, 6, 7, 8, 9],
     ]  # its own first, then new ones
-    judged = analyze(collect(read_record(plans[-1], tmp_path)))
+    judged = analyze(collect_study_data(read_record(plans[-1], tmp_path)))
     assert [verdict.label for verdict in judged.verdicts] == ["reproduced", "inconclusive"]
     assert judged.counts.planned == 23
 
@@ -101,9 +101,9 @@ def test_a_study_whose_claims_are_decided_ends_at_the_first_interim_look(
     level = noisy({"residual 8 (A)": 20.0, "residual 14 (A)": 50.0, "residual 20 (A)": 90.0})
     plans = run(study_of(tmp_path, small_npz), tmp_path, level)
     assert len(plans) == 1
-    assert [v.label for v in analyze(collect(read_record(plans[0], tmp_path))).verdicts] == [
-        "reproduced"
-    ] * 2
+    assert [
+        v.label for v in analyze(collect_study_data(read_record(plans[0], tmp_path))).verdicts
+    ] == ["reproduced"] * 2
 
 
 def test_no_more_seeds_are_added_than_were_allowed(tmp_path: Path, small_npz: Path) -> None:

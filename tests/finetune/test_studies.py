@@ -19,7 +19,7 @@ from torchvision.transforms.v2 import functional as TF
 import resnetlab as rl
 from helpers.processes import import_path
 from helpers.user_network import tiny
-from resnetlab.analysis.collect import collect
+from resnetlab.analysis.collect import collect_study_data
 from resnetlab.api.loaded_study import LoadedStudy
 from resnetlab.api.studies import load_study
 from resnetlab.bundle.licenses import find_license
@@ -540,7 +540,7 @@ def test_networks_are_plotted_against_their_cost_beside_published_ones(
     }
     plan = study.plan(tmp_path)
     do(plan, tmp_path)
-    study_data = collect(read_record(plan, tmp_path))
+    study_data = collect_study_data(read_record(plan, tmp_path))
     first = study_data.rows[0].condition
     rows = tuple(
         replace(

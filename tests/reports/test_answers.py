@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 
 from helpers.synthetic import TRUTH, study_record
 from resnetlab.analysis.analyze import StudyAnalysis, analyze
-from resnetlab.analysis.collect import collect
+from resnetlab.analysis.collect import collect_study_data
 from resnetlab.analysis.data_files import load_study_data
 from resnetlab.analysis.study_data import QuestionAnswer
 from resnetlab.cli.main import app
@@ -90,7 +90,7 @@ def planted(truth: str = "usual", settings: tuple[str, ...] = ()) -> StudyAnalys
     """A study of known truth with a claim of each kind."""
     raw = tomllib.loads(TEXT) | {"claim": CLAIMS}
     study = parse_study(raw, "planted.toml", Overrides(settings=settings))
-    return analyze(collect(study_record(TRUTHS[truth], study=study, test_curve=True)))
+    return analyze(collect_study_data(study_record(TRUTHS[truth], study=study, test_curve=True)))
 
 
 def question(*evidence: Evidence) -> Question:
@@ -439,7 +439,7 @@ def test_french_texts_have_accents_quotation_marks_and_spaces() -> None:
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("digits")
-    evidence = collect(study_record(test_curve=True))
+    evidence = collect_study_data(study_record(test_curve=True))
     write_report(evidence, folder)
     write_latex(replace(build_report(evidence), language="fr"), folder)
     return folder

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from helpers.synthetic import study_record
-from resnetlab.analysis.collect import collect
+from resnetlab.analysis.collect import collect_study_data
 from resnetlab.analysis.data_files import load_study_data
 from resnetlab.analysis.study_data import BlockRow, GradientNormRow, LandscapePoint, StudyData
 from resnetlab.inspection.diagnostics_config import DiagnosticsConfig
@@ -43,7 +43,7 @@ def norm(
 @pytest.fixture(scope="module")
 def measured() -> StudyData:
     """Gradients that fall by ten a layer in the plain networks and by two in the residual ones."""
-    study_data = collect(study_record())
+    study_data = collect_study_data(study_record())
     labels = [condition.label for condition in study_data.study.conditions]
     norms, blocks = [], []
     for label in labels:
@@ -130,7 +130,7 @@ def test_landscapes_are_drawn_in_french(landscapes: StudyData) -> None:
 
 
 def test_a_study_without_diagnostics_has_no_diagnostics_figure() -> None:
-    assert build_report(collect(study_record())).diagnostics == ()
+    assert build_report(collect_study_data(study_record())).diagnostics == ()
 
 
 def test_each_epoch_has_a_figure_by_depth_without_projections(measured: StudyData) -> None:

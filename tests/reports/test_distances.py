@@ -25,7 +25,7 @@ PAIRS = Distance(
 
 def distance_study(distance=PAIRS):
     study = replace(load_study("digits"), distances=(distance,))
-    return reports.collect(study_record(TRUTH, study=study, test_curve=True))
+    return reports.collect_study_data(study_record(TRUTH, study=study, test_curve=True))
 
 
 def curves(values, label, field):
@@ -90,7 +90,7 @@ def published_record():
     study = load_study("shortcuts")
     truth = {c.label: [("trained", 60.0 + seed) for seed in range(5)] for c in study.conditions}
     record = study_record(truth, study=study, test_curve=True)
-    data = reports.collect(record)
+    data = reports.collect_study_data(record)
     return replace(data, data=tuple(replace(facts, name="cifar10") for facts in data.data))
 
 

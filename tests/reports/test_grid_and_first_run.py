@@ -19,7 +19,7 @@ import pytest
 
 from helpers.synthetic import study_record
 from resnetlab.analysis.analyze import StudyAnalysis, analyze
-from resnetlab.analysis.collect import collect
+from resnetlab.analysis.collect import collect_study_data
 from resnetlab.analysis.first_converged import FirstConverged, first_converged, ordering_groups
 from resnetlab.analysis.grid import find_grid
 from resnetlab.analysis.run_measures import (
@@ -55,13 +55,15 @@ def grid_analysis() -> StudyAnalysis:
             if (rate, batch) == (0.5, 16)
             else [("trained", value + change) for change in (0.0, 0.7, -0.7)]
         )
-    return analyze(collect(study_record(truth, study=study, test_curve=True)))
+    return analyze(collect_study_data(study_record(truth, study=study, test_curve=True)))
 
 
 def test_a_grid_without_a_trained_run_is_answered_with_the_number_of_failed_runs() -> None:
     study = load_study("lr-batch", Overrides(settings=("model=cifar-resnet8",)))
     truth = {condition.label: [("at chance", 10.0)] * 3 for condition in study.conditions}
-    (answer,) = build_report(collect(study_record(truth, study=study, test_curve=True))).answers
+    (answer,) = build_report(
+        collect_study_data(study_record(truth, study=study, test_curve=True))
+    ).answers
     expected = "No cell has a trained run. Failed runs (at chance or diverged): 48 of 48."
     assert answer.statuses == ("inconclusive",)
     assert answer.measured["en"] == expected
@@ -131,12 +133,12 @@ def test_a_heat_map_needs_exactly_two_numeric_axes(grid: str, expected: bool) ->
     raw = tomllib.loads(f"{text}{fixed}[grid]\n{grid}")
     study = parse_study(raw, "g.toml", Overrides())
     truth = {condition.label: [("trained", 50.0)] for condition in study.conditions}
-    analysis = analyze(collect(study_record(truth, study=study)))
+    analysis = analyze(collect_study_data(study_record(truth, study=study)))
     assert (find_grid(analysis) is not None) == expected
 
 
 def digits_analysis() -> StudyAnalysis:
-    return analyze(collect(study_record(test_curve=True)))
+    return analyze(collect_study_data(study_record(test_curve=True)))
 
 
 def test_stability_is_the_deviation_over_the_last_epochs_of_each_trained_run() -> None:
@@ -271,7 +273,7 @@ def test_only_the_depth_study_has_the_section_on_the_first_converged_run() -> No
         condition.label: [("trained", 50.0 + seed) for seed in range(4)] + [("at chance", 10.0)]
         for condition in study.conditions
     }
-    study_data = collect(study_record(truth, study=study))
+    study_data = collect_study_data(study_record(truth, study=study))
     assert len(first_converged(analyze(study_data))) == 4
     by_condition, orderings = build_report(study_data).first_converged
     assert by_condition.rows[0][1].text == "4 of 5"
@@ -280,4 +282,4 @@ def test_only_the_depth_study_has_the_section_on_the_first_converged_run() -> No
     assert {row[0].note for row in orderings.rows} == {"16 tables"}
     ties = [row for row in orderings.rows if "=" in row[1].text]
     assert [row[2].text for row in ties] == ["4", "4"]  # 4 of 16 pairs of equal values
-    assert build_report(collect(study_record())).first_converged == ()
+    assert build_report(collect_study_data(study_record())).first_converged == ()

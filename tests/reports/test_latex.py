@@ -46,7 +46,7 @@ def rows(document):
 
 @pytest.fixture(scope="module")
 def evidence():
-    return reports.collect(study_record(EVERY_STATUS))
+    return reports.collect_study_data(study_record(EVERY_STATUS))
 
 
 def test_the_numbers_in_latex_equal_the_numbers_on_the_page(evidence, tmp_path):
@@ -123,7 +123,9 @@ def test_names_cannot_inject_a_latex_command():
 @pytest.mark.skipif(not shutil.which("pdflatex"), reason="needs pdflatex")
 @pytest.mark.parametrize("hostile", [False, True])
 def test_the_document_compiles(evidence, tmp_path, hostile):
-    path = write_latex(reports.collect(hostile_record()) if hostile else evidence, tmp_path)
+    path = write_latex(
+        reports.collect_study_data(hostile_record()) if hostile else evidence, tmp_path
+    )
     command = [
         "pdflatex",
         "-interaction=nonstopmode",

@@ -19,7 +19,7 @@ from helpers.pages import Page
 from helpers.runs_tables import A, B, C, long_rows, report_of
 from helpers.synthetic import EVERY_STATUS, study_record
 from resnetlab import reports
-from resnetlab.analysis.collect import collect
+from resnetlab.analysis.collect import collect_study_data
 from resnetlab.reports.write import write_report
 from resnetlab.studies.parsing.overrides import Overrides
 from resnetlab.studies.parsing.study_file import parse_study
@@ -61,12 +61,14 @@ why = "Softer targets."
         condition.label: [("trained", 60 + number + seed / 7) for seed in range(SEEDS)]
         for number, condition in enumerate(study.conditions)
     }
-    return write_report(collect(study_record(truth, study=study, test_curve=True)), folder)
+    return write_report(
+        collect_study_data(study_record(truth, study=study, test_curve=True)), folder
+    )
 
 
 def french_page(folder: Path) -> Path:
     """Write the French report of a study with every outcome."""
-    study_data = collect(study_record(EVERY_STATUS, test_curve=True))
+    study_data = collect_study_data(study_record(EVERY_STATUS, test_curve=True))
     return write_report(study_data, folder, reports.build_report(study_data, "fr"))
 
 

@@ -14,7 +14,7 @@ import pytest
 
 from helpers.synthetic import TRUTH, study_record
 from resnetlab.analysis.analyze import analyze, data_by_condition
-from resnetlab.analysis.collect import collect
+from resnetlab.analysis.collect import collect_study_data
 from resnetlab.analysis.data_files import load_study_data
 from resnetlab.analysis.study_data import StudyData
 from resnetlab.analysis.training_share import TrainingShare, training_share
@@ -45,7 +45,7 @@ def halved(setting: str) -> StudyData:
         claim, statement="Plain 56 is better.", left=claim.right, right=claim.left, source="he2016"
     )
     study = replace(study, claims=(claim, opposite))
-    study_data = collect(study_record(TRUTH, study=study))
+    study_data = collect_study_data(study_record(TRUTH, study=study))
     if setting.startswith("data.train_images"):
         info = replace(study_data.data[0], train_images=IMAGES // 2, available_train_images=IMAGES)
         study_data = replace(study_data, data=(info,))
@@ -101,7 +101,7 @@ def test_the_full_protocol_with_other_seeds_or_conditions_has_plain_verdicts() -
         Overrides(settings=("recipe.epochs=20",)),
     ):
         study = load_study("digits", overrides)
-        analysis = analyze(collect(study_record(TRUTH, study=study)))
+        analysis = analyze(collect_study_data(study_record(TRUTH, study=study)))
         assert [str(verdict.phrase) for verdict in analysis.verdicts] == ["reproduced"]
 
 
@@ -147,7 +147,7 @@ def test_the_share_is_the_number_of_trained_images_over_the_number_in_the_file(
     overrides: Overrides, images: int, available: int, shares: tuple[float, float]
 ) -> None:
     study = parse_study(tomllib.loads(FILE), "two.toml", overrides)
-    info = collect(study_record()).data[0]
+    info = collect_study_data(study_record()).data[0]
     info = replace(
         info,
         conditions=tuple(c.label for c in study.conditions),
@@ -168,7 +168,7 @@ def test_steps_are_converted_to_images() -> None:
     text = FILE.replace("{ epochs = 10 }, { epochs = 40 }", "{ steps = 64000 }")
     changed = Overrides(settings=("recipe.steps=16000",))
     study = parse_study(tomllib.loads(text), "two.toml", changed)
-    info = replace(collect(study_record()).data[0], train_images=45_000)
+    info = replace(collect_study_data(study_record()).data[0], train_images=45_000)
     label = study.conditions[0].label
     share = training_share(study, {label: info}, [label])
     assert share == TrainingShare(0.25, 0.25)
@@ -240,7 +240,7 @@ def test_a_source_length_in_steps_is_used_and_other_data_are_not() -> None:
 
 def test_a_headline_without_a_verdict_has_the_share_of_the_training() -> None:
     study = load_study("digits", Overrides(settings=("recipe.epochs=5",)))
-    study_data = collect(study_record(TRUTH, study=replace(study, claims=())))
+    study_data = collect_study_data(study_record(TRUTH, study=replace(study, claims=())))
     assert build_report(study_data).answer.startswith("At 50 % of the training, plain 8 reached ")
-    full = collect(study_record(TRUTH, study=replace(load_study("digits"), claims=())))
+    full = collect_study_data(study_record(TRUTH, study=replace(load_study("digits"), claims=())))
     assert build_report(full).answer.startswith("Plain 8 reached ")

@@ -8,7 +8,7 @@ from scipy import stats
 
 from helpers.synthetic import EVENT, EVERY_STATUS, TRUTH, study_record
 from resnetlab import reports
-from resnetlab.analysis.collect import collect
+from resnetlab.analysis.collect import collect_study_data
 from resnetlab.models.model_cost import model_cost
 from resnetlab.reports.write import write_report
 from resnetlab.runs.records import to_dict
@@ -33,9 +33,9 @@ def test_the_status_of_a_run_has_the_reasons_of_failed_attempts_and_no_others():
     """The reason of a step that no CUDA graph captures, for example, explains no status."""
     eager = {"event": "eager steps", "reason": "a layer draws random numbers"}
     failed = {"event": "failed", "reason": "the worker was killed"}
-    rows = collect(study_record(events=(EVENT, eager))).rows
+    rows = collect_study_data(study_record(events=(EVENT, eager))).rows
     assert {row.reason for row in rows if row.status == "trained"} == {""}
-    rows = collect(study_record(events=(EVENT, failed, eager))).rows
+    rows = collect_study_data(study_record(events=(EVENT, failed, eager))).rows
     assert {row.reason for row in rows if row.status == "trained"} == {"the worker was killed"}
 
 
@@ -166,7 +166,7 @@ def test_a_partial_study_has_no_verdicts_and_reports_its_progress():
 def test_a_study_that_was_not_started_has_a_report(tmp_path):
     waiting = {label: [("waiting", None)] * 5 for label in TRUTH}
     record = study_record(waiting, events=())
-    assert reports.write_report(reports.collect(record), tmp_path).exists()
+    assert reports.write_report(reports.collect_study_data(record), tmp_path).exists()
     assert (
         reports.build_report_from_record(record).answer
         == "0 of 20 runs are finished: claims are tested after the last run."
@@ -216,7 +216,7 @@ def test_the_test_curve_is_drawn_if_recorded_and_selects_no_weights():
 
 def test_a_study_without_validation_images_states_that_test_images_decide():
     """Runs count as trained by their test accuracy then, and claims compare trained runs."""
-    study_data = reports.collect(study_record())
+    study_data = reports.collect_study_data(study_record())
     decides = "test images also decide which runs count as trained"
     assert decides not in reports.build_report(study_data).test_split
     without = replace(study_data, data=(replace(study_data.data[0], validation_images=None),))
@@ -297,7 +297,9 @@ def test_studies_with_several_claims_and_without_claims_have_an_answer():
 )
 def test_no_path_of_the_machine_is_printed(tmp_path, folder_prefix):
     study = load_study("digits", Overrides(data=f"{folder_prefix}pictures.npz"))
-    folder = reports.write_report(reports.collect(study_record(study=study)), tmp_path).parent
+    folder = reports.write_report(
+        reports.collect_study_data(study_record(study=study)), tmp_path
+    ).parent
     text = "".join(path.read_text(encoding="utf-8") for path in folder.rglob("*.*"))
     assert "someone" not in text
     assert "pictures.npz" in text
@@ -356,7 +358,7 @@ def test_intervals_of_accuracies_are_within_0_and_100_percent(tmp_path):
         for panel in figure.panels if figure.unit == "%" else ():
             assert min(panel.band[0]) >= 0
             assert max(panel.band[1]) <= 100
-    reports.write_report(reports.collect(record), tmp_path)
+    reports.write_report(reports.collect_study_data(record), tmp_path)
     text = (tmp_path / "report.md").read_text(encoding="utf-8")
     points = text.index("## Claims")  # differences are in points, and so are those of answers
     accuracies = text[: text.index("## Answers")] + text[text.index("## Conditions") : points]
@@ -377,11 +379,11 @@ def test_trained_runs_no_better_than_chance_are_listed_and_do_not_support_a_clai
     ]
     count = sum(reason == run.record.result.reason for run in runs)
     assert count > 1
-    study_data = collect(replace(record, runs=tuple(runs)))
+    study_data = collect_study_data(replace(record, runs=tuple(runs)))
     report = reports.build_report(study_data)
     assert f"No proof of learning in {count} trained runs: {UNDECIDED}." in report.limits
     write_report(study_data, tmp_path)
     for name in ("report.html", "report.md", "results.csv"):
         assert reason in " ".join((tmp_path / name).read_text().split())
-    assert "No proof of learning" not in reports.build_report(collect(record)).limits
+    assert "No proof of learning" not in reports.build_report(collect_study_data(record)).limits
     assert to_dict(runs[0].record)["reason"] == reason

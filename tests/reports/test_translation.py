@@ -11,7 +11,7 @@ import pytest
 from helpers import sentences
 from helpers.sentences import PageText
 from helpers.synthetic import EVERY_STATUS, TRUTH, study_record
-from resnetlab.analysis.collect import collect
+from resnetlab.analysis.collect import collect_study_data
 from resnetlab.analysis.data_files import load_study_data
 from resnetlab.analysis.training_share import TrainingShare
 from resnetlab.errors import InputError
@@ -248,7 +248,7 @@ def anonymous(truth=EVERY_STATUS):
         claims=(claim, replace(claim, left="C0", right="C1", statement="C0 > C1.")),
     )
     truth = {labels[label]: runs for label, runs in truth.items()}
-    return collect(study_record(truth, study=study, test_curve=True))
+    return collect_study_data(study_record(truth, study=study, test_curve=True))
 
 
 @pytest.mark.parametrize("truth", [TRUTH, EVERY_STATUS], ids=["finished", "partial"])

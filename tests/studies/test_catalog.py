@@ -17,7 +17,7 @@ import torch
 from PIL import Image
 
 from resnetlab.analysis.analyze import analyze
-from resnetlab.analysis.collect import collect
+from resnetlab.analysis.collect import collect_study_data
 from resnetlab.api.loaded_study import LoadedStudy
 from resnetlab.data.config import Augment, DataConfig
 from resnetlab.errors import InputError
@@ -204,9 +204,9 @@ def test_a_reduced_copy_of_every_study_runs_and_writes_its_report(
     outcome = loaded.report(plan, tmp_path)
     assert outcome.is_finished
     assert outcome.report.exists()
-    assert [verdict.label in WORDS for verdict in analyze(collect(outcome.record)).verdicts] == [
-        True
-    ] * len(part.claims)
+    assert [
+        verdict.label in WORDS for verdict in analyze(collect_study_data(outcome.record)).verdicts
+    ] == [True] * len(part.claims)
 
 
 @pytest.mark.slow
@@ -258,7 +258,10 @@ def test_a_reversed_claim_is_contradicted(tmp_path: Path, train_here: Train) -> 
     loaded = LoadedStudy(parse_study(contents, "reversed.toml", Overrides()))
     plan = loaded.plan(tmp_path)
     train_here(plan, tmp_path)
-    words = [verdict.label for verdict in analyze(collect(read_record(plan, tmp_path))).verdicts]
+    words = [
+        verdict.label
+        for verdict in analyze(collect_study_data(read_record(plan, tmp_path))).verdicts
+    ]
     assert words == ["reproduced", "contradicted"]
 
 

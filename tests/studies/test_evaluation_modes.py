@@ -14,7 +14,7 @@ import pytest
 import resnetlab as rl
 from helpers.commands import run_command
 from resnetlab.analysis.analyze import analyze
-from resnetlab.analysis.collect import collect
+from resnetlab.analysis.collect import collect_study_data
 from resnetlab.analysis.data_files import load_study_data
 from resnetlab.api.loaded_study import LoadedStudy
 from resnetlab.errors import InputError
@@ -97,7 +97,9 @@ def test_the_values_in_evaluation_mode_equal_a_study_without_the_axis(
     alone = rl.load_study(written(tmp_path, TEXT.format(data=small_npz))).plan(tmp_path)
     assert [run.id for run in alone.runs] == [run.id for run in plan.unique_runs]
     train_here(alone, tmp_path)
-    expected, both = (collect(read_record(*pair)) for pair in ((alone, tmp_path), (plan, root)))
+    expected, both = (
+        collect_study_data(read_record(*pair)) for pair in ((alone, tmp_path), (plan, root))
+    )
 
     def values(rows: Any, *names: str) -> list[tuple[Any, ...]]:
         return [tuple(getattr(row, name) for name in names) for row in rows]
@@ -139,12 +141,12 @@ def test_a_run_of_another_study_is_evaluated_and_not_trained_again(
     before = weights.stat().st_mtime_ns
     train_here(plan, tmp_path)
     assert weights.stat().st_mtime_ns == before
-    later = {row.condition: row for row in collect(read_record(plan, tmp_path)).rows}
+    later = {row.condition: row for row in collect_study_data(read_record(plan, tmp_path)).rows}
     _, whole_plan, whole_root = finished
-    at_once = collect(read_record(whole_plan, whole_root)).rows
+    at_once = collect_study_data(read_record(whole_plan, whole_root)).rows
     (expected,) = (row for row in at_once if (row.condition, row.seed) == (TRAIN, 0))
     assert later[TRAIN].test_loss_nats == expected.test_loss_nats
-    report = build_report(collect(read_record(plan, tmp_path)))
+    report = build_report(collect_study_data(read_record(plan, tmp_path)))
     assert "1 run had ended before the evaluation in training mode was requested" in report.limits
 
 
@@ -152,7 +154,7 @@ def test_claims_compare_the_two_results_of_each_run(
     finished: tuple[LoadedStudy, Plan, Path],
 ) -> None:
     _, plan, root = finished
-    analysis = analyze(collect(read_record(plan, root)))
+    analysis = analyze(collect_study_data(read_record(plan, root)))
     (hypothesis,) = analysis.hypotheses
     assert isinstance(hypothesis, MeansHypothesis)
     errors = {(row.condition, row.seed): row.test_error_pct for row in analysis.study_data.rows}

@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 
-from resnetlab.analysis.collect import collect
+from resnetlab.analysis.collect import collect_study_data
 from resnetlab.errors import InputError
 from resnetlab.reports.study.assemble import build_report
 from resnetlab.studies import status_index
@@ -206,7 +206,7 @@ def test_the_work_of_a_report_and_of_a_plan_is_proportional_to_the_number_of_run
 
 def weighed(folder: Path) -> None:
     """Read the runs and build all of a report but its figures and files."""
-    build_report(collect(read_record(read_plan(folder), folder.parents[1])))
+    build_report(collect_study_data(read_record(read_plan(folder), folder.parents[1])))
 
 
 def expecting(folder: Path) -> Callable[[], object]:

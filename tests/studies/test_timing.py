@@ -139,7 +139,7 @@ def test_a_network_that_is_far_too_large_is_reported_and_not_timed(
     plan: Plan, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "_measure_in_process", lambda _: pytest.fail("measured"))
-    monkeypatch.setattr(module, "total_memory", lambda: 16_000_000_000)
+    monkeypatch.setattr(module, "total_memory_bytes", lambda: 16_000_000_000)
     run, notes = plan.runs[0], list[str]()
     file = replace(run.file, parameters=3 * 10**9, macs=1)
     assert time_runs([replace(run, file=file)], notes.append, measure=True) == {}

@@ -26,7 +26,7 @@ from resnetlab.studies.plan import StudyRecord, StudyRun
 from resnetlab.studies.study import Study
 
 
-def collect(record: StudyRecord, command: str = "") -> StudyData:
+def collect_study_data(record: StudyRecord, command: str = "") -> StudyData:
     """Collect the data of a study from the present state of its runs."""
     study, study_runs = record.study, _study_runs(record)
     records = [study_run.record for study_run in study_runs if study_run.record is not None]

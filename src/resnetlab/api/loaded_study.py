@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from resnetlab.analysis.collect import collect
+from resnetlab.analysis.collect import collect_study_data
 from resnetlab.analysis.looks import with_looks
 from resnetlab.api.plan_looks import plan_looks
 from resnetlab.api.study_outcome import StudyOutcome, curves_table, runs_table
@@ -232,7 +232,7 @@ class LoadedStudy:
         """
         root = Path(output)
         record = read_record(plan, root)
-        study_data = collect(record, plan.command)
+        study_data = collect_study_data(record, plan.command)
         language = language or self.language
         report = build_report(study_data)
         folder = root / "studies" / folder_name(plan)
@@ -263,7 +263,7 @@ class LoadedStudy:
             Path of the .tex file.
         """
         root = Path(output)
-        study_data = collect(read_record(plan, root), plan.command)
+        study_data = collect_study_data(read_record(plan, root), plan.command)
         report = build_report(study_data, language or self.language)
         return write_latex(report, root / "studies" / folder_name(plan))
 
@@ -290,7 +290,7 @@ class LoadedStudy:
             workers: Number of processes on this machine; 0 chooses it from the number of cores.
             should_stop: Function that is called between steps; training ends with a checkpoint once
                 it returns True.
-            max_seeds: Largest number of seeds per condition. Seeds are added at interim analyses
+            max_seeds: Largest number of seeds per condition. Seeds are added at interim looks
                 until every claim is decided.
             executor: Machines of the runs, instead of processes on this machine.
             accept_license: Accept pre-trained weights whose license forbids commercial use.

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from resnetlab.analysis.analyze import analyze
-from resnetlab.analysis.collect import collect
+from resnetlab.analysis.collect import collect_study_data
 from resnetlab.analysis.looks import next_seed_counts
 from resnetlab.messages import Notify
 from resnetlab.studies.execution import plan_study, read_record
@@ -39,4 +39,4 @@ def plan_looks(
             for study_run in record.runs
         ):
             return
-        counts = next_seed_counts(study, counts, analyze(collect(record)).verdicts)
+        counts = next_seed_counts(study, counts, analyze(collect_study_data(record)).verdicts)

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from resnetlab.analysis.analyze import data_by_condition
-from resnetlab.analysis.collect import collect
+from resnetlab.analysis.collect import collect_study_data
 from resnetlab.analysis.data_files import load_study_data
 from resnetlab.analysis.study_data import Machine, RunRow, StudyData
 from resnetlab.analysis.training_share import TrainingShare, training_share
@@ -138,7 +138,7 @@ def replicate_runs(
         notify(f"repeating {row.condition}, seed {row.seed}")
         if not train(loaded, plan):
             return
-        now = collect(read_record(plan, root))
+        now = collect_study_data(read_record(plan, root))
         alike = (row.condition, "trained")
         reported = [_accuracy(r) for r in study_data.rows if (r.condition, r.status) == alike]
         yield Replication(

@@ -33,32 +33,33 @@ def model_card(file: ModelFile) -> str:
 
 def describe_transform(file: ModelFile) -> Message:
     """Describe the evaluation transform in a sentence."""
-    view = file.eval_transform
-    match view.crop_mode:
+    transform = file.eval_transform
+    match transform.crop_mode:
         case "crop":
             crop = Message(
                 "the shorter side is resized to {side} pixels, then the center square of {size} "
                 "pixels is cropped",
-                {"side": view.shorter_side, "size": view.size},
+                {"side": transform.shorter_side, "size": transform.size},
             )
         case "whole":
             crop = Message(
-                "the longer side is resized to {side} pixels, without a crop", {"side": view.size}
+                "the longer side is resized to {side} pixels, without a crop",
+                {"side": transform.size},
             )
         case "square":
             crop = Message(
                 "the largest center square is resized to {width} x {height} pixels",
-                {"width": view.size, "height": view.size},
+                {"width": transform.size, "height": transform.size},
             )
     mean, deviation = (
-        ", ".join(f"{value:.4g}" for value in values) for values in (view.mean, view.std)
+        ", ".join(f"{value:.4g}" for value in values) for values in (transform.mean, transform.std)
     )
     return Message(
         "Upright, {color}; {crop} ({interpolation}); (x / 255 - [{mean}]) / [{deviation}].",
         {
-            "color": Message("gray") if view.channels == 1 else "RGB",
+            "color": Message("gray") if transform.channels == 1 else "RGB",
             "crop": crop,
-            "interpolation": view.interpolation,
+            "interpolation": transform.interpolation,
             "mean": mean,
             "deviation": deviation,
         },

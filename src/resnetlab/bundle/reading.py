@@ -112,8 +112,8 @@ def _describe_folder(folder: Path, metadata: Mapping[str, Any]) -> ModelFile:
         if "resize" in metadata
         else {"crop_mode": "square"}
     )
-    view = resize | {name: metadata.get(name) for name in ("mean", "std")}
-    view |= {"size": metadata.get("side"), "channels": metadata.get("channels", 3)}
+    transform_table = resize | {name: metadata.get(name) for name in ("mean", "std")}
+    transform_table |= {"size": metadata.get("side"), "channels": metadata.get("channels", 3)}
     result = read_json(folder / "result.json") if (folder / "result.json").is_file() else {}
     origin = {
         key: metadata[key] for key in ("run", "imported_from", "imported_sha256") if key in metadata
@@ -122,7 +122,7 @@ def _describe_folder(folder: Path, metadata: Mapping[str, Any]) -> ModelFile:
         "name": folder.resolve().name,
         "model": metadata["model"],
         "classes": metadata.get("classes"),
-        "eval_transform": metadata.get("eval_transform", view),
+        "eval_transform": metadata.get("eval_transform", transform_table),
         "caveats": metadata.get("caveats", []),
         "license": {"name": metadata.get("license", "")},
         "weights_sha256": result.get("weights_sha256", "") or sha256(folder / OLD_WEIGHTS_FILE),

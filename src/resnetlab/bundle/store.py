@@ -190,14 +190,14 @@ def _matches_sha256(weights: Path, file: ModelFile) -> bool:
 
 def _weights_metadata(file: ModelFile) -> dict[str, Any]:
     """Return metadata for the weights file, so that it can be used without its folder."""
-    view = file.eval_transform
+    transform = file.eval_transform
     return {
         "model": encode(file.model),
         "classes": file.classes,
-        "channels": view.channels,
-        "side": view.size,
-        "mean": view.mean,
-        "std": view.std,
+        "channels": transform.channels,
+        "side": transform.size,
+        "mean": transform.mean,
+        "std": transform.std,
         "license": file.license.name,
     }
 

@@ -12,7 +12,7 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from resnetlab.analysis.collect import collect
+from resnetlab.analysis.collect import collect_study_data
 from resnetlab.course.classroom import Submission
 from resnetlab.course.lessons import Lesson
 from resnetlab.course.texts import Text, localize
@@ -65,7 +65,7 @@ def write_class_study(submissions: Sequence[Submission], lesson: Lesson, out: Pa
             )
             study_runs.append(StudyRun(planned, "finished", record))
     study = _study(lesson, [item.student.seed for item in honest if item.student])
-    study_data = collect(
+    study_data = collect_study_data(
         StudyRecord(study, tuple(study_runs)), "resnetlab course class SUBMISSIONS"
     )
     return write_report(study_data, out / "studies" / study.name, build_report(study_data))

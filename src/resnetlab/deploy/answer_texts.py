@@ -16,7 +16,7 @@ def describe_doubt(probability: float, num_classes: int) -> str:
 
     Args:
         probability: Probability of the first class, from 0 to 1.
-        num_classes: Number of num_classes of the model.
+        num_classes: Number of classes of the model.
     """
     if probability >= UNSURE_PROBABILITY:
         return ""

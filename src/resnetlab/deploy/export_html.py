@@ -24,7 +24,7 @@ def classifier_page(file: ModelFile, network: bytes, runtime: WebRuntime) -> str
         .get_template("classifier.html")
         .render(
             file=file,
-            view=describe_transform(file),
+            transform_text=describe_transform(file),
             style=mark_safe(read_template("page.css")),
             script=mark_safe(read_template("classifier.js")),
             runtime=_pack(runtime.script),

@@ -66,7 +66,7 @@ def start_page(
                 classes=file.classes[:MAX_LISTED_CLASSES],
                 style=mark_safe(style),
                 script=mark_safe(script),
-                view=describe_transform(file),
+                transform_text=describe_transform(file),
                 words="" if language == "en" else json.dumps(_script_texts(script)),
             )
         )

@@ -42,7 +42,8 @@ class LandscapeConfig:
 class DiagnosticsConfig:
     """Diagnostics that a run records.
 
-    They are placement: none of them changes a bit of the training; a test checks it.
+    They are no part of the identity of a run: none of them changes a bit of the training. A test
+    checks it.
     """
 
     gradient_norms: tuple[NonNegativeInt, ...] = ()

@@ -238,9 +238,9 @@ def hub_weights(config: ExternalConfig) -> dict[str, torch.Tensor]:
     except InputError:
         raise
     except Exception as error:
-        raise input_error(
-            config.slug, f"the hub of {config.library} cannot be reached: {first_line(error)}", fix
-        ) from None
+        hub = f"the hub of {config.library} cannot be reached"
+        problem = hub if isinstance(error, OSError) else "its weights cannot be loaded"
+        raise input_error(config.slug, f"{problem}: {first_line(error)}", fix) from None
 
 
 def _hub_url(config: ExternalConfig) -> str:

@@ -31,11 +31,11 @@ class SGD:
     lr: PositiveFloat = 0.1  # He et al. 2016, sec. 3.4
     """Learning rate before the schedule."""
     momentum: UnitInterval = 0.9  # He et al. 2016, sec. 3.4
-    """Factor of the past steps in the average that the optimizer follows; 0 for none."""
+    """Factor by which the sum of past gradients is multiplied in each step; 0 for none."""
     nesterov: bool = False
     """Nesterov momentum: the gradient is taken after the step of the momentum."""
     weight_decay: NonNegativeFloat = 0.0
-    """Factor of the weights in each step, which pulls them towards zero; 0 for none."""
+    """Factor of the weights that is added to the gradient (an L2 penalty); 0 for none."""
 
     def __post_init__(self) -> None:
         if self.nesterov and not self.momentum:

@@ -1,10 +1,10 @@
 """Reports: pages, documents and figures from what an analysis found.
 
-`write(collect(record), folder)` writes a report while a study runs and when it ends;
+`write(collect_study_data(record), folder)` writes a report while a study runs and when it ends;
 `rebuild(folder)` writes it again. Start with `study/assemble.py`, then `write.py`.
 """
 
-from resnetlab.analysis.collect import collect
+from resnetlab.analysis.collect import collect_study_data
 from resnetlab.analysis.study_data import StudyData
 from resnetlab.reports.document import Report
 from resnetlab.reports.render.latex import write_latex
@@ -16,7 +16,7 @@ __all__ = [
     "StudyData",
     "build_report",
     "build_report_from_record",
-    "collect",
+    "collect_study_data",
     "rebuild",
     "write_latex",
     "write_report",

@@ -313,7 +313,8 @@ class RunDirectory:
         path = self.path / name
         if not path.exists():
             return None
-        return decode(record_type, read_json(path, MAX_GENERATED_BYTES), str(path))
+        record: T = decode(record_type, read_json(path, MAX_GENERATED_BYTES), str(path))
+        return record
 
     def _diagnostics(self) -> Iterator[Path]:
         return (self.path / "diagnostics").glob("*.json")

@@ -21,7 +21,7 @@ EvaluationMode = Literal["eval", "train"]
 """Mode of a model in its evaluation, as in `model.eval()` and `model.train()`."""
 
 Status = Literal["trained", "at chance", "diverged", "out of memory"]
-"""Outcome of a finished run.
+"""Status of a finished run.
 
 A run that crashed or was killed has no result and counts as missing.
 """
@@ -73,7 +73,7 @@ class Result:
     schema: int
     """Version of the names in the file."""
     status: Status
-    """Outcome of the run."""
+    """Status of the run."""
     reason: str = ""
     """Explanation of a status other than trained, or a remark that trained cannot be told from
     chance."""
@@ -108,7 +108,7 @@ class TrainModeEvaluation:
     curve: tuple[Evaluation, ...] = ()
     """Evaluations during training. Those before it was requested are missing."""
     status: Literal["trained", "at chance"] | None = None
-    """Outcome of the run by these evaluations; None before the end of the run."""
+    """Status of the run by these evaluations; None before the end of the run."""
     reason: str = ""
     """Explanation of the status, as in result.json."""
     train: Scores | None = None
@@ -141,7 +141,7 @@ class RunFile:
     macs: int = 0
     """Multiply-adds of the forward pass for one image."""
     diagnostics: DiagnosticsConfig = DiagnosticsConfig()
-    """Measurements during training. They are not part of the run's identity."""
+    """Measurements during and after training. They are not part of the run's identity."""
     class_share: float
     """Largest share of one class among the test images: the accuracy of a network that learned
     nothing.

@@ -126,20 +126,24 @@ def _measure_missing(
             directory.log_event({"event": event, "time": utc_now(), "reason": first_line(error)})
 
 
-def _check_batch_size(file: RunFile, image_count: int) -> None:
-    """Raise InputError if the run's batches are too small for its number of processes."""
+def _check_batch_size(file: RunFile, num_train_images: int) -> None:
+    """Raise InputError if a batch is too small for the run's processes and microbatches."""
     numerics, recipe = file.run.numerics, from_scratch_recipe(file.run.recipe, file.data_name)
     parts = numerics.world_size * numerics.grad_accum_steps
-    full_batches = recipe.steps_per_epoch(image_count) - 1
-    last_batch = image_count - full_batches * recipe.batch_size
+    full_batches = recipe.steps_per_epoch(num_train_images) - 1
+    last_batch = num_train_images - full_batches * recipe.batch_size
     smallest = min(recipe.batch_size, last_batch)
     if parts > 1 and smallest // parts < 2:
         problem = (
-            f"a batch of {smallest} images (of {image_count:,}) is too small for {parts} "
+            f"a batch of {smallest} images (of {num_train_images:,}) is too small for {parts} "
             "microbatches of two images"
         )
         raise input_error(
-            "", problem, "another batch size", field="recipe.batch_size", got=recipe.batch_size
+            "",
+            problem,
+            f"--set recipe.batch_size={2 * parts}, or more",
+            field="recipe.batch_size",
+            got=recipe.batch_size,
         )
 
 

@@ -136,10 +136,7 @@ class Verdict:
 
     @property
     def phrase(self) -> Message:
-        """Label with its protocol: `at 4 % of the training: contradicted`.
-
-        It is the only form in which readers see a verdict.
-        """
+        """Label with its protocol: `at 4 % of the training: contradicted`."""
         label = _LABELS[self.label]
         if not self.is_limited:
             return label
@@ -152,7 +149,7 @@ class Verdict:
 
     @property
     def qualified_phrase(self) -> Message:
-        """Phrase with its condition, for example `reproduced (trained runs only)`."""
+        """Phrase with its restriction, for example `reproduced (trained runs only)`."""
         if not self.is_decided_by_trained_runs:
             return self.phrase
         return Message("{phrase} (trained runs only)", {"phrase": self.phrase})

@@ -2,7 +2,7 @@
 
 This module defines the kinds of a `[[claim]]`. `parsing.claims` looks up the conditions that a file
 names, `parsing.power_checks` rejects claims that no plan can answer, and
-`resnetlab.analysis.hypotheses` turns a claim and its runs into a question for the statistics.
+`resnetlab.analysis.hypotheses` turns a claim and its runs into a hypothesis for the statistics.
 
 Every effect is positive if left is better than right: points of accuracy, or for a loss or an error
 the decrease.
@@ -54,7 +54,7 @@ class Greater(_ClaimText):
 
 @strict_dataclass
 class About(_ClaimText):
-    """Claim that `left` is better by about `size`; its direction gets an own verdict."""
+    """Claim that `left` is better by about `size`; its direction gets a verdict of its own."""
 
     kind: Literal["about"] = "about"
     left: str
@@ -219,7 +219,7 @@ AnyClaim = MetricClaim | FailsAndTrains | Faster
 
 
 def condition_labels(claim: AnyClaim) -> tuple[str, ...]:
-    """Return the labels of the conditions of a claim, in the order of its question's arms."""
+    """Return the labels of the conditions of a claim, in the order of its hypothesis's arms."""
     match claim:
         case Average() | Every() | Relative():
             return tuple(

@@ -48,7 +48,7 @@ def plan_study(
 
     Without `download`, the properties of data that are not on this machine come from a table, and
     the ids of their runs are not final. `seed_counts` has the number of seeds of each condition so
-    far, if seeds are added at interim analyses. Raises InputError if the data cannot be read or a
+    far, if seeds are added at interim looks. Raises InputError if the data cannot be read or a
     network does not fit them.
     """
     check_weights_exist(study)

@@ -168,7 +168,7 @@ class Override(StoredAsText):
     """
 
     key: str
-    """Dotted field that was changed: `recipe.epochs`; `looks` for interim analyses."""
+    """Dotted field that was changed: `recipe.epochs`; `looks` for interim looks."""
     value: str
     """New value, as the command gave it."""
     previous: str | None = None
@@ -195,7 +195,7 @@ class Override(StoredAsText):
 
 
 _LOOKS = "seeds added at looks of "
-"""Words before the numbers of seeds of interim analyses, in files."""
+"""Words before the numbers of seeds of interim looks, in files."""
 
 
 @with_summary

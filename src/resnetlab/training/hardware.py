@@ -98,7 +98,7 @@ def read_cpuinfo() -> tuple[str, frozenset[str] | None]:
     return fields.get("model name", ""), frozenset(flags.split()) if flags else None
 
 
-def total_memory() -> int:
+def total_memory_bytes() -> int:
     """Return the bytes of memory of this machine; 0 if the system does not tell."""
     try:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from resnetlab.analysis.collect import collect
+from resnetlab.analysis.collect import collect_study_data
 from resnetlab.errors import InputError, first_line
 from resnetlab.reports.run_page.write import MAX_DEFAULT_PAGES, write_run_pages
 from resnetlab.reports.study.assemble import build_report
@@ -115,7 +115,7 @@ class StudyWatcher:
 
         The pages of runs are written when the study has ended, as `study run` does.
         """
-        study_data = collect(record, self.plan.command)
+        study_data = collect_study_data(record, self.plan.command)
         report = build_report(study_data, self.language)
         with tempfile.TemporaryDirectory(prefix="resnetlab-watch-") as name:
             folder = Path(name)

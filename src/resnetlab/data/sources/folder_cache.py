@@ -31,7 +31,7 @@ from resnetlab.data.sources.folder_walk import walk
 from resnetlab.errors import InputError
 from resnetlab.messages import Notify, silent
 
-CACHE_VERSION = 2
+CACHE_VERSION = 3
 """Version of the cache format. Increase it by hand when the meaning of the stored data changes."""
 
 MTIME_RESOLUTION_NS = 2_000_000_000
@@ -96,8 +96,8 @@ def load_cached_folder(path: Path, fingerprint: Fingerprint) -> CachedFolder | N
     """Return the images cached at `path`, memory-mapped; None if anything differs."""
     metadata, arrays = _read(path)
     try:
-        if metadata["look"] != fingerprint.sha256 or metadata["beside"] != _stamps(
-            map(Path, metadata["beside"])
+        if metadata["fingerprint"] != fingerprint.sha256 or metadata["dependencies"] != _stamps(
+            map(Path, metadata["dependencies"])
         ):
             return None
         decoded = decode_cache.load_cached(path.parent, metadata["pixels"])
@@ -124,15 +124,15 @@ def save_cached_folder(
     pixels_key: str,
     dependencies: Iterable[Path],
 ) -> None:
-    """Write the folder's images to the cache at `path`; `pixels` names the cache of their pixels.
+    """Write the folder's images to the cache at `path`; `pixels_key` is the key of their pixels.
 
     `dependencies` are other files of the cache that the result depends on: if one is written again,
     the folder is read again.
     """
     if fingerprint.is_stable:
         metadata = {
-            "look": fingerprint.sha256,
-            "beside": _stamps(dependencies),
+            "fingerprint": fingerprint.sha256,
+            "dependencies": _stamps(dependencies),
             "pixels": pixels_key,
             "classes": images.classes,
             "sha256": images.sha256,
@@ -231,7 +231,7 @@ def _stamps(paths: Iterable[Path]) -> dict[str, list[int]]:
 
 def _write(path: Path, metadata: dict[str, Any], **arrays: NDArray[Any]) -> None:
     with files.atomic_write(path, "wb") as file:
-        np.savez(file, facts=np.frombuffer(json.dumps(metadata).encode(), np.uint8), **arrays)  # type: ignore[arg-type]
+        np.savez(file, metadata=np.frombuffer(json.dumps(metadata).encode(), np.uint8), **arrays)  # type: ignore[arg-type]
 
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
@@ -239,7 +239,7 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             arrays = dict(archive)
-        metadata = json.loads(arrays.pop("facts").tobytes())
+        metadata = json.loads(arrays.pop("metadata").tobytes())
     except (
         zipfile.BadZipFile,
         zlib.error,

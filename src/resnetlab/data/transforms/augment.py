@@ -64,7 +64,10 @@ def normalize(pixels: Tensor, mean: Tensor, std: Tensor) -> Tensor:
 
 
 def mixup(values: Tensor, mix_lambda: Tensor, mix_sort_keys: Tensor) -> Tensor:
-    """Mix each of (B, ...) with item `mix_sort_keys` (B,); `mix_lambda` is its own weight.
+    """Mix each of (B, ...) with a partner from the batch.
+
+    Sorting `mix_sort_keys` (B,) gives the partners; `mix_lambda` (B,) is the weight of the image
+    itself.
 
     Zhang et al. 2018, sec. 2, with one weight per image and partners from the same batch, as they
     recommend.

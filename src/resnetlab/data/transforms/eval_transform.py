@@ -91,7 +91,7 @@ def resize_image(image: Image.Image, transform: EvalTransform) -> Image.Image:
 
 
 def _crop_long_strip(image: Image.Image) -> Image.Image:
-    """Return the middle of a narrow image, MAX_RATIO times as long as it is wide."""
+    """Return the middle of a narrow image, MAX_ASPECT_RATIO times as long as it is wide."""
     longest = MAX_ASPECT_RATIO * min(image.size)
     left, top = (max(0, (edge - longest) // 2) for edge in image.size)
     return image.crop(

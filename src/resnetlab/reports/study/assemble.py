@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from resnetlab.analysis.analyze import StudyAnalysis, analyze
-from resnetlab.analysis.collect import collect
+from resnetlab.analysis.collect import collect_study_data
 from resnetlab.analysis.study_data import ClaimVerdict, QuestionAnswer, StudyData
 from resnetlab.reports.document import Cell, ClaimSides, Detail, Report, escape_strings
 from resnetlab.reports.figures.values import plot_csv
@@ -39,7 +39,7 @@ from resnetlab.translation import Language, tr, tr_study, use_language
 
 def build_report_from_record(record: StudyRecord, command: str = "") -> Report:
     """Build the report of a study, finished or not; `command` repeats the study."""
-    return build_report(collect(record, command))
+    return build_report(collect_study_data(record, command))
 
 
 def build_report(study_data: StudyData, language: Language = "en") -> Report:

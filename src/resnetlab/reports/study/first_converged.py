@@ -70,7 +70,7 @@ def _condition_row(condition: FirstConverged) -> tuple[Cell, ...]:
     trained = tr(
         "{trained} of {finished}",
         trained=len(condition.trained_pct),
-        finished=condition.ended,
+        finished=condition.finished,
     )
     expected_runs = tr("never")
     if condition.expected_runs is not None:

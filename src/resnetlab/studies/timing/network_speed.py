@@ -32,7 +32,7 @@ from resnetlab.schema import config_hash, decode, encode, strict_dataclass
 from resnetlab.settings import cache_dir
 from resnetlab.studies.plan import PlannedRun
 from resnetlab.studies.timing.time_estimate import Timing
-from resnetlab.training.hardware import read_cpuinfo, total_memory
+from resnetlab.training.hardware import read_cpuinfo, total_memory_bytes
 
 if TYPE_CHECKING:
     import torch
@@ -156,7 +156,7 @@ def _size_problem(file: RunFile) -> str:
     """Return why a network is too large to be timed on this machine; "" if it is not."""
     if file.run.numerics.device != "cpu":
         return ""
-    needed, memory = BYTES_PER_PARAMETER * file.parameters, total_memory()
+    needed, memory = BYTES_PER_PARAMETER * file.parameters, total_memory_bytes()
     if file.parameters > MAX_PARAMETERS or 0 < memory < needed:
         lacks = f", and this machine has {memory / 1e9:,.0f} GB" if 0 < memory < needed else ""
         return (
