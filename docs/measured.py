@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[1]
 STUDIES = ("digits", "degradation", "ladder-mnist", "fast")
 """Studies of the table. The other reports of results/ have more conditions than fit here."""
 
-MAIN_CLAIMS = {
+MAIN_CLAIMS: dict[str, dict[str, tuple[str, ...]]] = {
     "depth report": {
         "depth": (
             "Plain 8 is more accurate than plain 14: depth hurts a plain network.",

@@ -14,7 +14,7 @@ from scipy import stats
 
 from helpers.synthetic import study_record
 from resnetlab.analysis.data_files import load_study_data
-from resnetlab.reports import build_report, collect, write_report
+from resnetlab.reports import build_report, collect_study_data, write_report
 from resnetlab.reports.document import Report
 from resnetlab.reports.figures import draw
 from resnetlab.reports.render import html, latex, markdown
@@ -72,7 +72,7 @@ def record(truth: Any = None) -> StudyRecord:
 
 
 def report(truth: Any = None) -> Report:
-    return build_report(collect(record(truth)))
+    return build_report(collect_study_data(record(truth)))
 
 
 def values(name: str) -> list[float]:
@@ -212,7 +212,7 @@ def test_all_renderers_contain_the_ladder_and_other_studies_have_none(tmp_path: 
         ):
             assert why in text
         assert "side rung" in text
-    write_report(collect(record()), tmp_path)
+    write_report(collect_study_data(record()), tmp_path)
     rows = list(csv.DictReader(io.StringIO((tmp_path / "figures" / "ladder.csv").read_text())))
     assert [(row["rung"], row["parent"], row["side"]) for row in rows][2] == (
         "halves",
@@ -220,4 +220,4 @@ def test_all_renderers_contain_the_ladder_and_other_studies_have_none(tmp_path: 
         "yes",
     )
     assert float(rows[0]["test_pct"]) == pytest.approx(statistics.mean(values("baseline")))
-    assert build_report(collect(study_record())).ladder is None
+    assert build_report(collect_study_data(study_record())).ladder is None

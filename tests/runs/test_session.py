@@ -21,8 +21,8 @@ from helpers.fake_cuda_graphs import FakeCudaGraphs
 from helpers.outcomes import outcome
 from resnetlab.errors import InputError, ResourceError
 from resnetlab.files import read_json, sha256, write_json
+from resnetlab.models.weights import read_tensors
 from resnetlab.runs import session as module
-from resnetlab.runs.checkpoint import read_tensors
 from resnetlab.runs.config import run_id
 from resnetlab.runs.directory import RunDirectory
 from resnetlab.runs.lifecycle import RunLockedError

@@ -223,7 +223,7 @@ def test_every_rung_of_a_ladder_trains_and_has_its_row(
     loaded = LoadedStudy(shrunken(name, images, photographs))
     plan = loaded.plan(tmp_path)
     train_here(plan, tmp_path)
-    assert loaded.report(plan, tmp_path).finished
+    assert loaded.report(plan, tmp_path).is_finished
     with (tmp_path / "studies" / name / "figures" / "ladder.csv").open(
         newline="", encoding="utf-8"
     ) as file:

@@ -134,7 +134,7 @@ def test_a_run_of_another_study_is_evaluated_and_not_trained_again(
     }
     assert states == {EVAL: "finished", TRAIN: "waiting"}
     assert [run.id for run in pending_runs(plan, tmp_path)] == [alone.runs[0].id]
-    assert not loaded.report(plan, tmp_path).finished
+    assert not loaded.report(plan, tmp_path).is_finished
     status = run_command("study", "status", "modes.toml", "--seeds", "1", folder=tmp_path)
     assert "0 of 1 run finished" in status.output
     weights = tmp_path / "runs" / alone.runs[0].id / "weights.safetensors"

@@ -41,13 +41,13 @@ class TrainingShare:
         """Share as the words of a verdict: `at 4 % of the training`."""
         if self.low is None or self.high is None:
             return Message("at a reduced training")
-        low, high = _rounded_percent(self.low), _rounded_percent(self.high)
+        low, high = rounded_percent(self.low), rounded_percent(self.high)
         if low == high:
             return Message("at {share:g} % of the training", {"share": low})
         return Message("at {low:g} to {high:g} % of the training", {"low": low, "high": high})
 
 
-def _rounded_percent(share: float) -> float:
+def rounded_percent(share: float) -> float:
     """Round a share to whole percent, below 1 % to two digits; it is never 100 % below 1."""
     percent = 100 * share
     if percent < 1:

@@ -30,9 +30,8 @@ from resnetlab.finetune.dataset import PhotoSplit
 from resnetlab.messages import ItemCallback, silent
 from resnetlab.models.code_hash import PARAMETERS, with_module_hashes
 from resnetlab.models.configs import ExternalConfig, ModelConfig
-from resnetlab.models.weights import state_dict_hash
+from resnetlab.models.weights import state_dict_hash, write_tensors
 from resnetlab.recipes.numerics import Numerics
-from resnetlab.runs.checkpoint import write_tensors
 from resnetlab.schema import encode
 
 FOLDER = "features"

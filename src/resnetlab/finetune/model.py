@@ -42,18 +42,13 @@ from resnetlab.models.transfer import (
     load_backbone,
     partition_at,
 )
+from resnetlab.models.weight_sources import IMAGENET_MEAN, IMAGENET_STD
 from resnetlab.models.weights import WeightsMetadata, read_weights
 from resnetlab.recipes.finetune import Trainable
 from resnetlab.recipes.numerics import Numerics
 from resnetlab.training.device import autocast, memory_format
 from resnetlab.training.distributed import SINGLE_PROCESS, World
 from resnetlab.training.rng import make_generator
-
-IMAGENET_MEAN_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-"""Mean and standard deviation of ImageNet's pixels by channel, in [0, 1].
-
-Most weights were trained with them.
-"""
 
 ASSUMED_NORMALIZATION = (
     "the weights do not state the mean and std of their images: those of ImageNet are assumed"
@@ -142,7 +137,9 @@ class FinetuneModel:
             load_backbone(model, tensors, str(weights))
         # Sentences for metadata about the weights that neither they nor the config state.
         self.assumptions = _assumptions(config, model, metadata)
-        self.mean, self.std = (metadata.mean, metadata.std) if metadata.mean else IMAGENET_MEAN_STD
+        self.mean, self.std = (
+            (metadata.mean, metadata.std) if metadata.mean else (IMAGENET_MEAN, IMAGENET_STD)
+        )
         self.model: nn.Module = model.to(device).to(memory_format=memory_format(numerics)).eval()
         self.feature_cache = FeatureCache()
         self._mean, self._std = (

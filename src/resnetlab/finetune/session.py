@@ -22,10 +22,10 @@ from resnetlab.finetune.stage_cache import StageCache, StageLockedError
 from resnetlab.finetune.stored_backbone import store_backbone, without_backbone
 from resnetlab.messages import format_count
 from resnetlab.runs.attempt import RunAttempt
-from resnetlab.runs.checkpoint import write_outputs
 from resnetlab.runs.directory import RunDirectory
 from resnetlab.runs.kinds import is_fine_tuning
 from resnetlab.runs.lifecycle import RunLockedError, check_world_size, lock_and_train
+from resnetlab.runs.outputs import write_outputs
 from resnetlab.runs.paths import WEIGHTS
 from resnetlab.runs.provenance import provenance_event
 from resnetlab.runs.records import Evaluation, Result, Scores, Status

@@ -27,10 +27,9 @@ from resnetlab.finetune.model import FinetuneModel
 from resnetlab.finetune.stage import StageResult, invalidate_features
 from resnetlab.models.code_hash import with_module_hashes
 from resnetlab.models.configs import ExternalConfig, ModelConfig
-from resnetlab.models.weights import state_dict_hash
+from resnetlab.models.weights import state_dict_hash, write_tensors
 from resnetlab.recipes.finetune import Stage
 from resnetlab.recipes.numerics import Numerics
-from resnetlab.runs.checkpoint import write_tensors
 from resnetlab.runs.config import FINETUNE_VERSION
 from resnetlab.schema import config_hash, decode, encode, strict_dataclass
 from resnetlab.training.memory import peak_memory

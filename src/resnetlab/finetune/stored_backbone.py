@@ -15,9 +15,8 @@ from torch import Tensor
 from resnetlab.finetune.model import FinetuneModel
 from resnetlab.models.tensorfile import backbone_file, open_safetensors
 from resnetlab.models.transfer import classifier
-from resnetlab.models.weights import state_dict_hash
+from resnetlab.models.weights import state_dict_hash, write_tensors
 from resnetlab.recipes.finetune import FinetuneRecipe
-from resnetlab.runs.checkpoint import write_tensors
 
 
 def store_backbone(finetune_model: FinetuneModel, recipe: FinetuneRecipe, weights: Path) -> str:

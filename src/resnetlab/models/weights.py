@@ -11,6 +11,7 @@ from typing import Any
 
 import safetensors.torch
 import torch
+from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from resnetlab.errors import InputError, Problem, input_error
@@ -98,11 +99,31 @@ def state_dict_hash(tensors: dict[str, Tensor]) -> str:
 
 def write_weights(path: Path, tensors: dict[str, Tensor], metadata: dict[str, Any]) -> None:
     """Write tensors and metadata as safetensors, atomically."""
-    copies = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
+    write_tensors(path, tensors, {"resnetlab": json.dumps(metadata, allow_nan=False)})
+
+
+def write_tensors(
+    path: Path, tensors: dict[str, Tensor], metadata: dict[str, str] | None = None
+) -> None:
+    """Write tensors as a safetensors file atomically."""
+    plain = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
     with atomic_write(path, "wb") as file:
-        file.write(
-            safetensors.torch.save(copies, {"resnetlab": json.dumps(metadata, allow_nan=False)})
-        )
+        file.write(safetensors.torch.save(plain, metadata))
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """Read the tensors of a safetensors file into memory. Windows cannot remove a memory-mapped
+    file.
+
+    Raises InputError if it is not a safetensors file.
+    """
+    try:
+        tensors: dict[str, Tensor] = safetensors.torch.load(path.read_bytes())
+    except (SafetensorError, OSError) as error:
+        raise input_error(
+            str(path), f"not a complete safetensors file: {error}", "restore it from a copy"
+        ) from None
+    return tensors
 
 
 def load_weights(model: nn.Module, tensors: dict[str, Tensor], where: str) -> None:

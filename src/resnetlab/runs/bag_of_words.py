@@ -14,9 +14,9 @@ from resnetlab.baselines.bag_of_words import FittedBagOfWords, fit
 from resnetlab.data.config import Dataset, LabeledImages
 from resnetlab.models.configs.bag_of_words import BagOfWordsConfig
 from resnetlab.runs.attempt import RunAttempt
-from resnetlab.runs.checkpoint import write_outputs
 from resnetlab.runs.directory import RunDirectory
 from resnetlab.runs.lifecycle import check_world_size, lock_and_train
+from resnetlab.runs.outputs import write_outputs
 from resnetlab.runs.provenance import provenance_event
 from resnetlab.runs.records import Evaluation, Result, RunFile, Scores
 from resnetlab.runs.writer import commit_result

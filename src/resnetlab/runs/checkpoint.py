@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import safetensors.torch
 import torch
-from safetensors import SafetensorError
 from torch import Tensor
 
 from resnetlab.errors import Problem, ResourceError, input_error
 from resnetlab.files import (
-    atomic_write,
     disk_errors_as_resource_error,
     fsync_folder,
     json_sha256,
@@ -23,8 +19,9 @@ from resnetlab.files import (
     sha256,
     write_json,
 )
+from resnetlab.models.weights import read_tensors, write_tensors
 from resnetlab.runs.directory import free_bytes
-from resnetlab.runs.paths import LOGITS, WEIGHTS, saved_steps
+from resnetlab.runs.paths import saved_steps
 from resnetlab.shell import resume_command
 
 CHECKPOINTS_TO_KEEP = 2
@@ -117,52 +114,6 @@ def delete_after(folder: Path, step: int) -> None:
     for later in saved_steps(folder):
         if later > step:
             remove_tree(folder / str(later))
-
-
-def write_tensors(
-    path: Path, tensors: dict[str, Tensor], metadata: dict[str, str] | None = None
-) -> None:
-    """Write tensors as a safetensors file atomically."""
-    plain = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
-    with atomic_write(path, "wb") as file:
-        file.write(safetensors.torch.save(plain, metadata))
-
-
-def write_outputs(
-    folder: Path,
-    description: dict[str, Any],
-    tensors: dict[str, Tensor],
-    logits: Tensor,
-    labels: Tensor,
-) -> None:
-    """Write the evaluated weights of a run and its outputs for the test images.
-
-    Args:
-        folder: Folder of the run.
-        description: Description of the model and its inputs, for the metadata of the weights.
-        tensors: Weights.
-        logits: Outputs for the test images (N, K) fp32, in the order of the split.
-        labels: Labels of the test images (N,) int64.
-    """
-    write_tensors(
-        folder / WEIGHTS, tensors, {"resnetlab": json.dumps(description, allow_nan=False)}
-    )
-    write_tensors(folder / LOGITS, {"logits": logits, "labels": labels})
-
-
-def read_tensors(path: Path) -> dict[str, Tensor]:
-    """Read the tensors of a safetensors file into memory. Windows cannot remove a memory-mapped
-    file.
-
-    Raises InputError if it is not a safetensors file.
-    """
-    try:
-        tensors: dict[str, Tensor] = safetensors.torch.load(path.read_bytes())
-    except (SafetensorError, OSError) as error:
-        raise input_error(
-            str(path), f"not a complete safetensors file: {error}", "restore it from a copy"
-        ) from None
-    return tensors
 
 
 def torch_version() -> str:

@@ -26,13 +26,13 @@ from resnetlab.runs.checkpoint import (
     load_checkpoint,
     save_checkpoint,
     torch_version,
-    write_outputs,
 )
 from resnetlab.runs.directory import PROFILE, RunDirectory, utc_now
 from resnetlab.runs.evaluator import BestWeights, RunEvaluator
 from resnetlab.runs.kinds import from_scratch_recipe
 from resnetlab.runs.lifecycle import check_world_size, lock_and_train
 from resnetlab.runs.load import load_run
+from resnetlab.runs.outputs import write_outputs
 from resnetlab.runs.paths import saved_steps
 from resnetlab.runs.provenance import provenance_event
 from resnetlab.runs.records import Evaluation, Result, RunFile, Scores, Status

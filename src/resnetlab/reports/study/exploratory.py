@@ -106,11 +106,7 @@ def _test_differences(
     from scipy.stats import false_discovery_control
 
     effects = [analysis.difference(left, right) for left, right in pairs]
-    p_values = [
-        min(1.0, 2 * min(effect.p_above(0), effect.p_below(0)))
-        for effect in effects
-        if not effect.is_deterministic
-    ]
+    p_values = [effect.two_sided_p for effect in effects if not effect.is_deterministic]
     corrected = iter(false_discovery_control(p_values).tolist())
     differences = [
         _Difference(left, right, effect, None if effect.is_deterministic else next(corrected))

@@ -12,7 +12,7 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 from resnetlab.analysis.study_data import QuestionAnswer
-from resnetlab.analysis.training_share import TrainingShare, training_share
+from resnetlab.analysis.training_share import TrainingShare, rounded_percent, training_share
 from resnetlab.reports.study.source_questions.claims import (
     Finding,
     claim_findings,
@@ -186,7 +186,7 @@ def _opening(writer: AnswerWriter, share: TrainingShare | None) -> str:
             "protocole complet.",
         )
     low, high = (
-        writer.count("share of the training, %", _rounded_percent(value))
+        writer.count("share of the training, %", rounded_percent(value))
         for value in (share.low, share.high)
     )
     text = low if low == high else writer.say(f"{low} to {high}", f"{low} à {high}")
@@ -196,14 +196,6 @@ def _opening(writer: AnswerWriter, share: TrainingShare | None) -> str:
         f"À {text} % de l'entraînement complet, les essais montrent ceci ; ce n'est pas une "
         "réponse au protocole complet.",
     )
-
-
-def _rounded_percent(share: float) -> float:
-    """Return a share in percent for a text. A share below 1 is never shown as 100 %."""
-    percent = 100 * share
-    if percent < 1:
-        return float(f"{percent:.2g}")
-    return float(min(99, round(percent))) if percent < 100 else 100.0
 
 
 def _not_run(
