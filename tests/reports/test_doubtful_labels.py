@@ -8,13 +8,13 @@ from resnetlab.deploy.results import Misclassification
 from resnetlab.reports.finetuning import _doubtful_table
 
 
-def mistake(name: str, probability: float, true_probability: float) -> Misclassification:
+def mistake(name: str, probability: float, label_probability: float) -> Misclassification:
     return Misclassification(
         name=name,
-        true="cat",
+        label="cat",
         predicted="dog",
         probability=probability,
-        true_probability=true_probability,
+        label_probability=label_probability,
     )
 
 

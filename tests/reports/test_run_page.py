@@ -161,7 +161,7 @@ def accuracy_without(folder: Path, data: Path, off: set[int]) -> float:
     loaded = open_run(folder, str(data))
     tensors = {name: torch.from_numpy(value) for name, value in read_weights(folder).items()}
     arrays = np.load(data)
-    x = loaded.state.preprocess(loaded.test.pixels)
+    x = loaded.state.preprocess(loaded.test_images().pixels)
 
     def norm(name: str, x: torch.Tensor) -> torch.Tensor:
         parts = ("running_mean", "running_var", "weight", "bias")

@@ -93,7 +93,7 @@ def test_scores_in_training_mode_equal_a_loop_written_out(tmp_path: Path, small_
     run = Run(small_npz, tmp_path, dropout=0.0)
     result = run()
     loaded = load_run(run.directory, run.file, run.dataset)
-    images, model = loaded.test, loaded.state.model
+    images, model = loaded.test_images(), loaded.state.model
     order = torch.randperm(len(images), generator=make_generator(0, "evaluation"))
     model.train()
     losses, wrong = [], 0

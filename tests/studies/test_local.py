@@ -113,7 +113,7 @@ def test_a_run_that_dies_once_is_finished_at_its_second_attempt(
 def test_a_mistake_that_would_occur_again_is_not_retried(
     run_jobs: Callable[..., Iterator[RunEvent]], jobs: list[Job], tmp_path: Path
 ) -> None:
-    act = 'tell(kind="failed", id=run, reason="ValueError: no", exit_code=1, again=False)'
+    act = 'tell(kind="failed", id=run, reason="ValueError: no", exit_code=1, retry=False)'
     assert kinds(run_jobs(jobs[:2], act)) == [("missing", job.id) for job in jobs[:2]]
     assert events_of(tmp_path, jobs[0]) == ["failed", "gave up"]
 
@@ -122,7 +122,7 @@ def test_an_operating_system_error_is_retried(
     run_jobs: Callable[..., Iterator[RunEvent]], jobs: list[Job]
 ) -> None:
     act = (
-        'tell(kind="failed", id=run, reason="EIO", exit_code=1, again=True) if attempt < 3 else '
+        'tell(kind="failed", id=run, reason="EIO", exit_code=1, retry=True) if attempt < 3 else '
         f"{FINISH}"
     )
     assert kinds(run_jobs(jobs[:1], act)) == [("failed", jobs[0].id)] * 2 + [
@@ -133,7 +133,7 @@ def test_an_operating_system_error_is_retried(
 def test_a_full_disk_ends_the_study_and_counts_as_the_result_of_no_run(
     run_jobs: Callable[..., Iterator[RunEvent]], jobs: list[Job], tmp_path: Path
 ) -> None:
-    act = 'tell(kind="failed", id=run, reason="the disk is full", exit_code=4, again=False)'
+    act = 'tell(kind="failed", id=run, reason="the disk is full", exit_code=4, retry=False)'
     with pytest.raises(ResourceError, match="the disk is full"):
         list(run_jobs(jobs, act))
     assert "gave up" not in events_of(tmp_path, jobs[0])
@@ -157,7 +157,7 @@ def test_a_process_killed_by_the_system_for_lack_of_memory_gives_an_out_of_memor
 def test_the_executor_waits_for_a_run_that_another_driver_has_locked(
     run_jobs: Callable[..., Iterator[RunEvent]], jobs: list[Job]
 ) -> None:
-    act = f'tell(kind="busy", id=run) if attempt == 1 and run == "{jobs[0].id}" else {FINISH}'
+    act = f'tell(kind="locked", id=run) if attempt == 1 and run == "{jobs[0].id}" else {FINISH}'
     assert kinds(run_jobs(jobs[:2], act)) == [("finished", jobs[1].id), ("finished", jobs[0].id)]
 
 

@@ -200,7 +200,7 @@ def test_an_error_of_one_run_is_reported_and_the_others_continue(
     jobs, expected = single_run_outcomes
     with RunDirectory.find(tmp_path, jobs[1].id).lock():
         last = run_job_groups(tmp_path, jobs)
-    assert [last[job.id]["kind"] for job in jobs] == ["finished", "busy", "finished"]
+    assert [last[job.id]["kind"] for job in jobs] == ["finished", "locked", "finished"]
     assert [outcome_of(tmp_path, jobs[index]) for index in (0, 2)] == [expected[0], expected[2]]
 
 

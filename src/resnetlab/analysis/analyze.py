@@ -20,6 +20,9 @@ from resnetlab.studies.imported_design import ImportedRuns
 from resnetlab.studies.plan import group_by
 from resnetlab.studies.study import Condition, Study
 
+MAIN_RUNG_SERIES, SIDE_RUNG_SERIES = 1, 5
+"""Numbers of the series of main rungs and of side rungs, which have two colors in all figures."""
+
 
 @dataclass(frozen=True)
 class StudyAnalysis:
@@ -112,7 +115,10 @@ class StudyAnalysis:
             label: known.index(kinds[label]) if varied else index
             for index, label in enumerate(labels)
         }
-        return indices | {rung.condition: 5 if rung.instead_of else 1 for rung in self.study.ladder}
+        return indices | {
+            rung.condition: SIDE_RUNG_SERIES if rung.instead_of else MAIN_RUNG_SERIES
+            for rung in self.study.ladder
+        }
 
 
 def data_by_condition(study_data: StudyData) -> dict[str, DatasetInfo]:

@@ -11,19 +11,6 @@ if TYPE_CHECKING:
     from resnetlab.analysis.analyze import StudyAnalysis
 
 
-_AXIS_NAMES = {
-    "lr": ("learning rate", "pas d'apprentissage"),
-    "batch_size": ("batch size", "taille de mini-batch"),
-}
-"""Names of axes in English and in French."""
-
-
-def axis_names(axis: str) -> tuple[str, str]:
-    """Return the name of an axis in English and in French: that of its last part."""
-    last = axis.rsplit(".", 1)[-1]
-    return _AXIS_NAMES.get(last, (last.replace("_", " "),) * 2)
-
-
 @dataclass(frozen=True)
 class ConditionGrid:
     """Conditions of a study on two axes with numbers, each in ascending order."""

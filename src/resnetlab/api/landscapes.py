@@ -118,7 +118,9 @@ def measure_landscapes(
         for folder in folders:
             opened = open_run(folder, data, notify)
             run = opened.file.run
-            loss = measured_loss(opened.state, opened.train, config.images, seed, batch_statistics)
+            loss = measured_loss(
+                opened.state, opened.train_images(), config.images, seed, batch_statistics
+            )
             losses.append((folder.resolve().name, run.model.title, replace(run, seed=0).hash, loss))
         # A thread per core measures losses; operations of small networks gain nothing from more.
         torch.set_num_threads(1)

@@ -186,7 +186,7 @@ def gradients_of_run(run_folder: Path, data: str, images: int, notify: Notify) -
     from resnetlab.runs.load import open_run
 
     opened = open_run(run_folder, data, notify)
-    return measure_gradients(opened.state, opened.train, images)
+    return measure_gradients(opened.state, opened.train_images(), images)
 
 
 def gradients_at_init(

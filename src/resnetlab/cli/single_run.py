@@ -189,7 +189,7 @@ def _execute_distributed(
 
         placement = replace(placement, device_index=world.local_rank)
         JobRunner(interrupt.is_set, on_message, world).run(encode_job(job, root, placement))
-    if last["kind"] == "busy":
+    if last["kind"] == "locked":
         message = "another process trains this run"
         raise UnfinishedError(Problem(str(directory.path), message, "wait for it"))
     if last["kind"] == "failed":
@@ -229,7 +229,7 @@ def _print_result(directory: RunDirectory, result: Result, profiled: bool, as_js
     }
     for split, scores in scores_by_split.items():
         if scores is not None:
-            accuracy_pct = 100 - scores.top1_error_pct
+            accuracy_pct = scores.top1_accuracy_pct
             typer.echo(
                 f"{split:10} {accuracy_pct:5.1f} % of {format_count(scores.images, 'image')}"
             )

@@ -52,13 +52,13 @@ class CheckedRun:
     def test_accuracy_pct(self) -> float | None:
         """Recorded test accuracy in percent, or None without a run."""
         scores = self.run.result.test if self.run else None
-        return None if scores is None else 100 - scores.top1_error_pct
+        return None if scores is None else scores.top1_accuracy_pct
 
     @property
     def train_accuracy_pct(self) -> float | None:
         """Recorded train accuracy in percent, or None without a run."""
         scores = self.run.result.train if self.run else None
-        return None if scores is None else 100 - scores.top1_error_pct
+        return None if scores is None else scores.top1_accuracy_pct
 
     def with_finding(self, finding: CheckFinding) -> CheckedRun:
         """Return the run with one more finding."""

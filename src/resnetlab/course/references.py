@@ -15,6 +15,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from resnetlab.data.pack import MANIFEST
 from resnetlab.errors import input_error
 from resnetlab.files import read_json
 from resnetlab.stats.intervals import ACCURACY_RANGE_PCT, Interval, cut, mean, variance
@@ -24,9 +25,6 @@ REFERENCE_FILE = "reference-runs.csv"
 
 CONFIDENCE = 0.99
 """Probability with which the run of an honest student lies in the interval."""
-
-PACK_FILE = "manifest.json"
-"""File of a folder of `resnetlab data pack` with the data sets and their SHA-256."""
 
 
 @dataclass(frozen=True)
@@ -157,7 +155,7 @@ def accepted_data(exercise: str, data: str, pack: Path | None) -> dict[str, str]
 
 
 def _packed_sha256(pack: Path, data: str) -> list[str]:
-    path = pack / PACK_FILE if pack.is_dir() else pack
+    path = pack / MANIFEST if pack.is_dir() else pack
     table = read_json(path)
     try:
         return [entry["sha256"] for entry in table["data"] if entry["name"] == data]

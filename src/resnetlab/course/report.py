@@ -198,8 +198,8 @@ def describe_run(name: str, run: RunFiles, language: Language) -> str:
     if result.test is None:
         status = {"en": result.status, "fr": STATUSES_FR[result.status]}[language]
         return f"{name}: {status}"
-    test = localize(100 - result.test.top1_error_pct, language, 1)
-    train = localize(100 - result.train.top1_error_pct, language, 1) if result.train else ""
+    test = localize(result.test.top1_accuracy_pct, language, 1)
+    train = localize(result.train.top1_accuracy_pct, language, 1) if result.train else ""
     first, classes = first_loss(run.directory.metrics()), len(file.classes)
     title, seed = file.run.model.title, file.run.seed
     start = localize(first, language, 3) if first is not None else ""

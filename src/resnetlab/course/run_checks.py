@@ -200,7 +200,7 @@ def check_scores(run: RunFiles) -> CheckFinding:
     if scores is None or scores.loss_nats is None:
         return failed("scores", "the run has no test scores", "l'essai n'a pas de score de test")
     recorded = read_logits(run.directory.path)
-    reported, computed = 100 - scores.top1_error_pct, 100 - recorded.top1_error_pct
+    reported, computed = scores.top1_accuracy_pct, 100 - recorded.top1_error_pct
     if not recorded.agree_with(scores):
         return failed(
             "scores",
@@ -222,7 +222,7 @@ def check_accuracy(run: RunFiles, reference: Reference | None) -> CheckFinding:
     scores = run.result.test
     if reference is None or scores is None:
         return not_checked("accuracy", "no reference runs", "pas d'essais de référence")
-    accuracy, (low, high) = 100 - scores.top1_error_pct, reference.interval()
+    accuracy, (low, high) = scores.top1_accuracy_pct, reference.interval()
     percent, count = round(100 * CONFIDENCE), len(reference.runs)
     text = Text(
         f"{accuracy:.1f} %; {percent} % prediction interval of {count} reference runs "

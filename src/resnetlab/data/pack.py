@@ -18,7 +18,7 @@ from resnetlab.data.config import Source
 from resnetlab.data.sources import open_source
 from resnetlab.data.sources.npz import open_npz
 from resnetlab.errors import input_error
-from resnetlab.files import atomic_write, sha256, write_json
+from resnetlab.files import atomic_write, read_json, sha256, write_json
 from resnetlab.messages import Notify, silent
 
 MANIFEST = "manifest.json"
@@ -81,8 +81,6 @@ def write_pack(
 
 
 def _existing(folder: Path) -> list[dict[str, Any]]:
-    from resnetlab.files import read_json
-
     path = folder / MANIFEST
     if not path.exists():
         return []

@@ -179,10 +179,10 @@ def evaluate(
         mistakes=tuple(
             Misclassification(
                 name=predictions.images[k].name,
-                true=names[labels[k]],
+                label=names[labels[k]],
                 predicted=names[predicted[k]],
                 probability=float(confidence[k]),
-                true_probability=float(label_probability[k]),
+                label_probability=float(label_probability[k]),
             )
             for k in mistakes
         ),

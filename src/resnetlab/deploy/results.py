@@ -76,10 +76,10 @@ class Misclassification:
     """Misclassified image with the probabilities of the predicted and the true class."""
 
     name: str
-    true: str
+    label: str
     predicted: str
     probability: float
-    true_probability: float
+    label_probability: float
 
 
 @strict_dataclass

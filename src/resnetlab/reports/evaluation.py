@@ -127,7 +127,7 @@ def with_class_titles(
     pairs, mistakes = result.confusions, result.mistakes
     names = {row.name for row in result.classes} | {*(train_images or ())}
     names |= {name for pair in pairs for name in (pair.true, pair.predicted)}
-    names |= {name for item in mistakes for name in (item.true, item.predicted)}
+    names |= {name for item in mistakes for name in (item.label, item.predicted)}
     title = class_titles(sorted(names))
     titled = replace(
         result,
@@ -136,7 +136,7 @@ def with_class_titles(
             replace(pair, true=title[pair.true], predicted=title[pair.predicted]) for pair in pairs
         ),
         mistakes=tuple(
-            replace(item, true=title[item.true], predicted=title[item.predicted])
+            replace(item, label=title[item.label], predicted=title[item.predicted])
             for item in mistakes
         ),
     )
@@ -274,12 +274,12 @@ def write_tables(result: EvaluationResult, folder: Path, more: Sequence[str] = (
     pairs = [(pair.true, pair.predicted, pair.images) for pair in result.confusions]
     write_text(folder / "confusions.csv", csv_text(("true", "predicted", "images"), pairs))
     mistakes = [
-        (row.name, row.true, row.predicted, row.probability, row.true_probability)
+        (row.name, row.label, row.predicted, row.probability, row.label_probability)
         for row in result.mistakes
     ]
     write_text(
         folder / "mistakes.csv",
-        csv_text(("path", "true", "predicted", "probability", "true_probability"), mistakes),
+        csv_text(("path", "label", "predicted", "probability", "label_probability"), mistakes),
     )
     tables = ("evaluation.json", "classes.csv", "confusions.csv", "mistakes.csv")
     write_checksums(folder, (*more, *tables))

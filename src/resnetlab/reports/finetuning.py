@@ -269,7 +269,7 @@ def describe_calibration(scores: EvaluationResult) -> str:
 
 def _doubtful_table(scores: EvaluationResult) -> Table:
     """Return the evaluated photographs of whose label the network is very unsure."""
-    margins = {item.name: item.probability - item.true_probability for item in scores.mistakes}
+    margins = {item.name: item.probability - item.label_probability for item in scores.mistakes}
     doubtful = sorted(
         (item for item in scores.mistakes if margins[item.name] >= DOUBTFUL_MARGIN),
         key=lambda item: (-margins[item.name], item.name),
@@ -278,7 +278,7 @@ def _doubtful_table(scores: EvaluationResult) -> Table:
     rows = tuple(
         (
             Cell(item.name),
-            Cell(item.true, format_pct(100 * item.true_probability)),
+            Cell(item.label, format_pct(100 * item.label_probability)),
             Cell(item.predicted, format_pct(100 * item.probability)),
         )
         for item in doubtful[:MAX_DOUBTFUL]

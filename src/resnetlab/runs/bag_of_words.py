@@ -94,7 +94,7 @@ def _fit_and_evaluate(directory: RunDirectory, file: RunFile, dataset: Dataset) 
         torch.from_numpy(outputs).float(),
         torch.from_numpy(dataset.test.labels),
     )
-    accuracy, count = 100 - scores["test"].top1_error_pct, len(dataset.test)
+    accuracy, count = scores["test"].top1_accuracy_pct, len(dataset.test)
     predictions = dataset.test.labels, outputs.argmax(axis=1)
     decision = compare_with_chance(accuracy, file.class_share, count, 1, predictions)
     reason = {

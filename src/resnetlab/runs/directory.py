@@ -183,9 +183,9 @@ class RunDirectory:
         if evaluations:
             append_jsonl(self.path / "metrics.jsonl", *map(encode, evaluations))
 
-    def discard_after(self, step: int) -> list[Evaluation]:
+    def discard_after(self, step: int) -> None:
         """Remove what was recorded after `step`, from which the run is resumed: evaluations,
-        gradient norms, and the measurements of its end. Return the remaining evaluations.
+        gradient norms, and the measurements of its end.
         """
         evaluations = [evaluation for evaluation in self.metrics() if evaluation.step <= step]
         if (self.path / "metrics.jsonl").exists():
@@ -201,7 +201,6 @@ class RunDirectory:
         if (evaluation := self.train_mode()) is not None:
             curve = tuple(line for line in evaluation.curve if line.step <= step)
             self.save_train_mode(TrainModeEvaluation(curve=curve))
-        return evaluations
 
     def gradient_norms(self) -> tuple[GradientNorms, ...]:
         """Read the saved gradient norms of the layers, in order of steps."""

@@ -31,14 +31,12 @@ class LoadedRun:
     dataset: Dataset
     state: FromScratchState
 
-    @property
-    def train(self) -> DeviceImages:
-        """Train split on the device."""
+    def train_images(self) -> DeviceImages:
+        """Move the train split to the device and return it."""
         return DeviceImages.from_images(self.dataset.train, self.state.device)
 
-    @property
-    def test(self) -> DeviceImages:
-        """Test split on the device."""
+    def test_images(self) -> DeviceImages:
+        """Move the test split to the device and return it."""
         return DeviceImages.from_images(self.dataset.test, self.state.device)
 
 

@@ -25,7 +25,7 @@ def measure_blocks(folder: Path, data: str = "", notify: Notify = silent) -> Blo
         InputError: The run is not finished, or the data differ from its data.
     """
     run = open_run(folder, data, notify)
-    return ablate_blocks(run.state, run.test)
+    return ablate_blocks(run.state, run.test_images())
 
 
 def measure_block_sets(folder: Path, data: str = "", notify: Notify = silent) -> BlockAblations:
@@ -42,7 +42,7 @@ def measure_block_sets(folder: Path, data: str = "", notify: Notify = silent) ->
             message = "another process works on this run"
             raise RunLockedError(Problem(str(folder), message, "wait for it"))
         run = open_run(folder, data, notify)
-        ablations = ablate_blocks(run.state, run.test, with_sets=True)
+        ablations = ablate_blocks(run.state, run.test_images(), with_sets=True)
         if ablations.sets:
             directory.save_block_ablation(ablations)
         return ablations

@@ -105,7 +105,7 @@ def disagreement(folder: Path, result: Result) -> str:
     recorded = read_logits(folder)
     if recorded.agree_with(result.test):
         return ""
-    accuracy, computed = 100 - result.test.top1_error_pct, 100 - recorded.top1_error_pct
+    accuracy, computed = result.test.top1_accuracy_pct, 100 - recorded.top1_error_pct
     return (
         f"result.json says {accuracy:.2f} % test accuracy (loss {result.test.loss_nats}) of "
         f"{format_count(result.test.images, 'image')}, and the recorded logits give "

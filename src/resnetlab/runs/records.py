@@ -231,7 +231,7 @@ def to_dict(record: RunRecord) -> dict[str, Any]:
     for split in ("train", "validation", "test"):
         scores: Scores | None = getattr(result, split, None)
         by_split[f"{split}_images"] = scores.images if scores else None
-        by_split[f"{split}_accuracy_pct"] = 100 - scores.top1_error_pct if scores else None
+        by_split[f"{split}_accuracy_pct"] = scores.top1_accuracy_pct if scores else None
         by_split[f"{split}_loss_nats"] = scores.loss_nats if scores else None
     return {
         "run": record.id,

@@ -83,7 +83,7 @@ def run_attempt(attempt: RunAttempt, dataset: Dataset) -> Generator[None, None, 
             return
         run = load_run(directory, file, dataset)
         evaluator = RunEvaluator(run.state, file, dataset, DeviceImageCache())
-        _measure_missing(directory, file, run.train, evaluator)
+        _measure_missing(directory, file, run.train_images(), evaluator)
 
     identity, shared = dataset.identity, attempt.shares_device
     return (yield from lock_and_train(directory, file, identity, training, world, measure, shared))

@@ -143,11 +143,6 @@ class Verdict:
         return Message("{protocol}: {verdict}", {"protocol": self.protocol, "verdict": label})
 
     @property
-    def badge(self) -> str:
-        """Key of the badge's colors; all limited protocols have the same."""
-        return "at this protocol" if self.is_limited else self.label
-
-    @property
     def qualified_phrase(self) -> Message:
         """Phrase with its restriction, for example `reproduced (trained runs only)`."""
         if not self.is_decided_by_trained_runs:

@@ -151,7 +151,7 @@ def _outcome(record: RunRecord) -> tuple[Outcome, float | None]:
     result = record.result
     if result is None:
         return "waiting", None
-    return result.status, None if result.test is None else 100 - result.test.top1_error_pct
+    return result.status, None if result.test is None else result.test.top1_accuracy_pct
 
 
 def _without_seed(record: RunRecord) -> dict[str, Any]:

@@ -192,9 +192,9 @@ class Display:
 
     def _note_progress(self, event: RunEvent, now: float) -> None:
         active = self.active.setdefault(event.id, _RunProgress())
-        active.step, active.total, active.epoch = event.step, event.total, event.epoch
+        active.step, active.total, active.epoch = event.step, event.total_steps, event.epoch
         active.images_per_second = event.images_per_second
-        self.time_estimator.update(event.id, event.step, event.total, now)
+        self.time_estimator.update(event.id, event.step, event.total_steps, now)
         for evaluation in event.evaluations:
             if evaluation.split in ("validation", "test", "train epoch"):
                 if evaluation.split == "train epoch" and active.split not in ("", "train epoch"):
@@ -214,7 +214,7 @@ class Display:
         if event.kind == "missing":
             return f"{count} {self._run_name(event.id)}: missing ({event.reason})"
         result = self.load_result(event.id)
-        test = f", test {100 - result.test.top1_error_pct:.1f} %" if result and result.test else ""
+        test = f", test {result.test.top1_accuracy_pct:.1f} %" if result and result.test else ""
         took = (
             f", {format_duration(result.train_seconds + result.evaluation_seconds)}"
             if result

@@ -98,7 +98,7 @@ def final_values(result: Result) -> dict[str, float]:
     values = {"final/train_seconds": result.train_seconds}
     for split in ("train", "validation", "test"):
         if (scores := getattr(result, split)) is not None:
-            values[f"final/{split}_accuracy_pct"] = 100 - scores.top1_error_pct
+            values[f"final/{split}_accuracy_pct"] = scores.top1_accuracy_pct
             if scores.loss_nats is not None:
                 values[f"final/{split}_loss_nats"] = scores.loss_nats
     return values

@@ -115,7 +115,7 @@ def _open(
 
         opened = open_run(Path(network), data, notify)
         note = f"Weights of the run {Path(network).resolve().name}; its test images."
-        return opened.state, opened.test, note
+        return opened.state, opened.test_images(), note
     if not data:
         fix = "give --data digits, or the folder of a run instead of MODEL"
         raise input_error("--data", "missing", fix)

@@ -225,7 +225,8 @@ def filters(
     if max(indices) >= len(test):
         problem, fix = f"the test split has {len(test):,} images", f"0 to {len(test) - 1}"
         raise input_error("--images", problem, fix, got=max(indices))
-    batch = DeviceImages(opened.test.pixels[indices], opened.test.labels[indices])
+    on_device = opened.test_images()
+    batch = DeviceImages(on_device.pixels[indices], on_device.labels[indices])
     state = opened.state
     result = first_filters(state.model, state.preprocess(batch.pixels), str(run))
     predicted = evaluate(state.model, state.eval_forward_pixels, batch).logits.argmax(1).tolist()

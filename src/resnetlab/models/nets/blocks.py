@@ -13,7 +13,8 @@ class BasicBlock(nn.Module):
     """Basic block: two 3x3 convolutions with an optional shortcut (He et al. 2016, fig. 5 left).
 
     A plain block has no shortcut. It names its parameters as the residual block does, so that one
-    seed gives both the same weights.
+    seed gives both the same weights. `Block` is the general form; this one, the most used, is
+    written out so that it reads like the figure.
     """
 
     def __init__(

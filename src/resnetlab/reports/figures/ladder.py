@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from resnetlab.analysis.analyze import MAIN_RUNG_SERIES, SIDE_RUNG_SERIES
 from resnetlab.reports.figures.canvas import (
     CARD,
     GRID,
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-MAIN_COLOR, SIDE_COLOR = SERIES[1], SERIES[5]
+MAIN_COLOR, SIDE_COLOR = SERIES[MAIN_RUNG_SERIES], SERIES[SIDE_RUNG_SERIES]
 
 
 def draw(plot: LadderPlot, narrow: bool) -> Figure:

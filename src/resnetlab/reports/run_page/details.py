@@ -53,7 +53,7 @@ def _scores_text(scores: Scores) -> str:
     loss = DASH if scores.loss_nats is None else format_number(scores.loss_nats, 3)
     return tr(
         "{accuracy} accuracy, loss {loss} nats, {images}",
-        accuracy=format_pct(100 - scores.top1_error_pct, 2),
+        accuracy=format_pct(scores.top1_accuracy_pct, 2),
         loss=loss,
         images=format_count(scores.images, "image"),
     )
@@ -142,7 +142,7 @@ def answer(record: RunRecord) -> str:
     result = record.result
     if result is None or result.test is None:
         return tr("This run has no test accuracy.")
-    text = tr("{accuracy} test accuracy.", accuracy=format_pct(100 - result.test.top1_error_pct))
+    text = tr("{accuracy} test accuracy.", accuracy=format_pct(result.test.top1_accuracy_pct))
     if result.status == "at chance":
         text += " " + tr("The network did not learn: it was never above chance.")
     return text

@@ -113,7 +113,7 @@ def _verdict_cells(analysis: StudyAnalysis) -> tuple[Cell, ...]:
     return tuple(
         Cell(
             tr_study(claim.statement),
-            badge=verdict.badge,
+            badge=text.verdict_badge(verdict),
             note=tr(verdict.qualified_phrase),
         )
         for claim, verdict in zip(analysis.study.claims, analysis.verdicts, strict=True)

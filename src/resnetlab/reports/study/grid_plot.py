@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from resnetlab.analysis.grid import ConditionGrid, axis_names, find_grid
+from resnetlab.analysis.grid import ConditionGrid, find_grid
 from resnetlab.reports.document import Cell, Column, GridSection, Table
 from resnetlab.reports.format import DASH, decimals, format_interval, format_pct, join_clauses
 from resnetlab.reports.plot_data import GridCell, GridPlot
+from resnetlab.reports.study.axis_names import axis_names
 from resnetlab.stats.intervals import Interval
 from resnetlab.translation import LANGUAGES, current_language, localize_number, tr
 

@@ -19,6 +19,7 @@ from resnetlab.reports.format import (
     join_clauses,
 )
 from resnetlab.reports.plot_data import LadderPlot, RungRow
+from resnetlab.reports.study.text import verdict_badge
 from resnetlab.stats.contrasts import Effect, accuracy_difference, welch
 from resnetlab.stats.intervals import mean
 from resnetlab.stats.verdict import Verdict
@@ -137,7 +138,7 @@ def _verdict_cell(rung: Rung, verdict: Verdict | None) -> Cell:
     notes = [_expectation_text(rung)]
     if verdict.p_holm is not None:
         notes.insert(0, tr("p {p}, Holm", p=format_p_value(verdict.p_holm)))
-    return Cell(capitalize_first(tr(verdict.phrase)), join_clauses(notes), verdict.badge)
+    return Cell(capitalize_first(tr(verdict.phrase)), join_clauses(notes), verdict_badge(verdict))
 
 
 def _spread_cell(analysis: StudyAnalysis, rung: Rung) -> Cell:

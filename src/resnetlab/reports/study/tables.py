@@ -27,7 +27,7 @@ from resnetlab.reports.format import (
 )
 from resnetlab.reports.study import estimands, finetune
 from resnetlab.reports.study.references import citation_link, quantity_note
-from resnetlab.reports.study.text import protocol_sentence
+from resnetlab.reports.study.text import protocol_sentence, verdict_badge
 from resnetlab.schema import encode
 from resnetlab.stats.hypothesis_types import GREATER, Hypothesis, MeansHypothesis
 from resnetlab.stats.intervals import ConditionSummary, Interval, mean
@@ -311,7 +311,7 @@ def _verdict_cell(verdict: Verdict) -> Cell:
         why = join_clauses([why, equal]) if why else equal
     if verdict.is_decided_by_trained_runs:
         why = tr("trained runs only; {why}", why=why) if why else tr("trained runs only")
-    return Cell(capitalize_first(tr(verdict.phrase)), why, verdict.badge)
+    return Cell(capitalize_first(tr(verdict.phrase)), why, verdict_badge(verdict))
 
 
 def _effect_cells(verdict: Verdict, digits: int, unit: str) -> list[Cell]:

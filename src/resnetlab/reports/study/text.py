@@ -17,6 +17,7 @@ from resnetlab.translation import localize_number, tr, tr_study, tr_word
 
 if TYPE_CHECKING:
     from resnetlab.analysis.analyze import StudyAnalysis
+    from resnetlab.stats.verdict import Verdict
 
 
 def banner(analysis: StudyAnalysis) -> str:
@@ -119,3 +120,8 @@ def made_by(analysis: StudyAnalysis) -> str:
     return tr(
         "Written by {author} from results.csv, curves.csv and report.json beside it.", author=author
     )
+
+
+def verdict_badge(verdict: Verdict) -> str:
+    """Return the key of the colors of a verdict's badge; all limited protocols have the same."""
+    return "at this protocol" if verdict.is_limited else verdict.label

@@ -214,7 +214,7 @@ def _comparable(record: RunRecord) -> object:
 def _accuracy(result: Result) -> str:
     if result.test is None:
         return result.status
-    return f"test accuracy {100 - result.test.top1_error_pct:.2f} %"
+    return f"test accuracy {result.test.top1_accuracy_pct:.2f} %"
 
 
 def _machine(record: RunRecord) -> str:

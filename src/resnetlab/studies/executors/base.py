@@ -52,7 +52,7 @@ class RunEvent:
     """Id of the run."""
     step: int = 0
     """Number of optimizer steps so far."""
-    total: int = 0
+    total_steps: int = 0
     """Number of optimizer steps of the whole run."""
     epoch: float = 0.0
     """Number of epochs so far."""
@@ -138,7 +138,7 @@ class JobQueue:
         `message` is None if the worker was lost; `lost_reason` is then the reason. Raises
         ResourceError if a disk is full.
         """
-        if message is not None and message["kind"] == "busy":
+        if message is not None and message["kind"] == "locked":
             self.delayed.append((time.monotonic() + LOCK_RETRY_SECONDS, job))
             return RunEvent("idle")
         event = (
@@ -152,7 +152,7 @@ class JobQueue:
         self._log_event(job, "failed", event.reason)
         if message is not None and message["exit_code"] == ResourceError.exit_code:
             raise ResourceError(Problem("", event.reason, ""))
-        if self.attempts[job.id] < MAX_ATTEMPTS and (message is None or message["again"]):
+        if self.attempts[job.id] < MAX_ATTEMPTS and (message is None or message["retry"]):
             self.waiting.append(replace(job, from_step=None))
             return event
         self._log_event(job, "gave up", event.reason)
@@ -211,7 +211,7 @@ def decode_event(message: dict[str, Any]) -> RunEvent:
             "progress",
             message["id"],
             message["step"],
-            message["total"],
+            message["total_steps"],
             message["epoch"],
             speed,
             evaluations,

@@ -317,7 +317,7 @@ def _run_job(job: dict[str, Any], board: Any, driver_environment: dict[str, str]
             "id": job["id"],
             "reason": str(error),
             "exit_code": error.exit_code,
-            "again": False,
+            "retry": False,
         }
     threading.Thread(target=listen, daemon=True).start()
     runner = _process_runner()

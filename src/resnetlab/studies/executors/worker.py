@@ -126,7 +126,7 @@ class JobRunner:
                     kind="progress",
                     id=run_id,
                     step=progress.step,
-                    total=progress.total_steps,
+                    total_steps=progress.total_steps,
                     epoch=progress.epoch,
                     images=progress.images_processed,
                     seconds=progress.seconds,
@@ -148,16 +148,16 @@ class JobRunner:
         except SharedDeviceOutOfMemoryError:
             return True
         except RunLockedError:
-            self.send(kind="busy", id=run_id)
+            self.send(kind="locked", id=run_id)
         except ResnetlabError as error:
             self.send(
-                kind="failed", id=run_id, reason=str(error), exit_code=error.exit_code, again=False
+                kind="failed", id=run_id, reason=str(error), exit_code=error.exit_code, retry=False
             )
         except OSError as error:
-            self.send(kind="failed", id=run_id, reason=str(error), exit_code=1, again=True)
+            self.send(kind="failed", id=run_id, reason=str(error), exit_code=1, retry=True)
         except Exception as error:
             reason = f"{type(error).__name__}: {error}".splitlines()[0] + self._log_traceback()
-            self.send(kind="failed", id=run_id, reason=reason, exit_code=1, again=False)
+            self.send(kind="failed", id=run_id, reason=reason, exit_code=1, retry=False)
         else:
             if result is None:
                 self.send(kind="interrupted", id=run_id)

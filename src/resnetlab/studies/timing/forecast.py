@@ -113,7 +113,7 @@ def forecast(
             if study_run.record is not None
         ]
         values = [
-            100 - r.test.top1_error_pct for r in results if r and r.status == "trained" and r.test
+            r.test.top1_accuracy_pct for r in results if r and r.status == "trained" and r.test
         ]
         conditions.append(
             ConditionForecast(

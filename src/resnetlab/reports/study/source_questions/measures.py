@@ -9,8 +9,9 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from resnetlab.analysis import run_measures
-from resnetlab.analysis.grid import ConditionGrid, axis_names, find_grid
+from resnetlab.analysis.grid import ConditionGrid, find_grid
 from resnetlab.reports.format import decimals
+from resnetlab.reports.study.axis_names import axis_names
 from resnetlab.reports.study.source_questions.claims import Finding, accuracy_text, no_trained_run
 from resnetlab.reports.study.source_questions.writer import AnswerWriter
 from resnetlab.stats.contrasts import welch
