@@ -15,8 +15,8 @@ from resnetlab.checksums import CHECKSUMS
 from resnetlab.data.splits import load_dataset
 from resnetlab.recipes.numerics import Placement
 from resnetlab.runs.attempt import RunAttempt
-from resnetlab.runs.directory import RunDirectory
 from resnetlab.runs.records import Result
+from resnetlab.runs.run_folder import RunFolder
 from resnetlab.runs.session import run_attempt
 from resnetlab.schema import encode
 from resnetlab.studies.execution import plan_study, save_plan
@@ -77,14 +77,14 @@ def _trained(plan: Plan, root: Path) -> Result:
 
 def _copy(plan: Plan, root: Path, result: Result) -> None:
     """Copy the record of the first run into the folders of all others, with its checksums."""
-    first = RunDirectory.find(root, plan.runs[0].id)
+    first = RunFolder.find(root, plan.runs[0].id)
     metrics, provenance = (
         (first.path / name).read_text() for name in ("metrics.jsonl", "provenance.jsonl")
     )
     note = {"event": "fabricated", "reason": f"made up: a copy of {plan.runs[0].id}"}
     assert result.test is not None
     for number, run in enumerate(plan.runs[1:]):
-        path = RunDirectory(root / "runs" / run.id).path
+        path = RunFolder(root / "runs" / run.id).path
         path.mkdir()
         (path / "lock").touch()
         error = min(100.0, result.test.top1_error_pct + number % 7 / 10)

@@ -41,12 +41,12 @@ from machine import machine
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from resnetlab.bundle.model_file import ModelFile
-from resnetlab.bundle.store import Bundle
 from resnetlab.data.transforms.eval_transform import EvalTransform
 from resnetlab.deploy.export import onnx_proto
 from resnetlab.deploy.inputs import find_images
 from resnetlab.deploy.predict import Classifier
+from resnetlab.model_folder.model_file import ModelFile
+from resnetlab.model_folder.store import LoadedModel
 from resnetlab.models.configs import ExternalConfig
 from resnetlab.models.inference import prepare_for_inference
 from resnetlab.models.weights import write_weights
@@ -269,7 +269,7 @@ def classifier(name: str) -> Classifier:
     config = ExternalConfig(source=f"timm/{name}")
     names = tuple(f"class {number}" for number in range(CLASSES))
     file = ModelFile(name=name, model=config, classes=names, eval_transform=transform)
-    return Classifier(Bundle(module, file), "cpu")
+    return Classifier(LoadedModel(module, file), "cpu")
 
 
 Outputs = Callable[[NDArray[np.uint8]], PhotoOutputs]

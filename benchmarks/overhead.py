@@ -19,7 +19,7 @@ from pathlib import Path
 from machine import machine
 
 import resnetlab as rl
-from resnetlab.runs.directory import RunDirectory
+from resnetlab.runs.run_folder import RunFolder
 from resnetlab.studies.executors.base import Job
 from resnetlab.studies.executors.local import LocalExecutor
 
@@ -49,7 +49,7 @@ def main(study: str = "digits", seeds: str = "126") -> int:
         workers = LocalExecutor(root, rl.Placement()).max_parallel(
             [Job(run.id, run.file) for run in plan.runs]
         )
-        folders = [RunDirectory.find(root, run.id) for run in plan.runs]
+        folders = [RunFolder.find(root, run.id) for run in plan.runs]
         results = [result for folder in folders if (result := folder.result())]
         first = min((folder.path / "run.json").stat().st_mtime for folder in folders)
         last = max((folder.path / "result.json").stat().st_mtime for folder in folders)

@@ -31,9 +31,9 @@ import torch
 from machine import machine
 from PIL import Image
 
-from resnetlab.bundle.model_file import License, ModelFile
-from resnetlab.bundle.store import save_bundle
 from resnetlab.data.transforms.eval_transform import EvalTransform
+from resnetlab.model_folder.model_file import License, ModelFile
+from resnetlab.model_folder.store import save_model_folder
 from resnetlab.models.build import build_model
 from resnetlab.models.registry import get_model_config
 
@@ -165,7 +165,7 @@ def prepare(root: Path) -> None:
     module = build_model(config, 3, 3, lambda name: torch.Generator().manual_seed(len(name)))
     view = EvalTransform(size=32, mean=(0.5,) * 3, std=(0.25,) * 3)
     classes = ("cat", "dog", "owl")
-    save_bundle(
+    save_model_folder(
         root / "pets",
         module,
         ModelFile(

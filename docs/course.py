@@ -31,7 +31,7 @@ from resnetlab.course.references import COLUMNS, reference_runs
 from resnetlab.course.report import first_loss
 from resnetlab.course.values import declared_values, extract_number
 from resnetlab.files import read_json, write_json, write_text
-from resnetlab.runs.directory import RunDirectory
+from resnetlab.runs.run_folder import RunFolder
 from resnetlab.translation import LANGUAGES
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -81,7 +81,7 @@ def compute_values(skip_slow: bool = False) -> dict[str, float]:
 
 def exercise_row(exercise: Exercise, seed: int, folder: Path) -> dict[str, Any]:
     """Return the row of a finished reference run."""
-    record = RunDirectory(folder).record()
+    record = RunFolder(folder).record()
     assert record is not None
     assert record.result is not None
     result, event = record.result, record.provenance[0]
@@ -150,7 +150,7 @@ def write_references() -> None:
 
 def is_run_of(exercise: Exercise, seed: int, folder: Path) -> bool:
     """Return True if a folder has the run of an exercise with a seed."""
-    run, protocol = RunDirectory(folder).file().run, exercise.protocol
+    run, protocol = RunFolder(folder).file().run, exercise.protocol
     same = (run.model, run.recipe) == (protocol.model, protocol.recipe)
     return same and run.seed == seed and run.data == protocol.data.identity(run.data.sha256)
 

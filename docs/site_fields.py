@@ -16,11 +16,11 @@ from resnetlab import schema
 from resnetlab.analysis import study_data
 from resnetlab.analysis.ensembles import EnsembleRow
 from resnetlab.analysis.study_data import CurvePoint, RunRow
-from resnetlab.bundle import model_file
 from resnetlab.data import config as data
 from resnetlab.data.transforms.eval_transform import EvalTransform
 from resnetlab.imported_runs import declaration
 from resnetlab.inspection import diagnostics_config as diagnostics
+from resnetlab.model_folder import model_file
 from resnetlab.models import configs
 from resnetlab.recipes import finetune, numerics, train
 from resnetlab.runs import records

@@ -82,16 +82,16 @@ SAFEGUARDS = (
     Safeguard(
         "SHA-256 of run.json",
         "runs/lifecycle.py",
-        "            directory.check_metadata()\n",
+        "            run_folder.check_metadata()\n",
         "",
         f"{PROMISES}/test_a_changed_run_is_not_continued.py",
     ),
     Safeguard(
         "SHA-256 of model.json",
-        "bundle/reading.py",
+        "model_folder/reading.py",
         'if table.get("sha256") and table["sha256"] != description_sha256(table):',
         "if False:",
-        "tests/bundle/test_store.py",
+        "tests/model_folder/test_store.py",
     ),
     Safeguard(
         "MANIFEST.json of checkpoints",

@@ -28,10 +28,10 @@ import resnetlab.runs.records
 import resnetlab.studies.parsing.study_file
 from resnetlab import files, schema
 from resnetlab.analysis import data_files
-from resnetlab.bundle.reading import read_model_file
 from resnetlab.data.config import Augment, ChannelStats, DataConfig, DataIdentity, RandAugment
 from resnetlab.errors import InputError
 from resnetlab.inspection.diagnostics_config import DiagnosticsConfig
+from resnetlab.model_folder.reading import read_model_file
 from resnetlab.models.configs import CifarConfig
 from resnetlab.models.configs.external import ExternalConfig
 from resnetlab.recipes.finetune import AnyRecipe, FinetuneRecipe, Stage
@@ -48,7 +48,7 @@ from resnetlab.recipes.train import (
     Step,
 )
 from resnetlab.runs.config import RunConfig
-from resnetlab.runs.directory import RunDirectory
+from resnetlab.runs.run_folder import RunFolder
 from resnetlab.schema import (
     Name,
     PositiveInt,
@@ -725,7 +725,7 @@ def test_the_changelog_and_these_tests_contain_every_renamed_key() -> None:
 
 
 def read_run(folder: Path) -> object:
-    return RunDirectory(folder).file()
+    return RunFolder(folder).file()
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from resnetlab.recipes.numerics import Numerics, available_cpus
 from resnetlab.runs.damage import RunCheck, check_run
-from resnetlab.runs.directory import free_bytes
+from resnetlab.runs.run_folder import free_bytes
 from resnetlab.shell import command_line
 from resnetlab.training.hardware import (
     instruction_set,

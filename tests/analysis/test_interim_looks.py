@@ -16,8 +16,8 @@ from resnetlab.analysis.analyze import analyze
 from resnetlab.analysis.collect import collect_study_data
 from resnetlab.cli.main import main
 from resnetlab.files import write_json
-from resnetlab.runs.directory import RunDirectory
 from resnetlab.runs.records import Result
+from resnetlab.runs.run_folder import RunFolder
 from resnetlab.schema import encode
 from resnetlab.studies.execution import read_record
 from resnetlab.studies.plan import Plan
@@ -51,12 +51,12 @@ def study_of(tmp_path: Path, small_npz: Path, more: str = "") -> rl.LoadedStudy:
 def pretend(plan: Plan, root: Path, accuracy: Callable[[str, int], float]) -> None:
     """Write the results of a plan as if its runs had been trained."""
     for run in plan.runs:
-        directory = RunDirectory.find(root, run.id)
-        write_json(directory.path / "run.json", encode(run.file))
+        run_folder = RunFolder.find(root, run.id)
+        write_json(run_folder.path / "run.json", encode(run.file))
         scores = rl.Scores(
             images=60, loss_nats=1.0, top1_error_pct=100 - accuracy(run.condition, run.seed)
         )
-        directory.commit(Result(schema=1, status="trained", step=1, selected_step=1, test=scores))
+        run_folder.commit(Result(schema=1, status="trained", step=1, selected_step=1, test=scores))
 
 
 def run(

@@ -19,14 +19,14 @@ from helpers.commands import Ended, check_error_lines, run_command
 from helpers.pictures import picture, save
 from helpers.texture_photographs import KINDS, QUICK, folder, texture
 from helpers.user_network import tiny
-from resnetlab.bundle.confidence import CONFIDENCE_FILE, Confidence
-from resnetlab.bundle.store import load_bundle
 from resnetlab.data.photo_loader import image_from_file
 from resnetlab.data.transforms.eval_transform import apply_eval_transform
 from resnetlab.deploy.predict import load_model
 from resnetlab.deploy.serve import create_app
 from resnetlab.finetune.dataset import open_photographs
 from resnetlab.finetune.evaluation import predict_photos
+from resnetlab.model_folder.confidence import CONFIDENCE_FILE, Confidence
+from resnetlab.model_folder.store import load_model_folder
 from resnetlab.models.weights import write_weights
 
 VALIDATION = 16
@@ -55,7 +55,7 @@ def here(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def confidence_of(here: Path) -> Confidence:
-    confidence = load_bundle(here / "models" / "stripes").confidence
+    confidence = load_model_folder(here / "models" / "stripes").confidence
     assert confidence is not None
     return confidence
 
@@ -69,9 +69,9 @@ def test_the_file_is_fitted_on_validation_and_on_the_features_of_train(here: Pat
     photos = open_photographs(here / "stripes", cache=here / "cache")
     assert confidence.labels.tolist() == photos.validation.labels.tolist()
     assert sorted(confidence.reference_labels.tolist()) == sorted(photos.train.labels.tolist())
-    bundle = load_bundle(here / "models" / "stripes")
-    view, device = bundle.file.eval_transform, torch.device("cpu")
-    raw = predict_photos(bundle.module, photos.validation, view, device)
+    loaded_model = load_model_folder(here / "models" / "stripes")
+    view, device = loaded_model.file.eval_transform, torch.device("cpu")
+    raw = predict_photos(loaded_model.module, photos.validation, view, device)
     expected = confidence.calibrate(raw.probabilities)[np.arange(len(raw.labels)), raw.labels]
     assert np.allclose(confidence.label_probabilities, expected, atol=1e-6)
     lengths = np.linalg.norm(confidence.reference.astype(np.float64), axis=1)
@@ -80,14 +80,16 @@ def test_the_file_is_fitted_on_validation_and_on_the_features_of_train(here: Pat
 
 def test_probabilities_are_those_after_the_temperature(here: Path) -> None:
     path = here / "stripes" / "test" / "down" / "00.png"
-    bundle, confidence = load_bundle(here / "models" / "stripes"), confidence_of(here)
+    loaded_model, confidence = load_model_folder(here / "models" / "stripes"), confidence_of(here)
     model = load_model(here / "models" / "stripes", device="cpu")
     pixels = next(iter(model.predict_images([image_from_file(path)]))).probabilities
     assert pixels is not None
-    view = apply_eval_transform(image_from_file(path).load(), bundle.file.eval_transform)
+    view = apply_eval_transform(image_from_file(path).load(), loaded_model.file.eval_transform)
     images = ((torch.from_numpy(view).float() / 255 - 0.5) / 0.5).permute(2, 0, 1)[None]
     with torch.inference_mode():
-        expected = torch.softmax(bundle.module(images).double() / confidence.temperature, 1)[0]
+        expected = torch.softmax(loaded_model.module(images).double() / confidence.temperature, 1)[
+            0
+        ]
     assert np.allclose(pixels, expected.numpy(), atol=1e-5)
     (explained,) = [json.loads(explain(here, path).output)]
     assert explained["probability"] == pytest.approx(float(expected.max()), abs=1e-4)

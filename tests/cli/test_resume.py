@@ -18,8 +18,8 @@ from resnetlab.api.single_runs import resume, train
 from resnetlab.cli.main import main
 from resnetlab.errors import InputError, UnfinishedError
 from resnetlab.runs.damage import check_run
-from resnetlab.runs.directory import RunDirectory
 from resnetlab.runs.killed import was_killed
+from resnetlab.runs.run_folder import RunFolder
 from resnetlab.studies.single_run import resume_job
 from resnetlab.studies.status import count_runs
 
@@ -115,7 +115,7 @@ def test_a_killed_run_is_reported_as_killed_and_a_stopped_run_is_not(
     (stopped / "provenance.jsonl").write_text(lines[0])  # as SIGKILL leaves it
     assert was_killed(stopped)
     assert check_run(stopped).note == f"its last process {note}: it left no result"
-    with RunDirectory(stopped).lock():
+    with RunFolder(stopped).lock():
         assert not was_killed(stopped)
     run = {"id": stopped.name, "condition": "a"}
     plan = {"runs": [run], "study": {"conditions": [{"label": "a"}]}}

@@ -19,10 +19,10 @@ from sklearn.metrics import log_loss
 
 from helpers.commands import Ended, check_error_lines, run_command
 from helpers.texture_photographs import texture
-from resnetlab.bundle.reading import read_model_file
-from resnetlab.bundle.store import load_bundle
 from resnetlab.data.transforms.eval_transform import apply_eval_transform
 from resnetlab.deploy.predict import load_model
+from resnetlab.model_folder.reading import read_model_file
+from resnetlab.model_folder.store import load_model_folder
 from resnetlab.stats.exact import mcnemar, paired_interval
 
 
@@ -168,37 +168,37 @@ def test_the_extended_model_has_its_own_confidence_values(workplace: Path, tmp_p
     ended = run_command(*words, "--json", folder=workplace)
     assert ended.code == 0, ended.text
     folder = workplace / "models/confident"
-    bundle = load_bundle(folder)
-    assert bundle.confidence is not None
-    assert len(bundle.confidence.labels) == 12 + 9
-    assert set(bundle.confidence.reference_labels.tolist()) == {0, 1, 2, 3}
+    loaded_model = load_model_folder(folder)
+    assert loaded_model.confidence is not None
+    assert len(loaded_model.confidence.labels) == 12 + 9
+    assert set(loaded_model.confidence.reference_labels.tolist()) == {0, 1, 2, 3}
     # An independent fit: the logits of the written model, and a search over temperatures.
-    view = bundle.file.eval_transform
+    view = loaded_model.file.eval_transform
     pixels = [apply_eval_transform(Image.open(path).convert("RGB"), view) for path in validation]
     images = (torch.from_numpy(np.stack(pixels)).permute(0, 3, 1, 2) / 255 - 0.5) / 0.5
     with torch.no_grad():
-        logits = bundle.module(images).double().numpy()
-    labels = np.array([bundle.file.classes.index(path.parent.name) for path in validation])
+        logits = loaded_model.module(images).double().numpy()
+    labels = np.array([loaded_model.file.classes.index(path.parent.name) for path in validation])
     if (logits.argmax(1) == labels).all():
-        assert bundle.confidence.temperature == 1
+        assert loaded_model.confidence.temperature == 1
     else:
         grid = np.exp(np.linspace(np.log(0.05), np.log(20), 4001))
         losses = [log_loss(labels, softmax(logits / t, 1)) for t in grid]
-        assert bundle.confidence.temperature == pytest.approx(
+        assert loaded_model.confidence.temperature == pytest.approx(
             grid[int(np.argmin(losses))], rel=0.01
         )
-    scaled = softmax(logits / bundle.confidence.temperature, 1)
+    scaled = softmax(logits / loaded_model.confidence.temperature, 1)
     right = np.sort(scaled[np.arange(len(labels)), labels])
     # The second smallest of 21: ceil(22 x 0.9) = 20 of them are at least as probable. No class has
     # the 39 photographs for a threshold of its own.
-    assert bundle.confidence.thresholds(0.9) == pytest.approx(np.full(4, right[1]), abs=1e-6)
+    assert loaded_model.confidence.thresholds(0.9) == pytest.approx(np.full(4, right[1]), abs=1e-6)
     words = ("predict", folder, *validation[-3:], "--coverage", ".9", "--json")
     ended = run_command(*words, folder=workplace)
     assert ended.code == 0, ended.text
     for line, path in zip(ended.output.splitlines(), validation[-3:], strict=True):
         k = validation.index(path)
         classes = [
-            bundle.file.classes[c] for c in np.argsort(-scaled[k]) if scaled[k, c] >= right[1]
+            loaded_model.file.classes[c] for c in np.argsort(-scaled[k]) if scaled[k, c] >= right[1]
         ]
         assert json.loads(line)["prediction_set"] == classes
 

@@ -50,9 +50,9 @@ def test_members_are_matched_by_class_name_and_not_by_the_order_of_outputs(
     """
     import torch
 
-    from resnetlab.bundle.store import load_bundle, save_bundle
+    from resnetlab.model_folder.store import load_model_folder, save_model_folder
 
-    first = load_bundle(write_model(tmp_path / "a"))
+    first = load_model_folder(write_model(tmp_path / "a"))
     order = [3, 1, 5, 0, 2, 4]
     with torch.no_grad():
         for name in ("head.weight", "head.bias"):
@@ -60,7 +60,7 @@ def test_members_are_matched_by_class_name_and_not_by_the_order_of_outputs(
             parameter.copy_(parameter[order].clone())
     from dataclasses import replace
 
-    save_bundle(
+    save_model_folder(
         tmp_path / "b",
         first.module,
         replace(first.file, name="b", classes=tuple(CLASSES[k] for k in order)),

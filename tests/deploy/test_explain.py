@@ -17,8 +17,6 @@ from typer.testing import CliRunner
 
 from helpers.model_folders import CLASSES, write_model
 from helpers.pictures import picture, save
-from resnetlab.bundle.model_file import ModelFile
-from resnetlab.bundle.store import load_bundle, save_bundle
 from resnetlab.cli import deploy as commands
 from resnetlab.cli.explain import explain as explain_command
 from resnetlab.cli.main import app
@@ -34,6 +32,8 @@ from resnetlab.deploy.explain import (
 )
 from resnetlab.deploy.predict import load_model
 from resnetlab.errors import InputError
+from resnetlab.model_folder.model_file import ModelFile
+from resnetlab.model_folder.store import load_model_folder, save_model_folder
 from resnetlab.models.build import build_model
 from resnetlab.models.configs import ExternalConfig
 from resnetlab.training.photo_predictions import make_predict_outputs
@@ -46,7 +46,7 @@ def write_external(folder: Path, source: str, side: int, **kwargs: object) -> Pa
     config = ExternalConfig(source=source, kwargs=kwargs)  # type: ignore[arg-type]
     module = build_model(config, 3, 6, lambda _: torch.Generator().manual_seed(0))
     view = EvalTransform(size=side, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
-    save_bundle(
+    save_model_folder(
         folder, module, ModelFile(name="x", model=config, classes=CLASSES, eval_transform=view)
     )
     return folder
@@ -107,7 +107,7 @@ def test_the_heat_map_equals_grad_cam_written_out(pets: Path) -> None:
     """Selvaraju et al. 2017, eq. 1 and 2, on the output of the last stage."""
     model, image = load_model(pets), picture(11, 60, 50)
     explanation = explain(model, image, "owl")
-    module = load_bundle(pets).module
+    module = load_model_folder(pets).module
     collected: list[torch.Tensor] = []
     stage = module.get_submodule(explanation.layer)
     hook = stage.register_forward_hook(lambda _, __, output: collected.append(output))

@@ -21,7 +21,6 @@ from torchvision.transforms import CenterCrop, Compose, Normalize, Resize, ToTen
 
 from helpers.model_folders import CLASSES, write_model
 from helpers.pictures import picture
-from resnetlab.bundle.model_file import License
 from resnetlab.cli import deploy as commands
 from resnetlab.data.transforms.eval_transform import EvalTransform
 from resnetlab.deploy import export as module
@@ -29,6 +28,7 @@ from resnetlab.deploy import export_photos
 from resnetlab.deploy.export import export
 from resnetlab.deploy.predict import load_model
 from resnetlab.errors import InputError
+from resnetlab.model_folder.model_file import License
 
 THEIRS = Compose(
     [Resize(28), CenterCrop(24), ToTensor(), Normalize((0.4, 0.5, 0.6), (0.2, 0.25, 0.3))]

@@ -17,11 +17,11 @@ import pytest
 
 from helpers.model_folders import write_model
 from helpers.pictures import picture
-from resnetlab.bundle.model_file import License
 from resnetlab.cli import deploy as commands
 from resnetlab.deploy import web_runtime
 from resnetlab.deploy.predict import load_model
 from resnetlab.errors import InputError
+from resnetlab.model_folder.model_file import License
 
 SCRIPT, WASM = b"export const env = {};</script><b>", bytes(range(256)) * 20
 CLASSES = ("cat", "<b>dog</b>", "owl</script>", "a&b", "pig", "rat")

@@ -18,7 +18,6 @@ from torch import nn
 from helpers.commands import check_error_lines, run_command
 from helpers.model_folders import write_model
 from helpers.pictures import picture, save
-from resnetlab.bundle.store import Bundle, load_bundle
 from resnetlab.deploy import heat_map_check
 from resnetlab.deploy.explain import Explainer
 from resnetlab.deploy.heat_map_check import check_heat_maps
@@ -35,6 +34,7 @@ from resnetlab.deploy.heat_map_scores import (
 from resnetlab.deploy.imputation import impute
 from resnetlab.deploy.inputs import find_images
 from resnetlab.deploy.predict import Classifier
+from resnetlab.model_folder.store import LoadedModel, load_model_folder
 
 SIDE, PATCH = 20, 7
 WEIGHTS = {1: 1 / 6, 2: 1 / 12}
@@ -180,8 +180,8 @@ class RedDetector(nn.Module):
 @pytest.fixture(scope="module")
 def red_model(tmp_path_factory: pytest.TempPathFactory) -> Classifier:
     """A model whose evidence is a red patch."""
-    bundle = load_bundle(write_model(tmp_path_factory.mktemp("red") / "red"))
-    return Classifier(Bundle(RedDetector().eval(), bundle.file), device="cpu", threads=1)
+    loaded_model = load_model_folder(write_model(tmp_path_factory.mktemp("red") / "red"))
+    return Classifier(LoadedModel(RedDetector().eval(), loaded_model.file), device="cpu", threads=1)
 
 
 @pytest.fixture(scope="module")

@@ -23,14 +23,14 @@ from torchvision.transforms import CenterCrop, Compose, Normalize, Resize, TenCr
 
 from helpers.model_folders import CLASSES, write_model
 from helpers.pictures import encoded, picture, save
-from resnetlab.bundle.model_file import License
-from resnetlab.bundle.store import load_bundle
 from resnetlab.cli.main import main
 from resnetlab.data.photo_loader import augmented_views
 from resnetlab.data.transforms.eval_transform import EvalTransform
 from resnetlab.deploy.inputs import find_images
 from resnetlab.deploy.predict import load_model
 from resnetlab.errors import InputError, ResourceError
+from resnetlab.model_folder.model_file import License
+from resnetlab.model_folder.store import load_model_folder
 from resnetlab.training.device import restored_settings
 from resnetlab.training.photo_predictions import PredictOutputs, make_predict_outputs
 
@@ -62,7 +62,7 @@ def by_torchvision(folder: Path, image: Image.Image, *, mirror: bool = False) ->
     tensor = THEIRS(image)
     with torch.inference_mode():
         return (
-            load_bundle(folder)
+            load_model_folder(folder)
             .module((tensor.flip(2) if mirror else tensor)[None])
             .double()
             .softmax(1)[0]

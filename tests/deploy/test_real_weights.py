@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from resnetlab.bundle.model_file import License, ModelFile
-from resnetlab.bundle.store import save_bundle
 from resnetlab.data.transforms.eval_transform import EvalTransform
 from resnetlab.deploy.explain import explain
 from resnetlab.deploy.export import export
 from resnetlab.deploy.inputs import LazyImage, find_images
 from resnetlab.deploy.predict import Classifier, load_model
+from resnetlab.model_folder.model_file import License, ModelFile
+from resnetlab.model_folder.store import save_model_folder
 from resnetlab.models.build import build_model
 from resnetlab.models.configs import ExternalConfig
 
@@ -60,7 +60,7 @@ def real(tmp_path_factory: pytest.TempPathFactory) -> tuple[Classifier, list[Laz
         license=License(name="Apache-2.0"),
     )
     folder = tmp_path_factory.mktemp("real") / "mobilenet"
-    save_bundle(folder, build_model(config, 3, 1001, lambda _: torch.Generator()), file)
+    save_model_folder(folder, build_model(config, 3, 1001, lambda _: torch.Generator()), file)
     images = [one for breed in sorted(DOGS.iterdir()) for one in find_images([breed])[0][:3]]
     return load_model(folder, device="cpu"), images
 

@@ -30,7 +30,6 @@ from helpers.model_folders import CLASSES, write_model
 from helpers.pages import displayed
 from helpers.pictures import encoded, picture, save
 from helpers.sentences import PageText, english_left
-from resnetlab.bundle.model_file import License
 from resnetlab.deploy import serve
 from resnetlab.deploy.answer_texts import describe_doubt
 from resnetlab.deploy.predict import load_model
@@ -39,6 +38,7 @@ from resnetlab.deploy.serve import create_app
 from resnetlab.deploy.server_limits import Limits
 from resnetlab.errors import InputError
 from resnetlab.local_server import allowed_host, listen
+from resnetlab.model_folder.model_file import License
 
 HERE = "http://localhost:8000"
 PHOTO = encoded(picture(3, 60, 50))

@@ -20,7 +20,6 @@ import torch
 from helpers.finetuning import CPU, make_model, request, stage
 from helpers.processes import environment
 from helpers.texture_photographs import KINDS, QUICK, folder, texture
-from resnetlab.bundle.store import load_bundle
 from resnetlab.cli.finetune_output import summary_lines
 from resnetlab.data.device_images import DeviceImages
 from resnetlab.data.transforms.eval_transform import EvalTransform, apply_eval_transform
@@ -41,6 +40,7 @@ from resnetlab.finetune.stage import (
 )
 from resnetlab.finetune.stage_cache import StageCache, stage_key
 from resnetlab.finetune.state import FinetuneState
+from resnetlab.model_folder.store import load_model_folder
 from resnetlab.models.configs import ExternalConfig
 from resnetlab.recipes.finetune import (
     FinetuneRecipe,
@@ -85,18 +85,18 @@ def test_a_folder_is_fine_tuned_into_a_model_that_loads_and_classifies(
         "model.json",
         "model.safetensors",
     ]
-    bundle = load_bundle(done.model_folder)
-    assert bundle.file.classes == KINDS
-    assert bundle.file.license.name == "Apache-2.0"
-    assert [metric.split for metric in bundle.file.metrics] == ["validation", "test"]
-    view = bundle.file.eval_transform
+    loaded_model = load_model_folder(done.model_folder)
+    assert loaded_model.file.classes == KINDS
+    assert loaded_model.file.license.name == "Apache-2.0"
+    assert [metric.split for metric in loaded_model.file.metrics] == ["validation", "test"]
+    view = loaded_model.file.eval_transform
     with torch.no_grad():
         right = 0
         for number, kind in enumerate(KINDS):
             for seed in range(5):
                 pixels = apply_eval_transform(texture(kind, 900 + seed), view)
                 images = (torch.from_numpy(pixels).float() / 255 - 0.5).permute(2, 0, 1)[None] / 0.5
-                right += int(bundle.module(images).argmax() == number)
+                right += int(loaded_model.module(images).argmax() == number)
     assert right >= 12
     assert done.result.test.images == 18
     assert done.result.test.low_pct < done.result.test.accuracy_pct <= done.result.test.high_pct
@@ -476,7 +476,7 @@ def test_assumed_preprocessing_is_printed_and_stored(photos: Path, backbone: Pat
     )
     assert f"note: {line}" in messages
     assert line in done.result.caveats
-    assert line in load_bundle(done.model_folder).file.caveats
+    assert line in load_model_folder(done.model_folder).file.caveats
 
 
 def test_a_fine_tuning_that_is_stopped_before_its_first_epoch_writes_nothing(
@@ -553,7 +553,7 @@ def test_without_a_test_split_no_image_is_reserved_for_it_and_the_record_states_
     assert result.train_images + (0 if has_validation else result.validation.images) == count
     assert not result.has_test
     assert result.test.images == result.validation.images
-    file = load_bundle(done.model_folder).file
+    file = load_model_folder(done.model_folder).file
     assert [metric.split for metric in file.metrics] == ["validation"]
     assert any("nothing is independent" in line for line in file.caveats)
     (line,) = [text for text in summary_lines(result, root, root) if "exact 95 %" in text]
@@ -614,7 +614,7 @@ def test_non_commercial_weights_need_accept_license(photos: Path, backbone: Path
     backbone.write_text(backbone.read_text().replace("Apache-2.0", "CC-BY-NC-4.0"))
     assert "forbids commercial use: CC-BY-NC-4.0" in refused(request(photos, backbone))
     done = finetune(request(photos, backbone, recipe=QUICK, accept_license=True))
-    assert load_bundle(done.model_folder).file.license.non_commercial
+    assert load_model_folder(done.model_folder).file.license.non_commercial
 
 
 def test_a_test_class_that_train_lacks_is_reported_by_name(photos: Path, backbone: Path) -> None:
@@ -653,7 +653,7 @@ def test_classes_with_imagenet_names_give_a_caveat_in_the_model(
         for number, kind in enumerate(KINDS):
             (root / split / kind).rename(root / split / f"n0208562{number}-{kind}")
     done = finetune(request(root, backbone, recipe=QUICK))
-    assert "ImageNet" in load_bundle(done.model_folder).file.caveats[0]
+    assert "ImageNet" in load_model_folder(done.model_folder).file.caveats[0]
     assert "ImageNet" in (done.model_folder / "README.md").read_text()
 
 
@@ -791,7 +791,7 @@ def test_whole_photographs_can_be_used_in_a_probe_recipe(
     recipe.write_text('crop_mode = "whole"\n' + text)
     texture("plain", 77, 80, 33).save(photos / "train" / "plain" / "wide.png")
     done = finetune(request(photos, backbone, recipe=str(recipe)))
-    assert load_bundle(done.model_folder).file.eval_transform.crop_mode == "whole"
+    assert load_model_folder(done.model_folder).file.eval_transform.crop_mode == "whole"
 
 
 def test_all_input_is_checked_before_training(photos: Path, backbone: Path) -> None:

@@ -15,7 +15,6 @@ import torch
 from PIL import Image, ImageColor
 
 from helpers.texture_photographs import texture
-from resnetlab.bundle.store import load_bundle
 from resnetlab.cli.main import main
 from resnetlab.errors import InputError
 from resnetlab.files import read_json
@@ -25,6 +24,7 @@ from resnetlab.finetune.apparent_size import apparent_sizes, draw_crops, median_
 from resnetlab.finetune.finetune_photos import fixres
 from resnetlab.finetune.request import FinetuneRequest
 from resnetlab.finetune.results import ResolutionTable
+from resnetlab.model_folder.store import load_model_folder
 from resnetlab.reports.fixres import page, rebuild, write_resolution_page
 from resnetlab.schema import decode
 
@@ -78,8 +78,8 @@ def test_every_cell_has_both_stages_and_the_best_one_by_validation_becomes_the_m
                 (pair[0].accuracy_pct, -pair[0].loss_nats), (cell.train_size, cell.test_size)
             )
     assert measured.best == looks[max(looks)]
-    bundle = load_bundle(report.parents[1] / "models" / report.name)
-    assert bundle.file.eval_transform.size == measured.best[1]  # type: ignore[index]
+    loaded_model = load_model_folder(report.parents[1] / "models" / report.name)
+    assert loaded_model.file.eval_transform.size == measured.best[1]  # type: ignore[index]
     assert [row.status for row in measured.rows] == ["done", "done"]
 
 

@@ -22,8 +22,6 @@ from helpers.user_network import tiny
 from resnetlab.analysis.collect import collect_study_data
 from resnetlab.api.loaded_study import LoadedStudy
 from resnetlab.api.studies import load_study
-from resnetlab.bundle.licenses import find_license
-from resnetlab.bundle.store import load_bundle
 from resnetlab.cli.plan_forecast import print_forecast
 from resnetlab.cli.study import study_status
 from resnetlab.data.transforms.eval_transform import EvalTransform, resize_image, ten_crops
@@ -32,6 +30,8 @@ from resnetlab.finetune import pipeline
 from resnetlab.finetune.dataset import load_photographs, open_photographs
 from resnetlab.finetune.evaluation import predict_photos
 from resnetlab.finetune.session import run_finetune_attempt
+from resnetlab.model_folder.licenses import find_license
+from resnetlab.model_folder.store import load_model_folder
 from resnetlab.models.configs import ExternalConfig
 from resnetlab.models.model_cost import traced_cost
 from resnetlab.models.parse import parse_model
@@ -40,9 +40,9 @@ from resnetlab.reports.render.latex import write_latex
 from resnetlab.reports.write import write_report
 from resnetlab.runs.attempt import RunAttempt
 from resnetlab.runs.damage import check_run
-from resnetlab.runs.directory import RunDirectory
 from resnetlab.runs.load import open_run
 from resnetlab.runs.records import Result, RunFile
+from resnetlab.runs.run_folder import RunFolder
 from resnetlab.schema import decode, encode
 from resnetlab.stats.chance import is_at_chance
 from resnetlab.studies.compare import compare, format_lines
@@ -145,9 +145,7 @@ def test_workers_run_a_study_of_sizes_share_first_stages_and_report_the_protocol
     expected_text = capsys.readouterr().out
     assert "test 16                  2 planned: " in expected_text
     assert "4 runs, 4 finished" in expected_text
-    runs = {
-        run.condition: RunDirectory.find(root, run.id).path for run in plan.runs if run.seed == 0
-    }
+    runs = {run.condition: RunFolder.find(root, run.id).path for run in plan.runs if run.seed == 0}
     output = format_lines(compare(str(runs["test 24"]), str(runs["test 16"])))
     assert any(line == "different recipe.test_size: 24 against 16" for line in output)
     job, where = resume_job(runs["test 16"])
@@ -189,12 +187,14 @@ def test_a_finished_run_is_loaded_as_a_model_with_the_stored_predictions(
         assert result.status in ("trained", "at chance")
         assert result.validation is not None
         assert result.validation.images == 12
-    folder = RunDirectory.find(tmp_path, plan.runs[0].id).path
-    bundle = load_bundle(folder)
-    assert bundle.file.license.name == "Apache-2.0"
+    folder = RunFolder.find(tmp_path, plan.runs[0].id).path
+    loaded_model = load_model_folder(folder)
+    assert loaded_model.file.license.name == "Apache-2.0"
     saved = load_file(folder / "logits-test.safetensors")
     test = open_photographs(photos, cache=tmp_path / "cache").test
-    again = predict_photos(bundle.module, test, bundle.file.eval_transform, torch.device("cpu"))
+    again = predict_photos(
+        loaded_model.module, test, loaded_model.file.eval_transform, torch.device("cpu")
+    )
     np.testing.assert_allclose(np.log(again.probabilities), saved["logits"], atol=1e-4)
     assert (saved["labels"] == test.labels).all()
     splits = [
@@ -218,11 +218,11 @@ def test_runs_of_one_frozen_network_store_it_once_and_load_with_the_same_bits(
     assert frozen.keys() < pretrained.keys()
     assert all((frozen[name] == pretrained[name]).all() for name in frozen)
     for run in plan.runs:
-        folder = RunDirectory.find(tmp_path, run.id).path
+        folder = RunFolder.find(tmp_path, run.id).path
         tensors = load_file(folder / "weights.safetensors")
         changed = {name for name in tensors if name in frozen}
         assert {name.rpartition(".")[0] for name in changed} <= {"blocks.1.norm2"}
-        state = load_bundle(folder).module.state_dict()
+        state = load_model_folder(folder).module.state_dict()
         assert state.keys() == pretrained.keys()
         for name, tensor in state.items():
             expected = tensors[name] if name in tensors else frozen[name]
@@ -230,12 +230,12 @@ def test_runs_of_one_frozen_network_store_it_once_and_load_with_the_same_bits(
         assert not check_run(folder).damage
     stored[0].rename(tmp_path / "elsewhere")
     with pytest.raises(InputError, match=r"no such file.*lack its frozen part"):
-        load_bundle(folder)
+        load_model_folder(folder)
     assert [damage.kind for damage in check_run(folder).damage] == ["missing"]
     frozen[next(iter(frozen))][...] += 1
     save_file(frozen, stored[0])
     with pytest.raises(InputError, match="differs from its SHA-256"):
-        load_bundle(folder)
+        load_model_folder(folder)
 
 
 def test_a_run_that_trains_every_layer_stores_its_complete_network(
@@ -247,7 +247,7 @@ def test_a_run_that_trains_every_layer_stores_its_complete_network(
     study = loaded(photos, backbone, recipe=custom, seeds=[0], grid={}, claim=[])
     plan = study.plan(tmp_path)
     do(plan, tmp_path)
-    folder = RunDirectory.find(tmp_path, plan.runs[0].id).path
+    folder = RunFolder.find(tmp_path, plan.runs[0].id).path
     assert not (tmp_path / "backbones").exists()
     pretrained = load_file(backbone.with_suffix(".safetensors"))
     assert load_file(folder / "weights.safetensors").keys() == pretrained.keys()
@@ -261,9 +261,7 @@ def test_a_run_is_at_chance_if_neither_validation_nor_test_accuracy_exceeds_gues
     for run, result in zip(plan.runs, do(plan, tmp_path), strict=True):
         assert result is not None
         assert result.test is not None
-        lines = (
-            (RunDirectory.find(tmp_path, run.id).path / "metrics.jsonl").read_text().splitlines()
-        )
+        lines = (RunFolder.find(tmp_path, run.id).path / "metrics.jsonl").read_text().splitlines()
         looks = [
             100 - content["top1_error_pct"]
             for content in map(json.loads, lines)
@@ -295,11 +293,13 @@ def test_a_run_ends_with_the_stage_of_the_highest_validation_accuracy(
     assert (
         result.selected_step <= 8 * 4 < result.step
     )  # in the first stage, of four batches an epoch
-    bundle = load_bundle(RunDirectory.find(tmp_path, plan.runs[0].id).path)
+    loaded_model = load_model_folder(RunFolder.find(tmp_path, plan.runs[0].id).path)
     parts = open_photographs(photos, cache=tmp_path / "cache")
     for part, scores in ((parts.validation, result.validation), (parts.test, result.test)):
         assert scores is not None
-        again = predict_photos(bundle.module, part, bundle.file.eval_transform, torch.device("cpu"))
+        again = predict_photos(
+            loaded_model.module, part, loaded_model.file.eval_transform, torch.device("cpu")
+        )
         assert scores.top1_error_pct == pytest.approx(100 * (1 - again.correct.mean()))
 
 
@@ -325,8 +325,8 @@ def test_a_run_has_the_weights_of_the_same_fine_tuning_command(
     do(plan, tmp_path)
     run = next(run for run in plan.runs if run.condition == "test 24")
     theirs, ours = (
-        load_bundle(folder).module.state_dict()
-        for folder in (done.model_folder, RunDirectory.find(tmp_path, run.id).path)
+        load_model_folder(folder).module.state_dict()
+        for folder in (done.model_folder, RunFolder.find(tmp_path, run.id).path)
     )
     for name, tensor in theirs.items():
         torch.testing.assert_close(
@@ -390,7 +390,7 @@ def test_an_interrupted_run_continues_after_its_last_stage_and_out_of_memory_is_
     assert result.test is not None
     assert cached.stat().st_mtime_ns == written
     events = [
-        line["event"] for line in RunDirectory.find(tmp_path, plan.runs[0].id).record().provenance
+        line["event"] for line in RunFolder.find(tmp_path, plan.runs[0].id).record().provenance
     ]  # type: ignore[union-attr]
     assert events == ["start", "stopped", "resume"]
 

@@ -15,7 +15,6 @@ import torch
 
 from helpers.finetuning import make_model, request
 from helpers.texture_photographs import QUICK, folder
-from resnetlab.bundle.store import load_bundle
 from resnetlab.cli.finetune_output import with_time_limit
 from resnetlab.data.transforms.eval_transform import EvalTransform
 from resnetlab.errors import InputError
@@ -26,6 +25,7 @@ from resnetlab.finetune.results import TimeLimitCut
 from resnetlab.finetune.stage import train_stage
 from resnetlab.finetune.time_limit import TimeLimit, fit_to_limit, suggest_time_limit
 from resnetlab.finetune.time_step import time_step
+from resnetlab.model_folder.store import load_model_folder
 from resnetlab.models.configs import ExternalConfig
 from resnetlab.recipes.finetune import Stage
 from resnetlab.recipes.train import Adam, Recipe
@@ -159,7 +159,7 @@ def test_a_limit_that_is_exceeded_at_once_gives_a_usable_model_and_lists_the_cut
     lines = [str(cut) for cut in result.time_limit_cuts]
     assert lines[0].startswith('the time limit stopped stage "probe" after ')
     assert lines[1].startswith('the time limit left stage "all layers" out after ')
-    file = load_bundle(done.model_folder).file
+    file = load_model_folder(done.model_folder).file
     for line in lines:
         assert line in messages
         assert line in result.caveats
@@ -254,7 +254,7 @@ def test_photographs_left_out_of_the_first_stage_are_in_the_record_and_the_cache
         f'the time limit reduced stage "{cut.stage}" to {cut.photographs} of 42 train photographs'
     )
     assert line in done.result.caveats
-    assert line in load_bundle(done.model_folder).file.caveats
+    assert line in load_model_folder(done.model_folder).file.caveats
     assert any(text.startswith(f"{cut.stage}: the features of") for text in messages)
     # A later command has the features of these photographs, and trains on all.
     again = finetune(replace(requested, name="again"), time_limit_seconds=None)
@@ -271,12 +271,12 @@ def test_without_remaining_time_fewer_train_photographs_are_stored_and_the_page_
     note = "the time limit reduced the train photographs for the novelty to 30 of 42"
     assert note in done.result.caveats
     assert note in messages
-    confidence = load_bundle(done.model_folder).confidence
+    confidence = load_model_folder(done.model_folder).confidence
     assert confidence is not None
     assert np.bincount(confidence.reference_labels).tolist() == [10, 10, 10]
     full = finetune(replace(requested, name="full"), time_limit_seconds=None)
     assert note not in full.result.caveats
-    confidence = load_bundle(full.model_folder).confidence
+    confidence = load_model_folder(full.model_folder).confidence
     assert confidence is not None
     assert np.bincount(confidence.reference_labels).tolist() == [14, 14, 14]
 

@@ -22,7 +22,6 @@ from sklearn.utils.class_weight import compute_class_weight
 from helpers.processes import environment
 from helpers.texture_photographs import KINDS, folder, texture
 from helpers.user_network import tiny
-from resnetlab.bundle.store import load_bundle
 from resnetlab.cli.finetune_output import trial_lines
 from resnetlab.data.transforms.photo_train import draw_photo_epoch
 from resnetlab.errors import InputError
@@ -33,6 +32,7 @@ from resnetlab.finetune.finetune_photos import FinetuneOutcome, finetune
 from resnetlab.finetune.job import balanced_class_weights
 from resnetlab.finetune.request import FinetuneRequest
 from resnetlab.finetune.results import BackboneTrial
+from resnetlab.model_folder.store import load_model_folder
 from resnetlab.models.weights import write_weights
 from resnetlab.reports.finetuning_trials import backbone_section, balance_section
 from resnetlab.training.photo_predictions import SplitPredictions
@@ -122,7 +122,7 @@ def test_the_network_with_the_highest_validation_accuracy_is_used(
     assert selected != 0
     assert done.result.validation == alone[selected]
     assert (done.model_folder / "model.safetensors").read_bytes() == weights[selected]
-    caveats = load_bundle(done.model_folder).file.caveats
+    caveats = load_model_folder(done.model_folder).file.caveats
     assert any("selected this network among 3" in line for line in caveats)
 
 
@@ -384,7 +384,7 @@ def test_three_methods_are_tried_for_uneven_classes_and_balanced_accuracy_select
         result = finetune(single).result
         assert result.balance_trials == ()
         assert (result.balance, result.validation) == (trial.method, trial.validation)
-    caveats = load_bundle(balanced.model_folder).file.caveats
+    caveats = load_model_folder(balanced.model_folder).file.caveats
     assert any("the classes are uneven (3 to 20 train images)" in line for line in caveats)
     assert sum("uneven classes" in line for line in trial_lines(balanced.result)) == 3
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from helpers.processes import environment
-from resnetlab.bundle.store import load_bundle
+from resnetlab.model_folder.store import load_model_folder
 
 
 def tuned(output: Path, photos: Path, backbone: Path, *starter: str) -> dict[str, Any]:
@@ -64,4 +64,4 @@ def test_two_processes_fine_tune_a_network_as_one_process_does(
     frozen = [record["stages"][0]["validation"]["loss_nats"] for record in (one, two)]
     assert frozen[0] == pytest.approx(frozen[1], rel=0.02)  # bf16, in sums of other lengths
     (model,) = (tmp_path / "two").glob("models/*")
-    assert len(load_bundle(model).file.classes) == 3
+    assert len(load_model_folder(model).file.classes) == 3

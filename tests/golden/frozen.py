@@ -113,7 +113,7 @@ def train(name: str, folder: Path, data: Path) -> dict[str, Any]:
     """Train one of RUNS below `folder`; return the SHA-256 and norm of its weights, and losses."""
     import resnetlab as rl
     from resnetlab.models.weights import read_weights
-    from resnetlab.runs.directory import RunDirectory
+    from resnetlab.runs.run_folder import RunFolder
 
     model, *settings = RUNS[name]
     recipe = folder / "five-steps.toml"
@@ -123,7 +123,7 @@ def train(name: str, folder: Path, data: Path) -> dict[str, Any]:
     record = rl.train(
         model, str(data), str(recipe), settings=[*fixed, *threads, *settings], output=folder
     )
-    weights = RunDirectory.find(folder, record.id).path / "weights.safetensors"
+    weights = RunFolder.find(folder, record.id).path / "weights.safetensors"
     tensors, result = read_weights(weights)[0], record.result
     digest = hashlib.sha256()
     for key in sorted(tensors):

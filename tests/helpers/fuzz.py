@@ -21,12 +21,12 @@ from hypothesis import strategies as st
 
 from helpers.model_folders import write_model
 from helpers.pictures import encoded, picture, tree
-from resnetlab.bundle.reading import read_model_file
 from resnetlab.data.archives import unpack
 from resnetlab.data.sources import image_decoder, open_source
 from resnetlab.deploy.predict import load_model
 from resnetlab.deploy.serve import create_app
 from resnetlab.errors import ResnetlabError
+from resnetlab.model_folder.reading import read_model_file
 from resnetlab.models.tensorfile import read_metadata
 from resnetlab.models.weights import read_weights
 from resnetlab.studies.parsing.study_file import load_study

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
-from resnetlab.runs.directory import RunDirectory
+from resnetlab.runs.run_folder import RunFolder
 from resnetlab.studies.execution import read_plan
 
 
@@ -19,8 +19,8 @@ def check_mlflow(client: MlflowClient, root: Path) -> None:
     runs = client.search_runs([experiment.experiment_id], "tags.condition != ''")
     assert len(runs) == 4
     for run in runs:
-        directory = RunDirectory(root / "runs" / run.data.tags["resnetlab.run"])
-        result = directory.result()
+        run_folder = RunFolder(root / "runs" / run.data.tags["resnetlab.run"])
+        result = run_folder.result()
         assert result is not None
         assert result.test is not None
         assert run.info.status == "FINISHED"
@@ -29,7 +29,7 @@ def check_mlflow(client: MlflowClient, root: Path) -> None:
         assert accuracy == pytest.approx(100 - result.test.top1_error_pct)
         history = client.get_metric_history(run.info.run_id, "train/loss_nats")
         expected = {
-            line.step: line.loss_nats for line in directory.metrics() if line.split == "train"
+            line.step: line.loss_nats for line in run_folder.metrics() if line.split == "train"
         }
         assert {metric.step: metric.value for metric in history} == pytest.approx(expected)
         files = {file.path for file in client.list_artifacts(run.info.run_id)}

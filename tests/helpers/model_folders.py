@@ -9,11 +9,16 @@ import torch
 from numpy.typing import NDArray
 from scipy.special import softmax
 
-from resnetlab.bundle.confidence import Confidence, SplitOutputs, fit_confidence, write_confidence
-from resnetlab.bundle.model_file import License, ModelFile
-from resnetlab.bundle.reading import read_model_file
-from resnetlab.bundle.store import save_bundle
 from resnetlab.data.transforms.eval_transform import EvalTransform
+from resnetlab.model_folder.confidence import (
+    Confidence,
+    SplitOutputs,
+    fit_confidence,
+    write_confidence,
+)
+from resnetlab.model_folder.model_file import License, ModelFile
+from resnetlab.model_folder.reading import read_model_file
+from resnetlab.model_folder.store import save_model_folder
 from resnetlab.models.build import build_model
 from resnetlab.models.configs import CifarConfig
 
@@ -39,7 +44,7 @@ def write_model(
         "eval_transform": transform,
         "license": License(name="MIT"),
     }
-    save_bundle(folder, module, ModelFile(**(table | fields)))  # type: ignore[arg-type]
+    save_model_folder(folder, module, ModelFile(**(table | fields)))  # type: ignore[arg-type]
     return folder
 
 

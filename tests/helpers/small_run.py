@@ -7,8 +7,8 @@ from pathlib import Path
 import resnetlab as rl
 from helpers.attempts import train_run
 from resnetlab.data.splits import load_dataset
-from resnetlab.runs.directory import RunDirectory
 from resnetlab.runs.records import Result, RunFile
+from resnetlab.runs.run_folder import RunFolder
 from resnetlab.studies.single_run import plan_run
 
 FIXED = ("numerics.threads=1", "numerics.precision=fp32", "recipe.batch_size=16")
@@ -35,7 +35,7 @@ class SmallRun:
             output=root,
         )
         self.file, self.root = plan.runs[0].file, root
-        self.directory = RunDirectory.find(root, plan.runs[0].id)
+        self.run_folder = RunFolder.find(root, plan.runs[0].id)
         self.dataset = load_dataset(self.file.data, root / "cache")
 
     def __call__(
@@ -44,7 +44,7 @@ class SmallRun:
         """Train until a step, or to the end."""
         seen: list[int] = []
         return train_run(
-            self.directory.path.name,
+            self.run_folder.path.name,
             file or self.file,
             self.dataset,
             self.root,

@@ -14,13 +14,13 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from helpers.pictures import picture
-from resnetlab.bundle.reading import read_model_file
 from resnetlab.deploy.export import metadata
 from resnetlab.deploy.inputs import EvaluationImages
 from resnetlab.deploy.predict import load_model
 from resnetlab.deploy.request import match_classes
 from resnetlab.errors import InputError
 from resnetlab.files import sha256
+from resnetlab.model_folder.reading import read_model_file
 from resnetlab.models.build import build_model, build_uninitialized
 from resnetlab.models.configs import CifarConfig, VGGConfig
 from resnetlab.models.convert import ImportOptions, _vgg_in_order, import_weights

@@ -16,11 +16,11 @@ import timm
 import torch
 from timm.models import save_for_hf
 
-from resnetlab.bundle.store import load_bundle
 from resnetlab.cli import models as commands
 from resnetlab.cli.inspect.networks import model as inspect_model
 from resnetlab.errors import InputError
 from resnetlab.finetune.backbones import select_backbone, with_library_license
+from resnetlab.model_folder.store import load_model_folder
 from resnetlab.models.configs import ExternalConfig
 from resnetlab.models.parse import parse_model
 from resnetlab.models.timm_source import read_timm_source
@@ -108,13 +108,13 @@ def test_a_timm_folder_sets_the_network_and_the_preprocessing_of_imported_weight
     for number, source in enumerate((f"local-dir:{folder}", "hf-hub:someone/birds")):
         out = tmp_path / f"imported{number}"
         commands.import_weights(tmp_path / "checkpoint.pth", source, out)
-        bundle = load_bundle(out)
-        view = bundle.file.eval_transform
-        assert bundle.file.classes == tuple(LABELS)
+        loaded_model = load_model_folder(out)
+        view = loaded_model.file.eval_transform
+        assert loaded_model.file.classes == tuple(LABELS)
         assert (view.mean, view.std, view.size, view.shorter_side) == (MEAN, STD, 96, 106)
         assert view.interpolation == "bicubic"
         with torch.inference_mode():
-            assert torch.allclose(bundle.module(images), network(images), atol=1e-5)
+            assert torch.allclose(loaded_model.module(images), network(images), atol=1e-5)
 
 
 @pytest.mark.usefixtures("hub")

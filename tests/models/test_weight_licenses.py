@@ -11,9 +11,9 @@ import timm
 import torch
 import torchvision
 
-from resnetlab.bundle.licenses import check_commercial_use, find_license, unknown_terms
-from resnetlab.bundle.model_file import License
 from resnetlab.errors import InputError
+from resnetlab.model_folder.licenses import check_commercial_use, find_license, unknown_terms
+from resnetlab.model_folder.model_file import License
 from resnetlab.models.configs import ExternalConfig
 from resnetlab.models.convert import ImportOptions, import_weights
 from resnetlab.models.parse import parse_model

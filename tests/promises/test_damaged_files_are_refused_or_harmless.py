@@ -25,7 +25,7 @@ from resnetlab.analysis import data_files
 from resnetlab.deploy.predict import load_model
 from resnetlab.errors import ResnetlabError
 from resnetlab.runs.damage import check_run
-from resnetlab.runs.directory import RunDirectory
+from resnetlab.runs.run_folder import RunFolder
 from resnetlab.schema import encode
 from resnetlab.studies.compare import compare
 
@@ -60,10 +60,10 @@ def without_clocks(value: Any) -> Any:
 
 def read_finished(folder: Path) -> Any:
     """Read a finished run as `compare`, `predict` and a report do."""
-    directory = RunDirectory(folder)
-    record = directory.record()
+    run_folder = RunFolder(folder)
+    record = run_folder.record()
     assert record is not None
-    probabilities = directory.test_probabilities()
+    probabilities = run_folder.test_probabilities()
     assert probabilities is not None
     compare(str(folder), str(folder))
     return encode(record), [array.tolist() for array in probabilities], read_model(folder)

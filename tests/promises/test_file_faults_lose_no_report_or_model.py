@@ -16,8 +16,8 @@ import pytest
 from helpers.faults import KINDS
 from helpers.trials import TrialServer
 from helpers.writers import WRITERS, Writer, assert_same, check_failed, contents
-from resnetlab.bundle.reading import PENDING_FILE
-from resnetlab.bundle.store import load_bundle
+from resnetlab.model_folder.reading import PENDING_FILE
+from resnetlab.model_folder.store import load_model_folder
 
 
 @pytest.mark.timeout(3600)
@@ -66,4 +66,4 @@ def check_complete(folder: Path, expected: dict[str, object], writer: Writer, wh
         elif Path(name).name not in writer.replaced:
             assert content == expected[name], f"{where}: {name}"
     for description in folder.glob("models/[!.]*/model.json"):
-        load_bundle(description.parent)
+        load_model_folder(description.parent)

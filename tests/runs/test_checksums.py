@@ -12,16 +12,16 @@ import pytest
 
 import resnetlab as rl
 from resnetlab.analysis import data_files
-from resnetlab.bundle.model_file import License
 from resnetlab.checksums import CHECKSUMS
 from resnetlab.cli.main import main
 from resnetlab.deploy.results import EvaluationResult, proportion
 from resnetlab.errors import InputError
 from resnetlab.inspection.diagnostics_config import BlockAblations
+from resnetlab.model_folder.model_file import License
 from resnetlab.reports import evaluation
 from resnetlab.runs.damage import RunCheck, check_run
-from resnetlab.runs.directory import RunDirectory
 from resnetlab.runs.load import open_run
+from resnetlab.runs.run_folder import RunFolder
 from resnetlab.studies.compare import compare
 
 SETTINGS = ("recipe.epochs=2", "recipe.batch_size=16", "numerics.precision=fp32")
@@ -55,7 +55,7 @@ def flip(path: Path, old: bytes = b"0", new: bytes = b"1") -> None:
 def test_a_flipped_byte_of_a_finished_run_is_refused_by_name(name: str, run: Path) -> None:
     flip(run / name)
     with pytest.raises(InputError, match=name.replace(".", r"\.")):
-        RunDirectory(run).record()
+        RunFolder(run).record()
     with pytest.raises(InputError, match=name.replace(".", r"\.")):
         compare(str(run), str(run))
     assert any(damage.path == str(run / name) for damage in check_run(run).damage)
@@ -67,7 +67,7 @@ def test_flipped_weights_and_logits_are_refused_before_a_block_ablation(
     logits = run / "logits-test.safetensors"
     logits.write_bytes(logits.read_bytes()[:-1] + b"\x55")
     with pytest.raises(InputError, match=r"logits-test\.safetensors: differs from its SHA"):
-        RunDirectory(run).test_probabilities()
+        RunFolder(run).test_probabilities()
     weights = run / "weights.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1] + b"\x55")
     with pytest.raises(InputError, match=r"weights\.safetensors: differs from its SHA"):
@@ -77,21 +77,21 @@ def test_flipped_weights_and_logits_are_refused_before_a_block_ablation(
 
 
 def test_additions_of_resnetlab_to_a_finished_run_renew_its_checksum(run: Path) -> None:
-    directory = RunDirectory(run)
-    directory.log_event({"event": "note"})
-    directory.save_block_ablation(BlockAblations(images=60, blocks=()))
+    run_folder = RunFolder(run)
+    run_folder.log_event({"event": "note"})
+    run_folder.save_block_ablation(BlockAblations(images=60, blocks=()))
     assert check_run(run).damage == ()
-    assert directory.record() is not None
+    assert run_folder.record() is not None
     flip(run / "provenance.jsonl")
-    directory.log_event({"event": "note"})  # a change from outside stays one
+    run_folder.log_event({"event": "note"})  # a change from outside stays one
     with pytest.raises(InputError, match=r"provenance\.jsonl"):
-        directory.record()
+        run_folder.record()
 
 
 def test_a_run_without_checksums_is_read_and_reported_in_a_note(run: Path) -> None:
     (run / CHECKSUMS).unlink()
     flip(run / "provenance.jsonl")
-    assert RunDirectory(run).record() is not None
+    assert RunFolder(run).record() is not None
     checked = check_run(run)
     assert checked.damage == ()
     assert CHECKSUMS in checked.note

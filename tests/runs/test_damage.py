@@ -15,7 +15,7 @@ import resnetlab as rl
 from resnetlab import files
 from resnetlab.errors import InputError, ResnetlabError
 from resnetlab.runs.damage import check_run, repair
-from resnetlab.runs.directory import RunDirectory
+from resnetlab.runs.run_folder import RunFolder
 from resnetlab.studies.single_run import plan_run
 
 
@@ -62,7 +62,7 @@ def stopped(tmp_path: Path, small_npz: Path) -> Path:
         lambda *_: None,
     )
     assert result is None
-    return RunDirectory.find(tmp_path, planned.id).path
+    return RunFolder.find(tmp_path, planned.id).path
 
 
 def test_an_undamaged_run_has_no_damage(finished: Path) -> None:
@@ -77,7 +77,7 @@ def test_an_unfinished_run_is_listed_with_the_command_that_continues_it(stopped:
 
 def test_a_run_that_is_being_trained_is_not_checked(run: Path) -> None:
     (run / "metrics.jsonl").write_text("{torn")
-    with RunDirectory(run).lock() as acquired:
+    with RunFolder(run).lock() as acquired:
         assert acquired
         assert (check_run(run).state, check_run(run).damage) == ("running", ())
         assert repair(run) == []
@@ -142,7 +142,7 @@ def test_a_temporary_file_of_a_killed_write_is_detected(
 
 
 def test_repair_removes_only_files_that_no_reader_uses(run: Path) -> None:
-    metrics, before = RunDirectory(run).metrics(), {path.name for path in run.iterdir()}
+    metrics, before = RunFolder(run).metrics(), {path.name for path in run.iterdir()}
     with (run / "metrics.jsonl").open("a") as file:
         file.write('{"step": 9')
     (run / ".weights.safetensors.0123456789abcdef.part").write_bytes(b"half")
@@ -151,7 +151,7 @@ def test_repair_removes_only_files_that_no_reader_uses(run: Path) -> None:
     assert len(repair(run)) == 2
     assert check_run(run).damage == ()
     assert {path.name for path in run.iterdir()} == before | {"my notes.part"}
-    assert RunDirectory(run).metrics() == metrics
+    assert RunFolder(run).metrics() == metrics
     assert all(json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines())
 
 
@@ -185,7 +185,7 @@ def test_a_finished_run_with_damaged_weights_is_trained_again_by_the_printed_com
     flip(run / "weights.safetensors")
     (damage,) = check_run(run).damage
     assert damage.fix == f"remove {run / 'result.json'}, then: resnetlab resume {run} --from-step 0"
-    before = RunDirectory(run).result()
+    before = RunFolder(run).result()
     (run / "result.json").unlink()
     again = rl.resume(run, from_step=0).result
     assert check_run(run).damage == ()

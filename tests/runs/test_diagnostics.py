@@ -36,7 +36,8 @@ class Run(SmallRun):
 
     def measured(self) -> dict[str, bytes]:
         return {
-            path.name: path.read_bytes() for path in (self.directory.path / "diagnostics").glob("*")
+            path.name: path.read_bytes()
+            for path in (self.run_folder.path / "diagnostics").glob("*")
         }
 
 
@@ -58,12 +59,12 @@ def test_diagnostics_do_not_change_the_bits_or_the_id_of_a_run(
     watched = Run(small_npz, tmp_path / "watched", ALL, *settings)
     alone = Run(small_npz, tmp_path / "alone", rl.DiagnosticsConfig(), *settings)
     results = [run() for run in (watched, alone)]
-    assert watched.directory.path.name == alone.directory.path.name
+    assert watched.run_folder.path.name == alone.run_folder.path.name
     assert results[0]
     assert results[1]
     assert results[0].weights_sha256 == results[1].weights_sha256
     logits = [
-        (run.directory.path / "logits-test.safetensors").read_bytes() for run in (watched, alone)
+        (run.run_folder.path / "logits-test.safetensors").read_bytes() for run in (watched, alone)
     ]
     assert logits[0] == logits[1]
     assert not alone.measured()
@@ -106,7 +107,7 @@ def test_a_measurement_out_of_memory_leaves_the_result_of_the_run(
     assert result.status == "trained"
     assert "block-ablation.json" not in run.measured()
     assert "loss-landscape.json" in run.measured()
-    lines = (run.directory.path / "provenance.jsonl").read_text().splitlines()
+    lines = (run.run_folder.path / "provenance.jsonl").read_text().splitlines()
     assert "measurement out of memory" in [json.loads(line)["event"] for line in lines]
     assert run() == result
     uninterrupted = Run(small_npz, tmp_path / "whole")
@@ -143,9 +144,9 @@ def test_a_run_that_starts_again_deletes_its_earlier_measurements(
     run = Run(small_npz, tmp_path)
     steps = run.file.run.recipe.steps_per_epoch(run.file.train_images)
     run(until=steps + 1)
-    assert len(run.directory.gradient_norms()) == 2
+    assert len(run.run_folder.gradient_norms()) == 2
     run(until=1, from_step=0)
-    assert [norms.epoch for norms in run.directory.gradient_norms()] == [0]
+    assert [norms.epoch for norms in run.run_folder.gradient_norms()] == [0]
 
 
 def test_a_measurement_has_a_row_for_each_layer_and_block_ablation_starts_with_the_full_model(
@@ -153,7 +154,7 @@ def test_a_measurement_has_a_row_for_each_layer_and_block_ablation_starts_with_t
 ) -> None:
     run = Run(small_npz, tmp_path)
     result = run()
-    record = run.directory.record()
+    record = run.run_folder.record()
     assert record
     assert result
     assert result.test
@@ -182,15 +183,15 @@ def test_block_ablation_may_be_requested_after_the_end_without_training_again(
     result = run()
     blocks = replace(run.file, diagnostics=rl.DiagnosticsConfig(ablate_blocks=True))
     requested = replace(run.file, diagnostics=rl.DiagnosticsConfig(ablate_sets=True))
-    assert run.directory.needs_work(blocks)
-    assert not run.directory.needs_work(run.file)
-    before = (run.directory.path / "metrics.jsonl").read_bytes()
+    assert run.run_folder.needs_work(blocks)
+    assert not run.run_folder.needs_work(run.file)
+    before = (run.run_folder.path / "metrics.jsonl").read_bytes()
     assert run(file=blocks) == result
-    assert not run.directory.needs_work(blocks)
-    assert run.directory.needs_work(requested)
+    assert not run.run_folder.needs_work(blocks)
+    assert run.run_folder.needs_work(requested)
     assert run(file=requested) == result
-    assert (run.directory.path / "metrics.jsonl").read_bytes() == before
-    assert not run.directory.needs_work(requested)
+    assert (run.run_folder.path / "metrics.jsonl").read_bytes() == before
+    assert not run.run_folder.needs_work(requested)
     uninterrupted = Run(small_npz, tmp_path / "whole")
     uninterrupted()
     assert run.measured()["block-ablation.json"] == uninterrupted.measured()["block-ablation.json"]
@@ -203,16 +204,16 @@ def test_landscapes_are_measured_after_the_end_and_again_if_their_size_changes(
     result = run()
     for size in (LANDSCAPE, replace(LANDSCAPE, planes=1)):
         requested = replace(run.file, diagnostics=rl.DiagnosticsConfig(loss_landscape=size))
-        assert run.directory.needs_work(requested)
+        assert run.run_folder.needs_work(requested)
         assert run(file=requested) == result
-        assert not run.directory.needs_work(requested)
-        landscape = run.directory.loss_landscape()
+        assert not run.run_folder.needs_work(requested)
+        landscape = run.run_folder.loss_landscape()
         assert landscape
         assert landscape.fulfills(size, run.file.train_images)
-    assert run.directory.record()  # its checksums are right
+    assert run.run_folder.record()  # its checksums are right
     uninterrupted = Run(small_npz, tmp_path / "whole")
     uninterrupted()
-    measured = uninterrupted.directory.loss_landscape()
+    measured = uninterrupted.run_folder.loss_landscape()
     assert measured
     assert measured.planes[0] == landscape.planes[0]
 
@@ -245,7 +246,7 @@ def test_diagnostics_requested_for_an_unfinished_run_are_stored_for_its_resumpti
     run = Run(small_npz, tmp_path, rl.DiagnosticsConfig())
     run(until=2)
     run(until=3, file=replace(run.file, diagnostics=ALL))
-    assert run.directory.file().diagnostics == ALL
+    assert run.run_folder.file().diagnostics == ALL
 
 
 def test_a_study_file_requests_diagnostics_and_mistakes_in_it_are_reported(

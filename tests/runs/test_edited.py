@@ -17,7 +17,7 @@ from resnetlab.errors import InputError
 from resnetlab.files import read_json, write_json
 from resnetlab.inspection.diagnostics_config import DiagnosticsConfig
 from resnetlab.runs.damage import check_run
-from resnetlab.runs.directory import RunDirectory
+from resnetlab.runs.run_folder import RunFolder
 from resnetlab.studies.compare import compare
 from resnetlab.studies.single_run import resume_job
 from resnetlab.studies.status import find_started
@@ -62,7 +62,7 @@ def test_an_edited_run_is_refused_by_name_by_every_reader(
     with pytest.raises(InputError, match=line.replace("(", ".")):
         rl.resume(folder)
     with pytest.raises(InputError, match="was edited"):
-        RunDirectory(folder).record()
+        RunFolder(folder).record()
     with pytest.raises(InputError, match="was edited"):
         compare(str(folder), str(source))
     assert any("was edited" in damage.message for damage in check_run(folder).damage)
@@ -74,13 +74,13 @@ def test_a_plan_that_gives_a_run_the_id_of_another_writes_no_file(
     first, second = sorted((trained / "runs").iterdir())
     shutil.copytree(first, tmp_path / "runs" / first.name)
     for name in (first.name, second.name.replace("s1", "s2")):
-        directory = RunDirectory.find(tmp_path, name)
-        directory.path.mkdir(exist_ok=True)
-        before = sorted(path.read_bytes() for path in directory.path.rglob("*") if path.is_file())
-        other = RunDirectory(second if name == first.name else first).file()
+        run_folder = RunFolder.find(tmp_path, name)
+        run_folder.path.mkdir(exist_ok=True)
+        before = sorted(path.read_bytes() for path in run_folder.path.rglob("*") if path.is_file())
+        other = RunFolder(second if name == first.name else first).file()
         with pytest.raises(InputError, match="its config is not that of the run in the folder's"):
-            directory.write_config(other)
-        after = sorted(path.read_bytes() for path in directory.path.rglob("*") if path.is_file())
+            run_folder.write_config(other)
+        after = sorted(path.read_bytes() for path in run_folder.path.rglob("*") if path.is_file())
         assert after == before
 
 
@@ -88,11 +88,11 @@ def test_fields_outside_of_the_identity_may_change(trained: Path, tmp_path: Path
     source = sorted((trained / "runs").iterdir())[0]
     folder = tmp_path / "runs" / source.name
     shutil.copytree(source, folder)
-    directory = RunDirectory(folder)
+    run_folder = RunFolder(folder)
     table = read_json(folder / "run.json")
     table["diagnostics"] = {"ablate_blocks": True}
     write_json(folder / "run.json", table)
-    assert directory.file().diagnostics == DiagnosticsConfig(ablate_blocks=True)
+    assert run_folder.file().diagnostics == DiagnosticsConfig(ablate_blocks=True)
 
 
 def test_a_run_of_another_algorithm_version_is_not_continued(

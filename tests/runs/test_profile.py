@@ -16,14 +16,14 @@ import resnetlab as rl
 from helpers.attempts import train_run
 from resnetlab.data.splits import load_dataset
 from resnetlab.files import sha256
-from resnetlab.runs.directory import RunDirectory
+from resnetlab.runs.run_folder import RunFolder
 from resnetlab.studies.single_run import plan_run
 from resnetlab.training.profiler import PHASES, TRACE_FILE, TRACED_STEPS
 
 
 def trained(
     root: Path, data: Path, profile: bool, *settings: str, until: int | None = None
-) -> RunDirectory:
+) -> RunFolder:
     """A run of three epochs of eight steps, or as far as `until`."""
     model = rl.CifarConfig(blocks=(1, 1), widths=(4, 8), dropout=0.1)
     fixed = (
@@ -48,7 +48,7 @@ def trained(
         lambda: until is not None and bool(at) and at[-1] >= until,
         lambda progress, _: at.append(progress.step),
     )
-    return RunDirectory.find(root, run.id)
+    return RunFolder.find(root, run.id)
 
 
 @pytest.mark.parametrize(
@@ -74,14 +74,14 @@ def test_the_times_of_the_profile_add_up_and_the_trace_contains_its_steps(
     """
     clock = SimpleNamespace(monotonic=lambda: 1000 * time.monotonic())
     monkeypatch.setattr("resnetlab.training.profiler.time", clock)
-    directory = trained(tmp_path, small_npz, True)
-    lines = directory.profile().splitlines()
+    run_folder = trained(tmp_path, small_npz, True)
+    lines = run_folder.profile().splitlines()
     assert len(lines) < 30
     matches = [
         re.fullmatch(r" *([\d.]+) s +([\d.]+) %  (.*)", line) for line in lines[: 1 + len(PHASES)]
     ]
     seconds = {match[3]: float(match[1]) for match in matches if match}
-    result = directory.result()
+    result = run_folder.result()
     assert result is not None
     total = seconds.pop(f"the run, {result.step} steps")
     assert list(seconds) == list(PHASES)
@@ -94,7 +94,7 @@ def test_the_times_of_the_profile_add_up_and_the_trace_contains_its_steps(
         min(seconds["forward"], seconds["backward"], seconds["optimizer"], seconds["evaluation"])
         > 0
     )
-    events = json.loads(gzip.decompress((directory.path / "profile" / TRACE_FILE).read_bytes()))[
+    events = json.loads(gzip.decompress((run_folder.path / "profile" / TRACE_FILE).read_bytes()))[
         "traceEvents"
     ]
     names = Counter(event.get("name") for event in events)

@@ -24,10 +24,10 @@ from resnetlab.files import read_json, sha256, write_json
 from resnetlab.models.weights import read_tensors
 from resnetlab.runs import session as module
 from resnetlab.runs.config import run_id
-from resnetlab.runs.directory import RunDirectory
 from resnetlab.runs.lifecycle import RunLockedError
 from resnetlab.runs.paths import saved_steps
 from resnetlab.runs.records import Result
+from resnetlab.runs.run_folder import RunFolder
 from resnetlab.studies.plan import Plan
 from resnetlab.training.events import TrainEvent
 from resnetlab.training.from_scratch_state import FromScratchState
@@ -64,8 +64,8 @@ class Runner:
         self.steps: list[int] = []
 
     @property
-    def directory(self) -> RunDirectory:
-        return RunDirectory.find(self.root, self.run.id)
+    def run_folder(self) -> RunFolder:
+        return RunFolder.find(self.root, self.run.id)
 
     def __call__(
         self,
@@ -127,10 +127,10 @@ def test_a_resumed_run_has_the_bits_of_an_uninterrupted_one(
     for first, second in ((1, 2), (5, 6), (steps // 3, steps - 1), (steps // 3 + 1, steps)):
         broken = Runner(small_npz, tmp_path / f"broken-{first}", *options)
         assert broken(until=first) is None
-        assert saved_steps(broken.directory.checkpoints)[-1] == first
+        assert saved_steps(broken.run_folder.checkpoints)[-1] == first
         assert (broken(until=second) is not None) == (second == steps)
         broken()
-        assert outcome(broken.directory.path) == outcome(uninterrupted.directory.path)
+        assert outcome(broken.run_folder.path) == outcome(uninterrupted.run_folder.path)
 
 
 @pytest.fixture(scope="module")
@@ -150,13 +150,13 @@ def test_any_sequence_of_stops_gives_the_same_bits(
     for stop in sorted(stops):
         broken(until=stop)
     broken()
-    assert outcome(broken.directory.path) == outcome(undisturbed.directory.path)
+    assert outcome(broken.run_folder.path) == outcome(undisturbed.run_folder.path)
 
 
 def test_the_checkpoint_interval_does_not_change_a_bit(tmp_path: Path, small_npz: Path) -> None:
     often, never = Runner(small_npz, tmp_path / "often"), Runner(small_npz, tmp_path / "never")
     often(), never(placement=rl.Placement(checkpoint_seconds=1e9, max_checkpoint_seconds=1e9))
-    assert outcome(often.directory.path) == outcome(never.directory.path)
+    assert outcome(often.run_folder.path) == outcome(never.run_folder.path)
 
 
 def test_a_finished_run_is_not_trained_again(tmp_path: Path, small_npz: Path) -> None:
@@ -164,14 +164,14 @@ def test_a_finished_run_is_not_trained_again(tmp_path: Path, small_npz: Path) ->
     result = runner()
     before = {
         path: path.stat().st_mtime_ns
-        for path in runner.directory.path.iterdir()
+        for path in runner.run_folder.path.iterdir()
         if path.name != "lock"
     }
     assert runner() == result
     assert runner.steps == []
     assert before == {
         path: path.stat().st_mtime_ns
-        for path in runner.directory.path.iterdir()
+        for path in runner.run_folder.path.iterdir()
         if path.name != "lock"
     }
 
@@ -181,7 +181,7 @@ def test_a_run_writes_the_files_that_its_readers_expect(tmp_path: Path, small_np
     result = runner()
     assert result is not None
     assert result.test is not None
-    folder = runner.directory.path
+    folder = runner.run_folder.path
     assert {path.name for path in folder.iterdir()} == {
         "lock",
         "run.json",
@@ -200,7 +200,7 @@ def test_a_run_writes_the_files_that_its_readers_expect(tmp_path: Path, small_np
     with safetensors.safe_open(folder / "weights.safetensors", "pt") as file:
         described = json.loads(file.metadata()["resnetlab"])
     assert described["classes"] == ["left", "right", "middle"]
-    record = runner.directory.record()
+    record = runner.run_folder.record()
     assert record is not None
     assert [line["event"] for line in record.provenance] == ["start"]
     first = {line.split: line for line in record.metrics if line.step == 0}
@@ -229,7 +229,7 @@ def test_the_weights_file_contains_everything_for_a_prediction(
 
     runner = Runner(small_npz, tmp_path, *options)
     runner()
-    tensors, metadata = read_weights(runner.directory.path / "weights.safetensors")
+    tensors, metadata = read_weights(runner.run_folder.path / "weights.safetensors")
     model = build_model(runner.run.file.run.model, 1, 3, lambda _: torch.Generator()).eval()
     load_weights(model, tensors, "weights.safetensors")
     x = torch.from_numpy(runner.dataset.test.pixels) / 255
@@ -246,7 +246,7 @@ def test_the_weights_file_contains_everything_for_a_prediction(
             x = (x - torch.tensor(metadata.mean)) / torch.tensor(metadata.std)
     with torch.inference_mode():
         logits = model(x.permute(0, 3, 1, 2))
-    saved = read_tensors(runner.directory.path / "logits-test.safetensors")["logits"]
+    saved = read_tensors(runner.run_folder.path / "logits-test.safetensors")["logits"]
     torch.testing.assert_close(logits, saved, rtol=1e-3, atol=1e-4)
 
 
@@ -255,11 +255,11 @@ def test_the_test_split_is_not_evaluated_before_the_end_unless_its_curve_is_requ
 ) -> None:
     quiet, curve = Runner(small_npz, tmp_path), Runner(small_npz, tmp_path, "data.test_curve=true")
     quiet(), curve()
-    assert not any(line.split == "test" for line in quiet.directory.metrics())
-    assert any(line.split == "test" for line in curve.directory.metrics())
+    assert not any(line.split == "test" for line in quiet.run_folder.metrics())
+    assert any(line.split == "test" for line in curve.run_folder.metrics())
     # The metadata beside the weights name the data's settings, which differ; the weights do not.
     weights = [
-        read_tensors(runner.directory.path / "weights.safetensors") for runner in (quiet, curve)
+        read_tensors(runner.run_folder.path / "weights.safetensors") for runner in (quiet, curve)
     ]
     assert weights[0].keys() == weights[1].keys()
     assert all(torch.equal(tensor, weights[1][name]) for name, tensor in weights[0].items())
@@ -288,13 +288,13 @@ def test_rarer_evaluation_changes_neither_weights_nor_the_other_evaluations(
         )
 
     weights = [
-        read_tensors(run.directory.path / "weights.safetensors") for run in (every, rare, small)
+        read_tensors(run.run_folder.path / "weights.safetensors") for run in (every, rare, small)
     ]
     for other in weights[1:]:
         assert all(torch.equal(other[name], tensor) for name, tensor in weights[0].items())
 
     def curve(run: Runner, split: str) -> dict[float, float]:
-        lines = run.directory.metrics()
+        lines = run.run_folder.metrics()
         return {line.epoch: line.top1_error_pct for line in lines if line.split == split}
 
     for split in ("train", "validation", "test"):
@@ -317,7 +317,7 @@ def test_rarer_evaluation_changes_neither_weights_nor_the_other_evaluations(
             "test": result.test.images,
         }
         limit = run.run.file.data.curve_images
-        lines = [line for line in run.directory.metrics() if line.split != "train epoch"]
+        lines = [line for line in run.run_folder.metrics() if line.split != "train epoch"]
         images = sum(min(limit or 10**9, sizes[line.split]) for line in lines)
         assert run.run.evaluation_images == images + (sum(sizes.values()) if limit else 0)
 
@@ -331,8 +331,8 @@ def test_a_run_with_rare_evaluations_may_stop_at_any_step(tmp_path: Path, small_
     while (pieces := parts(until=stop)) is None:
         stop += 3
     assert pieces.weights_sha256 == result.weights_sha256
-    assert [replace(line, seconds=0) for line in parts.directory.metrics()] == [
-        replace(line, seconds=0) for line in uninterrupted.directory.metrics()
+    assert [replace(line, seconds=0) for line in parts.run_folder.metrics()] == [
+        replace(line, seconds=0) for line in uninterrupted.run_folder.metrics()
     ]
 
 
@@ -345,7 +345,7 @@ def test_best_selects_the_weights_with_the_lowest_validation_error(
     result = runner()
     errors = {
         e.step: e.top1_error_pct
-        for e in runner.directory.metrics()
+        for e in runner.run_folder.metrics()
         if e.split == "validation" and e.step
     }
     assert result is not None
@@ -363,7 +363,7 @@ def test_a_run_that_falls_back_to_eager_steps_records_the_reason(
     file = replace(runner.run.file, run=replace(runner.run.file.run, numerics=numerics))
     runner.run = replace(runner.run, file=file, id=run_id(file.run, file.data_name))
     assert runner() is not None
-    record = runner.directory.record()
+    record = runner.run_folder.record()
     assert record is not None
     noted = [(line["event"], line.get("reason"), line["step"]) for line in record.provenance]
     assert noted == [("start", None, 0), ("eager steps", "a layer draws random numbers", 1)]
@@ -373,7 +373,7 @@ def test_a_run_that_another_process_has_locked_is_not_changed(
     tmp_path: Path, small_npz: Path
 ) -> None:
     runner = Runner(small_npz, tmp_path)
-    with runner.directory.lock() as acquired:
+    with runner.run_folder.lock() as acquired:
         assert acquired
         with pytest.raises(RunLockedError):
             runner()
@@ -452,7 +452,7 @@ def test_out_of_memory_is_a_result_and_the_batch_size_does_not_change(
     result = runner()
     assert result is not None
     assert (result.status, result.test) == ("out of memory", None)
-    assert runner.directory.file().run.recipe.batch_size == 16
+    assert runner.run_folder.file().run.recipe.batch_size == 16
 
 
 def test_other_errors_are_raised_and_not_recorded_as_results(
@@ -466,7 +466,7 @@ def test_other_errors_are_raised_and_not_recorded_as_results(
     poison(monkeypatch, 5, fail)
     with pytest.raises(RuntimeError, match="a bug"):
         runner()
-    assert runner.directory.result() is None
+    assert runner.run_folder.result() is None
 
 
 def test_a_full_disk_is_reported_before_a_checkpoint_and_the_run_continues_later(
@@ -482,9 +482,9 @@ def test_a_full_disk_is_reported_before_a_checkpoint_and_the_run_continues_later
         patch.setattr("resnetlab.runs.checkpoint.free_bytes", lambda _: 1000)
         with pytest.raises(ResourceError, match="no room for a checkpoint"):
             runner()
-    assert saved_steps(runner.directory.checkpoints)[-1] == 6
+    assert saved_steps(runner.run_folder.checkpoints)[-1] == 6
     runner()
-    assert outcome(runner.directory.path) == outcome(uninterrupted.directory.path)
+    assert outcome(runner.run_folder.path) == outcome(uninterrupted.run_folder.path)
 
 
 @pytest.mark.parametrize(
@@ -496,7 +496,7 @@ def test_a_folder_with_another_run_is_refused(
 ) -> None:
     runner, other = Runner(small_npz, tmp_path), Runner(small_npz, tmp_path, setting)
     assert runner(until=3) is None
-    path = runner.directory.path
+    path = runner.run_folder.path
     path.rename(path.parent / other.run.id)
     with pytest.raises(InputError, match="its config is not that of the run in the folder's name"):
         other()
@@ -533,20 +533,20 @@ def test_a_damaged_checkpoint_is_refused_and_the_earlier_one_is_offered(
     )
     uninterrupted()
     assert runner(until=8) is None
-    state = runner.directory.checkpoints / "8" / "state.safetensors"
+    state = runner.run_folder.checkpoints / "8" / "state.safetensors"
     damaged = bytearray(state.read_bytes())
     damaged[-5] ^= 16
     state.write_bytes(damaged)
     with pytest.raises(InputError, match=r"state.safetensors differs .* --from-step 7"):
         runner()
     assert runner(from_step=7) is not None
-    assert outcome(runner.directory.path) == outcome(uninterrupted.directory.path)
+    assert outcome(runner.run_folder.path) == outcome(uninterrupted.run_folder.path)
 
 
 def test_a_checkpoint_with_nan_is_refused_by_name(tmp_path: Path, small_npz: Path) -> None:
     runner = Runner(small_npz, tmp_path)
     assert runner(until=8) is None
-    folder = runner.directory.checkpoints / "8"
+    folder = runner.run_folder.checkpoints / "8"
     tensors = load_file(folder / "state.safetensors")
     name = next(name for name, tensor in tensors.items() if tensor.is_floating_point())
     tensors[name].view(-1)[0] = float("nan")
@@ -569,8 +569,8 @@ def test_a_run_that_starts_again_removes_later_checkpoints(tmp_path: Path, small
     uninterrupted()
     assert runner(until=9) is None
     assert runner(until=2, from_step=0) is None
-    assert saved_steps(runner.directory.checkpoints) == [1, 2]
+    assert saved_steps(runner.run_folder.checkpoints) == [1, 2]
     runner()
-    assert outcome(runner.directory.path) == outcome(uninterrupted.directory.path)
+    assert outcome(runner.run_folder.path) == outcome(uninterrupted.run_folder.path)
     with pytest.raises(InputError, match="no checkpoint of step 5"):
         Runner(small_npz, tmp_path / "other")(from_step=5)

@@ -16,10 +16,10 @@ import torch.nn.functional as F
 import resnetlab as rl
 from helpers.small_run import SmallRun
 from resnetlab.runs.damage import check_run
-from resnetlab.runs.directory import RunDirectory
 from resnetlab.runs.load import load_run
 from resnetlab.runs.paths import TRAIN_MODE
 from resnetlab.runs.records import Evaluation
+from resnetlab.runs.run_folder import RunFolder
 from resnetlab.training.rng import make_generator
 
 pytestmark = pytest.mark.usefixtures("tick_after_every_step")
@@ -45,7 +45,7 @@ class Run(SmallRun):
 
     def evaluation(self) -> dict[str, Any]:
         """Return the file of the evaluation in training mode, without the times of its curve."""
-        text = (self.directory.path / TRAIN_MODE).read_text()
+        text = (self.run_folder.path / TRAIN_MODE).read_text()
         table: dict[str, Any] = json.loads(text)
         for line in table["curve"]:
             del line["seconds"]
@@ -53,7 +53,7 @@ class Run(SmallRun):
 
     def metrics(self) -> list[dict[str, Any]]:
         """Return the lines of metrics.jsonl without their times."""
-        text = (self.directory.path / "metrics.jsonl").read_text()
+        text = (self.run_folder.path / "metrics.jsonl").read_text()
         return [json.loads(line) | {"seconds": 0} for line in text.splitlines()]
 
 
@@ -72,7 +72,7 @@ def test_evaluation_in_training_mode_changes_no_bit_of_the_run(
     both = Run(small_npz, tmp_path / "both", REQUESTED, *settings)
     alone = Run(small_npz, tmp_path / "alone", rl.DiagnosticsConfig(), *settings)
     results = [run() for run in (both, alone)]
-    assert both.directory.path.name == alone.directory.path.name
+    assert both.run_folder.path.name == alone.run_folder.path.name
     assert results[0]
     assert results[1]
     unclocked: dict[str, Any] = {
@@ -83,16 +83,16 @@ def test_evaluation_in_training_mode_changes_no_bit_of_the_run(
     assert replace(results[0], **unclocked) == replace(results[1], **unclocked)
     assert both.metrics() == alone.metrics()
     logits = "logits-test.safetensors"
-    assert (both.directory.path / logits).read_bytes() == (
-        alone.directory.path / logits
+    assert (both.run_folder.path / logits).read_bytes() == (
+        alone.run_folder.path / logits
     ).read_bytes()
-    assert not (alone.directory.path / "diagnostics").exists()
+    assert not (alone.run_folder.path / "diagnostics").exists()
 
 
 def test_scores_in_training_mode_equal_a_loop_written_out(tmp_path: Path, small_npz: Path) -> None:
     run = Run(small_npz, tmp_path, dropout=0.0)
     result = run()
-    loaded = load_run(run.directory, run.file, run.dataset)
+    loaded = load_run(run.run_folder, run.file, run.dataset)
     images, model = loaded.test_images(), loaded.state.model
     order = torch.randperm(len(images), generator=make_generator(0, "evaluation"))
     model.train()
@@ -124,7 +124,7 @@ def test_the_curve_has_each_epoch_and_ends_with_the_final_scores(uninterrupted: 
             scores["loss_nats"],
             scores["top1_error_pct"],
         )
-    record = uninterrupted.directory.record()
+    record = uninterrupted.run_folder.record()
     assert record
     train_mode = record.evaluated_in("train")
     assert train_mode.result
@@ -155,17 +155,17 @@ def test_a_run_killed_during_a_write_has_every_evaluation_exactly_once(
     uninterrupted: Run, tmp_path: Path, small_npz: Path, monkeypatch: pytest.MonkeyPatch, when: str
 ) -> None:
     broken = Run(small_npz, tmp_path / "broken")
-    append = RunDirectory.append_train_mode
+    append = RunFolder.append_train_mode
 
-    def append_and_die(directory: RunDirectory, *lines: Evaluation) -> None:
+    def append_and_die(run_folder: RunFolder, *lines: Evaluation) -> None:
         if when == "before" and any(line.epoch == 1 for line in lines):
             raise Killed
-        append(directory, *lines)
+        append(run_folder, *lines)
         if any(line.epoch == 1 for line in lines):
             raise Killed
 
     with monkeypatch.context() as patched:
-        patched.setattr(RunDirectory, "append_train_mode", append_and_die)
+        patched.setattr(RunFolder, "append_train_mode", append_and_die)
         with pytest.raises(Killed):
             broken()
     written = {line["epoch"] for line in broken.evaluation()["curve"]}
@@ -192,21 +192,21 @@ def test_a_finished_run_is_evaluated_with_the_same_bits_and_not_trained_again(
     result = run()
     assert result
     requested = replace(run.file, diagnostics=REQUESTED)
-    assert run.directory.needs_work(requested)
-    assert not run.directory.needs_work(run.file)
-    record = run.directory.record()
+    assert run.run_folder.needs_work(requested)
+    assert not run.run_folder.needs_work(run.file)
+    record = run.run_folder.record()
     assert record
     assert record.evaluated_in("train").result is None
-    before = (run.directory.path / "metrics.jsonl").read_bytes()
+    before = (run.run_folder.path / "metrics.jsonl").read_bytes()
     assert run(file=requested) == result
-    assert (run.directory.path / "metrics.jsonl").read_bytes() == before
-    assert not run.directory.needs_work(requested)
+    assert (run.run_folder.path / "metrics.jsonl").read_bytes() == before
+    assert not run.run_folder.needs_work(requested)
     at_once = Run(small_npz, tmp_path / "at-once", REQUESTED, *settings)
     at_once()
     later, expected = run.evaluation(), at_once.evaluation()
     assert {split: later[split] for split in SPLITS} == {split: expected[split] for split in SPLITS}
     assert later["curve"] == []
-    assert check_run(run.directory.path).damage == ()
+    assert check_run(run.run_folder.path).damage == ()
 
 
 def test_the_status_of_a_mode_follows_from_its_own_evaluations(
@@ -214,7 +214,7 @@ def test_the_status_of_a_mode_follows_from_its_own_evaluations(
 ) -> None:
     run = Run(small_npz, tmp_path, REQUESTED, "recipe.epochs=1", "recipe.optimizer.lr=0.01")
     result = run()
-    record = run.directory.record()
+    record = run.run_folder.record()
     assert record
     assert result
     in_train_mode = record.evaluated_in("train").result
@@ -228,12 +228,12 @@ def test_the_status_of_a_mode_follows_from_its_own_evaluations(
 def test_a_damaged_file_is_reported_with_a_fix_that_works(tmp_path: Path, small_npz: Path) -> None:
     run = Run(small_npz, tmp_path)
     run()
-    path, expected = run.directory.path / TRAIN_MODE, run.evaluation()["test"]
+    path, expected = run.run_folder.path / TRAIN_MODE, run.evaluation()["test"]
     path.write_text('{"curve": 1}')
-    damage = [item for item in check_run(run.directory.path).damage if item.kind == "unreadable"]
+    damage = [item for item in check_run(run.run_folder.path).damage if item.kind == "unreadable"]
     assert [item.path for item in damage] == [str(path)]
     assert "study run measures it again" in damage[0].fix
     path.unlink()
     run()
     assert run.evaluation()["test"] == expected
-    assert check_run(run.directory.path).damage == ()
+    assert check_run(run.run_folder.path).damage == ()

@@ -14,8 +14,8 @@ import resnetlab as rl
 from resnetlab.data.config import DataIdentity
 from resnetlab.files import write_json
 from resnetlab.runs.config import RunConfig, run_id
-from resnetlab.runs.directory import RunDirectory
 from resnetlab.runs.records import Result, RunFile, Status
+from resnetlab.runs.run_folder import RunFolder
 from resnetlab.schema import SCHEMA, encode
 from resnetlab.studies.compare import compare, format_lines
 
@@ -42,12 +42,14 @@ def write(
         train_images=10,
         class_share=0.5,
     )
-    directory = RunDirectory(root / "runs" / run_id(config, "digits"))
-    write_json(directory.path / "run.json", encode(file))
+    run_folder = RunFolder(root / "runs" / run_id(config, "digits"))
+    write_json(run_folder.path / "run.json", encode(file))
     if accuracy_pct is not None:
         scores = rl.Scores(images=4, loss_nats=0.5, top1_error_pct=100 - accuracy_pct)
-        directory.commit(Result(schema=SCHEMA, status=status, step=1, selected_step=1, test=scores))
-    return directory.path
+        run_folder.commit(
+            Result(schema=SCHEMA, status=status, step=1, selected_step=1, test=scores)
+        )
+    return run_folder.path
 
 
 def many(root: Path, config: RunConfig, values: list[float]) -> None:

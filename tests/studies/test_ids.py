@@ -9,8 +9,8 @@ import pytest
 import resnetlab as rl
 from resnetlab.errors import InputError
 from resnetlab.files import read_json, write_json
-from resnetlab.runs.directory import RunDirectory
 from resnetlab.runs.paths import locate_runs
+from resnetlab.runs.run_folder import RunFolder
 from resnetlab.studies.execution import read_plan
 from resnetlab.studies.status import find_started, study_status
 
@@ -47,6 +47,6 @@ def test_a_plan_with_a_path_instead_of_a_run_id_is_refused(
     with pytest.raises(InputError, match="is not the id of a run"):
         study_status(folder, tmp_path)
     with pytest.raises(InputError, match="is not the id of a run"):
-        RunDirectory.find(tmp_path, run_id)
+        RunFolder.find(tmp_path, run_id)
     with pytest.raises(InputError, match="is not the id of a run"):
         locate_runs(tmp_path, [run_id])

@@ -17,8 +17,8 @@ import resnetlab as rl
 from helpers.processes import has_trained
 from resnetlab.errors import Problem
 from resnetlab.runs import session
-from resnetlab.runs.directory import RunDirectory
 from resnetlab.runs.lifecycle import RunLockedError
+from resnetlab.runs.run_folder import RunFolder
 from resnetlab.studies.executors.local import LocalExecutor
 from resnetlab.training.from_scratch_state import FromScratchState
 
@@ -82,7 +82,7 @@ def test_an_unexpected_error_is_reported_in_one_line_and_its_traceback_is_logged
     assert str(log) in str(caught.value)
     assert "TypeError: planted" in log.read_text()
     (folder,) = (tmp_path / "runs").iterdir()
-    assert [line["event"] for line in RunDirectory(folder).record().provenance][-2:] == [
+    assert [line["event"] for line in RunFolder(folder).record().provenance][-2:] == [
         "failed",
         "gave up",
     ]  # type: ignore[union-attr]

@@ -13,7 +13,7 @@ import pytest
 
 import resnetlab as rl
 from resnetlab.files import sha256
-from resnetlab.runs.directory import RunDirectory
+from resnetlab.runs.run_folder import RunFolder
 from resnetlab.studies.executors import launcher as module
 from resnetlab.studies.executors.base import Job, RunEvent
 from resnetlab.studies.executors.in_process import run_in_process
@@ -122,7 +122,7 @@ def test_a_run_has_the_same_bits_in_a_forked_worker_a_new_process_and_the_callin
     list(LocalExecutor(tmp_path / "new", rl.Placement(workers=1)).run(jobs[:1], lambda: False))
     run_in_process(jobs[0], tmp_path / "here", rl.Placement(), lambda: False, lambda _: None)
     folders = [
-        RunDirectory.find(tmp_path / kind, jobs[0].id).path for kind in ("launched", "new", "here")
+        RunFolder.find(tmp_path / kind, jobs[0].id).path for kind in ("launched", "new", "here")
     ]
     for name in ("weights.safetensors", "logits-test.safetensors"):
         assert len({sha256(folder / name) for folder in folders}) == 1

@@ -13,7 +13,7 @@ import pytest
 
 import resnetlab as rl
 from resnetlab.errors import ResourceError
-from resnetlab.runs.directory import RunDirectory
+from resnetlab.runs.run_folder import RunFolder
 from resnetlab.studies.executors import local
 from resnetlab.studies.executors.base import Job, RunEvent
 from resnetlab.studies.executors.local import LocalExecutor
@@ -71,7 +71,7 @@ def kinds(events: Iterator[RunEvent]) -> list[tuple[str, str]]:
 
 
 def events_of(root: Path, job: Job) -> list[str]:
-    path = RunDirectory.find(root, job.id).path / "provenance.jsonl"
+    path = RunFolder.find(root, job.id).path / "provenance.jsonl"
     return (
         [json.loads(line)["event"] for line in path.read_text().splitlines()]
         if path.exists()
@@ -149,7 +149,7 @@ def test_a_process_killed_by_the_system_for_lack_of_memory_gives_an_out_of_memor
     monkeypatch.setattr(local, "_memory_kills", lambda: int(killed.exists()))
     events = [e for e in run_jobs(jobs[:1], "os.kill(os.getpid(), 9)") if e.kind == "finished"]
     assert [event.status for event in events] == ["out of memory"]
-    result = RunDirectory.find(tmp_path, jobs[0].id).result()
+    result = RunFolder.find(tmp_path, jobs[0].id).result()
     assert result is not None
     assert result.status == "out of memory"
 

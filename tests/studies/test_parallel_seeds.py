@@ -16,7 +16,7 @@ from resnetlab.data.config import LabeledImages
 from resnetlab.data.device_images import DeviceImageCache, DeviceImages
 from resnetlab.data.splits import load_dataset
 from resnetlab.errors import InputError
-from resnetlab.runs.directory import RunDirectory
+from resnetlab.runs.run_folder import RunFolder
 from resnetlab.studies.executors.base import Job, JobQueue, encode_job
 from resnetlab.studies.executors.factory import make_executor
 from resnetlab.studies.executors.worker import JobRunner
@@ -58,7 +58,7 @@ def run_job_groups(
 
 def outcome_of(root: Path, job: Job) -> tuple[Any, ...]:
     """Read the files of the run of a job, without its clock fields."""
-    return outcome(RunDirectory.find(root, job.id).path, COMPARED_FILES)
+    return outcome(RunFolder.find(root, job.id).path, COMPARED_FILES)
 
 
 @pytest.fixture(scope="module")
@@ -138,7 +138,7 @@ def test_interrupted_parallel_seeds_resume_in_parallel_or_alone_with_the_same_bi
     count = iter(range(1_000_000))
     last = run_job_groups(tmp_path, jobs, stop=lambda: next(count) >= requested)
     assert {message["kind"] for message in last.values()} == {"interrupted"}
-    assert all(any(RunDirectory.find(tmp_path, job.id).checkpoints.iterdir()) for job in jobs)
+    assert all(any(RunFolder.find(tmp_path, job.id).checkpoints.iterdir()) for job in jobs)
     run_job_groups(tmp_path, [jobs[0]], jobs[1:])
     assert [outcome_of(tmp_path, job) for job in jobs] == expected
 
@@ -198,7 +198,7 @@ def test_an_error_of_one_run_is_reported_and_the_others_continue(
     tmp_path: Path, single_run_outcomes: JobsAndOutcomes
 ) -> None:
     jobs, expected = single_run_outcomes
-    with RunDirectory.find(tmp_path, jobs[1].id).lock():
+    with RunFolder.find(tmp_path, jobs[1].id).lock():
         last = run_job_groups(tmp_path, jobs)
     assert [last[job.id]["kind"] for job in jobs] == ["finished", "locked", "finished"]
     assert [outcome_of(tmp_path, jobs[index]) for index in (0, 2)] == [expected[0], expected[2]]

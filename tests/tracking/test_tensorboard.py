@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from resnetlab.runs.directory import RunDirectory
+from resnetlab.runs.run_folder import RunFolder
 from resnetlab.studies.execution import read_plan
 from resnetlab.tracking.base import make_tracker
 from resnetlab.tracking.tracker_copy import TrackerCopy, copy_reports
@@ -21,16 +21,16 @@ def test_tensorboard_reads_the_curves_the_final_values_and_the_report(root: Path
     )
     assert lines == [f"tensorboard: tensorboard --logdir {root / 'tensorboard'}"]
     for run in plan.unique_runs:
-        directory = RunDirectory(root / "runs" / run.id)
+        run_folder = RunFolder(root / "runs" / run.id)
         events = EventAccumulator(str(root / "tensorboard" / "small" / run.id))
         events.Reload()
         expected = [
-            (line.step, line.loss_nats) for line in directory.metrics() if line.split == "train"
+            (line.step, line.loss_nats) for line in run_folder.metrics() if line.split == "train"
         ]
         scalars = [(scalar.step, scalar.value) for scalar in events.Scalars("train/loss_nats")]
         assert [step for step, _ in scalars] == [step for step, _ in expected]
         assert [value for _, value in scalars] == pytest.approx([loss for _, loss in expected])
-        result = directory.result()
+        result = run_folder.result()
         assert result is not None
         assert result.test is not None
         (final,) = events.Scalars("final/test_accuracy_pct")

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from resnetlab.errors import InputError
-from resnetlab.runs.directory import RunDirectory
 from resnetlab.runs.records import Evaluation, Result
+from resnetlab.runs.run_folder import RunFolder
 from resnetlab.studies.execution import read_plan
 from resnetlab.studies.executors.base import RunEvent
 from resnetlab.studies.plan import Plan
@@ -68,9 +68,9 @@ def plan_of(root: Path) -> Plan:
 def is_complete(tracker: Recorder, root: Path) -> bool:
     """The tracker has the evaluations and the result of every run, each once."""
     for run in plan_of(root).unique_runs:
-        directory, handle = RunDirectory(root / "runs" / run.id), f"handle-{run.id}"
-        assert tracker.curves[handle] == directory.metrics()
-        assert tracker.closed[handle][0] == directory.result()
+        run_folder, handle = RunFolder(root / "runs" / run.id), f"handle-{run.id}"
+        assert tracker.curves[handle] == run_folder.metrics()
+        assert tracker.closed[handle][0] == run_folder.result()
         assert "weights.safetensors" in tracker.closed[handle][1]
     return len(tracker.closed) == 4
 
@@ -117,7 +117,7 @@ def test_a_growing_run_is_copied_line_by_line_also_by_another_process(root: Path
     assert not tracker.closed
     (folder / "result.json").write_text(result)
     TrackerCopy("recorder", tracker, plan_of(root), root).copy_run(run)
-    assert tracker.curves[f"handle-{run.id}"] == RunDirectory(folder).metrics()
+    assert tracker.curves[f"handle-{run.id}"] == RunFolder(folder).metrics()
     assert list(tracker.closed) == [f"handle-{run.id}"]
 
 

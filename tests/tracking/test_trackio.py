@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from resnetlab.runs.directory import RunDirectory
+from resnetlab.runs.run_folder import RunFolder
 from resnetlab.studies.execution import read_plan
 from resnetlab.tracking.base import make_tracker
 from resnetlab.tracking.tracker_copy import TrackerCopy, copy_reports
@@ -29,6 +29,6 @@ def test_trackio_has_every_run_with_its_curves(
     for run in plan.unique_runs:
         logs = SQLiteStorage.get_logs("small", f"{run.condition}, seed {run.seed}")
         losses = {log["step"]: log["train/loss_nats"] for log in logs if "train/loss_nats" in log}
-        metrics = RunDirectory(root / "runs" / run.id).metrics()
+        metrics = RunFolder(root / "runs" / run.id).metrics()
         expected = {line.step: line.loss_nats for line in metrics if line.split == "train"}
         assert losses == pytest.approx(expected)

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from wandb.proto import wandb_internal_pb2
 
-from resnetlab.runs.directory import RunDirectory
+from resnetlab.runs.run_folder import RunFolder
 from resnetlab.studies.execution import read_plan
 from resnetlab.tracking.base import make_tracker
 from resnetlab.tracking.tracker_copy import TrackerCopy, copy_reports
@@ -65,7 +65,7 @@ def test_the_offline_files_have_every_run_with_its_curves(root: Path) -> None:
         if "run" not in config:
             assert run.display_name == "report"
             continue
-        directory = RunDirectory(root / "runs" / config["run"])
+        run_folder = RunFolder(root / "runs" / config["run"])
         seen.add(config["run"])
         assert run.run_group == "small"
         losses = {}
@@ -78,7 +78,7 @@ def test_the_offline_files_have_every_run_with_its_curves(root: Path) -> None:
                 if "train/loss_nats" in items:
                     losses[record.history.step.num] = items["train/loss_nats"]
         expected = {
-            line.step: line.loss_nats for line in directory.metrics() if line.split == "train"
+            line.step: line.loss_nats for line in run_folder.metrics() if line.split == "train"
         }
         assert losses == pytest.approx(expected)
     assert seen == {run.id for run in plan.unique_runs}

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from resnetlab.runs.directory import RunDirectory
+from resnetlab.runs.run_folder import RunFolder
 from resnetlab.schema import strict_dataclass
 from resnetlab.studies.plan import StudyRun
 from resnetlab.studies.study import Ensemble
@@ -82,7 +82,7 @@ def _test_probabilities(study_run: StudyRun) -> Answers | None:
     record = study_run.record
     trained = record is not None and record.result is not None and record.result.status == "trained"
     if record is not None and trained and record.folder:
-        return RunDirectory(Path(record.folder)).test_probabilities()
+        return RunFolder(Path(record.folder)).test_probabilities()
     return None
 
 

@@ -90,10 +90,10 @@ def inspect_gradients(
     for name in [networks] if isinstance(networks, str) else networks:
         run = Path(name)
         if (run / "run.json").exists():
-            from resnetlab.runs.directory import RunDirectory
             from resnetlab.runs.paths import check_finished
+            from resnetlab.runs.run_folder import RunFolder
 
-            norms = RunDirectory(run).gradient_norms()
+            norms = RunFolder(run).gradient_norms()
             if not norms:
                 check_finished(run)
                 norms = (gradients_of_run(run, data, images, silent),)
@@ -121,12 +121,12 @@ def inspect_blocks(run: str | Path, data: str = "") -> Table:
     Raises:
         InputError: The run is not finished, or its network has no blocks.
     """
-    from resnetlab.runs.directory import RunDirectory
     from resnetlab.runs.paths import check_finished
+    from resnetlab.runs.run_folder import RunFolder
     from resnetlab.schema import encode
 
     folder = Path(run)
-    ablations = RunDirectory(folder).block_ablation()
+    ablations = RunFolder(folder).block_ablation()
     if ablations is None:
         check_finished(folder)
         from resnetlab.runs.measure_blocks import measure_blocks

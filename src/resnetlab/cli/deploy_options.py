@@ -11,7 +11,7 @@ import typer
 from resnetlab.cli.loading import announce_loading
 
 if TYPE_CHECKING:
-    from resnetlab.bundle.model_file import ModelFile
+    from resnetlab.model_folder.model_file import ModelFile
 
 Model = Annotated[
     Path, typer.Argument(help="Folder of a model or of a finished run.", metavar="MODEL")

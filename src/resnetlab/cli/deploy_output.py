@@ -13,11 +13,11 @@ from resnetlab.deploy.answer_texts import UNSURE_PROBABILITY, AnswerKind, answer
 from resnetlab.messages import format_count
 
 if TYPE_CHECKING:
-    from resnetlab.bundle.model_file import ModelFile
     from resnetlab.deploy.ensemble_stats import AccuracyGain, EnsembleResult
     from resnetlab.deploy.export import ExportCheck
     from resnetlab.deploy.predict import Prediction
     from resnetlab.deploy.results import EvaluationResult, Proportion
+    from resnetlab.model_folder.model_file import ModelFile
 
 MAX_SUMMARY_CLASSES = 12
 """Number of classes in the summary of predictions, the most frequent ones."""

@@ -31,7 +31,7 @@ from resnetlab.shell import command_line
 from resnetlab.translation import check_language
 
 if TYPE_CHECKING:
-    from resnetlab.bundle.model_file import ModelFile
+    from resnetlab.model_folder.model_file import ModelFile
 
 DataArgument = Annotated[
     str,
@@ -144,9 +144,9 @@ def _check_confidence(
     """Check the options that need the confidence of the model, before torch is imported."""
     if coverage is None and strangers is None:
         return
-    from resnetlab.bundle.confidence import describe_missing, read_confidence
     from resnetlab.deploy.inputs import find_strangers
     from resnetlab.deploy.request import check_coverage, check_strangers
+    from resnetlab.model_folder.confidence import describe_missing, read_confidence
 
     confidence, missing = read_confidence(model, file), describe_missing(model)
     if coverage is not None:

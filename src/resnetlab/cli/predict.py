@@ -41,10 +41,10 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from resnetlab.bundle.model_file import ModelFile
     from resnetlab.data.config import FollowLinks
     from resnetlab.data.photo_loader import LazyImage
     from resnetlab.deploy.predict import Classifier, Prediction
+    from resnetlab.model_folder.model_file import ModelFile
 
 Top = Annotated[
     int | None,
@@ -301,8 +301,8 @@ def _watch(
 
 def _check_coverage(model: Path, file: ModelFile, coverage: float, tta: str) -> None:
     """Raise InputError if the model cannot give the coverage, before torch is imported."""
-    from resnetlab.bundle.confidence import describe_missing, read_confidence
     from resnetlab.deploy.request import check_coverage
+    from resnetlab.model_folder.confidence import describe_missing, read_confidence
 
     check_coverage(read_confidence(model, file), describe_missing(model), coverage, tta)
 

@@ -18,9 +18,9 @@ from resnetlab.inspection.diagnostics_config import DiagnosticsConfig
 from resnetlab.messages import format_count, format_duration
 from resnetlab.recipes.numerics import Placement, parse_device, torchrun_env
 from resnetlab.reports.format import capitalize_first, format_first_loss
-from resnetlab.runs.directory import PROFILE, RunDirectory
 from resnetlab.runs.killed import KILLED, was_killed
 from resnetlab.runs.records import Result, to_dict
+from resnetlab.runs.run_folder import PROFILE, RunFolder
 from resnetlab.shell import command_line, resume_command
 from resnetlab.studies.executors.base import Job, RunEvent, decode_event, encode_job, missing_error
 from resnetlab.studies.executors.in_process import run_in_process
@@ -69,7 +69,7 @@ def train(
         from resnetlab.studies.execution import absent_data
 
         if not as_json and not absent_data(plan.study):
-            typer.echo(f"Run: {RunDirectory.find(output, run.id).path}")
+            typer.echo(f"Run: {RunFolder.find(output, run.id).path}")
         print_forecast(plan, output, 1, as_json=as_json, is_study=False)
         return
     tracker_copies = open_tracker_copies(track, plan, output)
@@ -92,14 +92,14 @@ def resume(
     """
     kind, index = parse_device(device) if device else ("auto", 0)
     job, root = resume_job(folder, from_step=from_step, data=data, epochs=epochs)
-    directory = RunDirectory.find(root, job.id)
-    if was_killed(directory.path):
+    run_folder = RunFolder.find(root, job.id)
+    if was_killed(run_folder.path):
         notify(f"The last process of this run {KILLED}.")
-    if not directory.needs_work(job.file):
+    if not run_folder.needs_work(job.file):
         more = resume_command(folder, "--epochs", str(2 * (job.file.run.recipe.epochs or 1)))
         notify(f"The run is finished. For another run with more epochs, from the start: {more}")
     elif job.id != folder.resolve().name:
-        notify(f"Another number of epochs is another run, from the start: {directory.path}")
+        notify(f"Another number of epochs is another run, from the start: {run_folder.path}")
     run_device = job.file.run.numerics.device
     if kind not in ("auto", run_device):
         fix = "leave the option out: the device is part of the identity of a run"
@@ -121,13 +121,13 @@ def _execute(
 
     `options` are those of the command that resumes it.
     """
-    directory = RunDirectory.find(root, job.id)
+    run_folder = RunFolder.find(root, job.id)
     if not options and placement.device_index:
         options = ("--device", f"{job.file.run.numerics.device}:{placement.device_index}")
     if torchrun_env()[1] > 1:
-        _execute_distributed(job, directory, root, placement, as_json)
+        _execute_distributed(job, run_folder, root, placement, as_json)
         return
-    needs_work = directory.needs_work(job.file)
+    needs_work = run_folder.needs_work(job.file)
     if placement.profile and not needs_work:
         notify("The run is finished, so nothing is profiled. Give another --seed or --output.")
         placement = replace(placement, profile=False)
@@ -146,26 +146,26 @@ def _execute(
                     missing = event if event.kind == "missing" else missing
 
                 run_in_process(job, root, placement, interrupt.is_set, on_event)
-    result = directory.result()
+    result = run_folder.result()
     if result is None and interrupt.is_set():
-        command = _continue_command(directory, options)
+        command = _continue_command(run_folder, options)
         print(f"Nothing is lost. To continue: {command}", file=sys.stderr)
         raise typer.Exit(interrupt.exit_code)
     if result is None:
-        command = _continue_command(directory, options)
-        raise missing_error(missing, str(directory.path), command)
-    _print_result(directory, result, placement.profile, as_json)
+        command = _continue_command(run_folder, options)
+        raise missing_error(missing, str(run_folder.path), command)
+    _print_result(run_folder, result, placement.profile, as_json)
 
 
-def _continue_command(directory: RunDirectory, options: Sequence[str]) -> str:
+def _continue_command(run_folder: RunFolder, options: Sequence[str]) -> str:
     """Return the command that continues a run, or this command if the run has not begun."""
-    if (directory.path / "run.json").exists():
-        return resume_command(directory.path, *options)
+    if (run_folder.path / "run.json").exists():
+        return resume_command(run_folder.path, *options)
     return command_line(["resnetlab", *sys.argv[1:]])
 
 
 def _execute_distributed(
-    job: Job, directory: RunDirectory, root: Path, placement: Placement, as_json: bool
+    job: Job, run_folder: RunFolder, root: Path, placement: Placement, as_json: bool
 ) -> None:
     """Train this process's part of a run that torchrun started."""
     from resnetlab.studies.executors.worker import JobRunner
@@ -191,34 +191,34 @@ def _execute_distributed(
         JobRunner(interrupt.is_set, on_message, world).run(encode_job(job, root, placement))
     if last["kind"] == "locked":
         message = "another process trains this run"
-        raise UnfinishedError(Problem(str(directory.path), message, "wait for it"))
+        raise UnfinishedError(Problem(str(run_folder.path), message, "wait for it"))
     if last["kind"] == "failed":
-        raise missing_error(decode_event(last), str(directory.path), "see above")
+        raise missing_error(decode_event(last), str(run_folder.path), "see above")
     if last["kind"] == "interrupted":
         raise typer.Exit(interrupt.exit_code if interrupt.is_set() else UNFINISHED)
-    if world.is_main_process and (result := directory.result()):
-        _print_result(directory, result, placement.profile, as_json)
+    if world.is_main_process and (result := run_folder.result()):
+        _print_result(run_folder, result, placement.profile, as_json)
 
 
-def _first_loss(directory: RunDirectory) -> str:
+def _first_loss(run_folder: RunFolder) -> str:
     """Return the loss on train images in training mode before the first step beside ln K, in words.
 
     It is empty if the loss was not recorded or was not finite.
     """
     losses = [
         line.loss_nats
-        for line in directory.metrics()
+        for line in run_folder.metrics()
         if line.step == 0 and line.split == "train epoch" and line.loss_nats is not None
     ]
     if not losses:
         return ""
-    classes = len(directory.file().classes)
+    classes = len(run_folder.file().classes)
     return capitalize_first(format_first_loss(losses, classes, "training"))
 
 
-def _print_result(directory: RunDirectory, result: Result, profiled: bool, as_json: bool) -> None:
-    trace = directory.path / PROFILE if profiled else None
-    if as_json and (record := directory.record()) is not None:
+def _print_result(run_folder: RunFolder, result: Result, profiled: bool, as_json: bool) -> None:
+    trace = run_folder.path / PROFILE if profiled else None
+    if as_json and (record := run_folder.record()) is not None:
         print_json(to_dict(record) | {"profile": trace and str(trace)})
         return
     typer.echo(f"{result.status}{f': {result.reason}' if result.reason else ''}")
@@ -233,10 +233,10 @@ def _print_result(directory: RunDirectory, result: Result, profiled: bool, as_js
             typer.echo(
                 f"{split:10} {accuracy_pct:5.1f} % of {format_count(scores.images, 'image')}"
             )
-    if first_loss := _first_loss(directory):
+    if first_loss := _first_loss(run_folder):
         typer.echo(first_loss)
     duration = format_duration(result.train_seconds)
     typer.echo(f"{duration} of training, {result.images_per_second:,.0f} images/s")
     if trace:
-        typer.echo(f"\n{directory.profile()}\nTrace: {trace}")
-    typer.echo(f"Run: {directory.path}")
+        typer.echo(f"\n{run_folder.profile()}\nTrace: {trace}")
+    typer.echo(f"Run: {run_folder.path}")

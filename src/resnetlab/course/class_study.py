@@ -19,8 +19,8 @@ from resnetlab.course.texts import Text, localize
 from resnetlab.recipes.numerics import Numerics
 from resnetlab.reports.study.assemble import build_report
 from resnetlab.reports.write import write_report
-from resnetlab.runs.directory import RunDirectory
 from resnetlab.runs.records import RunRecord
+from resnetlab.runs.run_folder import RunFolder
 from resnetlab.stats.intervals import mean, variance
 from resnetlab.studies.claims import Greater
 from resnetlab.studies.plan import PlannedRun, StudyRecord, StudyRun
@@ -82,7 +82,7 @@ def _records(honest: Sequence[Submission], lesson: Lesson, out: Path) -> dict[st
             if not target.exists():
                 target.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copytree(run.folder, target, copy_function=_link_or_copy)
-            record = RunDirectory(target).record()
+            record = RunFolder(target).record()
             assert record is not None
             records.setdefault(exercise.name, []).append(record)
     return records

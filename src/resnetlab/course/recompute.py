@@ -77,7 +77,7 @@ def check_by_computation(run: RunFiles, dataset: Dataset) -> Iterator[CheckFindi
     Raises InputError if the weights do not fit the network.
     """
     with restored_settings():
-        loaded = load_run(run.directory, _on_this_processor(run.file), dataset)
+        loaded = load_run(run.run_folder, _on_this_processor(run.file), dataset)
         yield from _computed_findings(run, loaded)
 
 
@@ -93,7 +93,7 @@ def _on_this_processor(file: RunFile) -> RunFile:
 
 
 def _check_logits(run: RunFiles, loaded: LoadedRun) -> CheckFinding:
-    file = read_logits(run.directory.path)
+    file = read_logits(run.run_folder.path)
     recorded, labels = file.logits, file.labels
     test = loaded.dataset.test
     if len(labels) != len(test) or not np.array_equal(labels, test.labels):
@@ -103,7 +103,7 @@ def _check_logits(run: RunFiles, loaded: LoadedRun) -> CheckFinding:
             "les étiquettes enregistrées ne sont pas celles des images de test",
         )
     # Drawn by the file itself: whoever edits a logit cannot choose the images that are checked.
-    seed = sha256(run.directory.path / LOGITS)
+    seed = sha256(run.run_folder.path / LOGITS)
     indices = sorted(random.Random(seed).sample(range(len(test)), min(DRAWN_IMAGES, len(test))))
     drawn = DeviceImages(
         torch.from_numpy(test.pixels[indices]), torch.from_numpy(test.labels[indices])
@@ -145,7 +145,7 @@ def _train_difference(run: RunFiles, loaded: LoadedRun) -> float | None:
 
 
 def _check_initial_weights(run: RunFiles, loaded: LoadedRun) -> CheckFinding:
-    weights = read_weights(run.directory.path / WEIGHTS)[0]
+    weights = read_weights(run.run_folder.path / WEIGHTS)[0]
     seed = run.file.run.seed
     model = build_model(
         run.file.run.model,

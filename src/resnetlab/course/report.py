@@ -200,7 +200,7 @@ def describe_run(name: str, run: RunFiles, language: Language) -> str:
         return f"{name}: {status}"
     test = localize(result.test.top1_accuracy_pct, language, 1)
     train = localize(result.train.top1_accuracy_pct, language, 1) if result.train else ""
-    first, classes = first_loss(run.directory.metrics()), len(file.classes)
+    first, classes = first_loss(run.run_folder.metrics()), len(file.classes)
     title, seed = file.run.model.title, file.run.seed
     start = localize(first, language, 3) if first is not None else ""
     uniform = localize(math.log(classes), language, 3)
@@ -260,7 +260,7 @@ def _figure(lesson: Lesson, runs: dict[str, RunFiles], language: Language) -> Le
 
 
 def _panel(index: int, exercise: Exercise, run: RunFiles) -> Panel | None:
-    metrics = run.directory.metrics()
+    metrics = run.run_folder.metrics()
     test, train = (_error_line(metrics, split) for split in ("test", "train"))
     if test is None:
         return None

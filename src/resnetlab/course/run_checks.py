@@ -17,11 +17,11 @@ from resnetlab.course.findings import CheckFinding, failed, not_checked, passed
 from resnetlab.course.lessons import Exercise
 from resnetlab.course.references import CONFIDENCE, Reference
 from resnetlab.course.texts import Text, localize
-from resnetlab.runs.directory import CHECKED_FILES, LARGE_FILES, RunDirectory
 from resnetlab.runs.kinds import from_scratch_recipe
 from resnetlab.runs.paths import WEIGHTS
 from resnetlab.runs.recorded_logits import read_logits
 from resnetlab.runs.records import Result, RunFile
+from resnetlab.runs.run_folder import CHECKED_FILES, LARGE_FILES, RunFolder
 
 BUFFERS = ("running_mean", "running_var", "num_batches_tracked")
 """Ends of the names of tensors that are no parameters."""
@@ -33,7 +33,7 @@ NORMALIZER = "scale/"
 class RunFiles:
     """Files of a finished run that were read."""
 
-    directory: RunDirectory
+    run_folder: RunFolder
     file: RunFile
     result: Result
 
@@ -43,12 +43,12 @@ def read_run(folder: Path) -> RunFiles | None:
 
     Raises InputError if a file is not valid, or the folder's name is not that of its config.
     """
-    directory = RunDirectory(folder)
+    run_folder = RunFolder(folder)
     if not (folder / "run.json").is_file() or not (folder / "result.json").is_file():
         return None
-    result = directory.result()
+    result = run_folder.result()
     assert result is not None
-    return RunFiles(directory, directory.file(), result)
+    return RunFiles(run_folder, run_folder.file(), result)
 
 
 def check_run_files(folder: Path) -> CheckFinding:
@@ -96,7 +96,7 @@ def check_configuration(
 
 def _check_network(run: RunFiles, exercise: Exercise) -> CheckFinding:
     expected = exercise.protocol.model
-    parameters = count_parameters(run.directory.path / WEIGHTS)
+    parameters = count_parameters(run.run_folder.path / WEIGHTS)
     if run.file.run.model != expected:
         return failed(
             "network",
@@ -199,7 +199,7 @@ def check_scores(run: RunFiles) -> CheckFinding:
     scores = run.result.test
     if scores is None or scores.loss_nats is None:
         return failed("scores", "the run has no test scores", "l'essai n'a pas de score de test")
-    recorded = read_logits(run.directory.path)
+    recorded = read_logits(run.run_folder.path)
     reported, computed = scores.top1_accuracy_pct, 100 - recorded.top1_error_pct
     if not recorded.agree_with(scores):
         return failed(

@@ -14,7 +14,6 @@ from pathlib import Path
 
 import numpy as np
 
-from resnetlab.bundle.model_file import ModelFile
 from resnetlab.checksums import write_checksums
 from resnetlab.curation.added_photos import AddedPhotos, open_added_photos
 from resnetlab.curation.extended_model import (
@@ -44,6 +43,7 @@ from resnetlab.finetune.photo_record import (
 )
 from resnetlab.finetune.results import AccuracyEstimate
 from resnetlab.messages import ItemCallback, Notify, format_count, silent
+from resnetlab.model_folder.model_file import ModelFile
 from resnetlab.schema import encode
 from resnetlab.stats.exact import paired_interval
 from resnetlab.stats.intervals import clopper_pearson

@@ -11,8 +11,6 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from resnetlab.bundle.model_file import Metric, ModelFile
-from resnetlab.bundle.store import save_bundle
 from resnetlab.curation.added_photos import AddedPhotos
 from resnetlab.curation.features import FeatureNetwork, compute_features
 from resnetlab.curation.results import ExtendResult
@@ -29,6 +27,8 @@ from resnetlab.finetune.dataset import spaced_indices
 from resnetlab.finetune.evaluation import accuracy_metric
 from resnetlab.finetune.photo_record import LabeledSplit
 from resnetlab.messages import ItemCallback, Notify
+from resnetlab.model_folder.model_file import Metric, ModelFile
+from resnetlab.model_folder.store import save_model_folder
 from resnetlab.models.configs.external import with_num_classes
 from resnetlab.recipes.numerics import Numerics
 from resnetlab.runs.provenance import provenance_event
@@ -159,7 +159,7 @@ def save_extended_model(
             "recipe": file.provenance.get("recipe"),
         },
     )
-    save_bundle(folder, network.module, extended)
+    save_model_folder(folder, network.module, extended)
     return folder
 
 

@@ -14,8 +14,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from resnetlab.bundle.model_file import License, ModelFile
-from resnetlab.bundle.store import load_bundle
 from resnetlab.data.transforms.augment import normalize
 from resnetlab.data.transforms.eval_transform import EvalTransform
 from resnetlab.deploy.request import check_model
@@ -31,6 +29,8 @@ from resnetlab.finetune.frozen_features import (
 )
 from resnetlab.finetune.model import FinetuneModel
 from resnetlab.messages import ItemCallback, silent
+from resnetlab.model_folder.model_file import License, ModelFile
+from resnetlab.model_folder.store import load_model_folder
 from resnetlab.models.configs import ModelConfig
 from resnetlab.models.configs.external import check_code
 from resnetlab.models.transfer import classifier, forward_in_eval_mode
@@ -187,14 +187,14 @@ def open_model_folder(
     Raises InputError if there is none.
     """
     file = check_model(folder, accept_license)
-    bundle = load_bundle(folder)
+    loaded_model = load_model_folder(folder)
     transform = file.eval_transform
     if size is not None and size != transform.size:
         transform = replace(transform, size=size, resize=None)
     network = FeatureNetwork(
         name=file.name,
-        module=bundle.module.to(device).to(memory_format=memory_format(numerics)),
-        head_name=classifier(bundle.module, file.name)[0],
+        module=loaded_model.module.to(device).to(memory_format=memory_format(numerics)),
+        head_name=classifier(loaded_model.module, file.name)[0],
         config=file.model,
         transform=transform,
         numerics=numerics,

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from resnetlab.bundle.confidence import Confidence
 from resnetlab.deploy.metrics import roc_auc
 from resnetlab.deploy.results import (
     AnsweredShare,
@@ -22,6 +21,7 @@ from resnetlab.deploy.results import (
     StrangerScores,
     proportion,
 )
+from resnetlab.model_folder.confidence import Confidence
 from resnetlab.stats.conformal import prediction_sets, threshold_groups
 from resnetlab.stats.intervals import t_interval
 

@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from resnetlab.bundle.card import describe_transform
 from resnetlab.data.photo_loader import load_batches
 from resnetlab.data.transforms.eval_transform import apply_eval_transform
 from resnetlab.deploy.inputs import find_images
@@ -28,6 +27,7 @@ from resnetlab.deploy.request import NUM_CHECK_IMAGES, check_export_format, too_
 from resnetlab.errors import input_error
 from resnetlab.files import atomic_write
 from resnetlab.messages import Notify, silent
+from resnetlab.model_folder.card import describe_transform
 from resnetlab.schema import encode
 from resnetlab.training.photo_predictions import check_outputs
 

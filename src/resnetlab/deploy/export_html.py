@@ -5,10 +5,10 @@ from __future__ import annotations
 import base64
 import gzip
 
-from resnetlab.bundle.card import describe_transform
-from resnetlab.bundle.model_file import ModelFile
 from resnetlab.deploy.pages import mark_safe, read_template, template_environment
 from resnetlab.deploy.web_runtime import WebRuntime
+from resnetlab.model_folder.card import describe_transform
+from resnetlab.model_folder.model_file import ModelFile
 
 
 def classifier_page(file: ModelFile, network: bytes, runtime: WebRuntime) -> str:

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from resnetlab.bundle.model_file import License
 from resnetlab.deploy.imputation import impute
+from resnetlab.model_folder.model_file import License
 from resnetlab.schema import strict_dataclass
 from resnetlab.stats.intervals import mean, t_interval
 

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
-from resnetlab.bundle.card import describe_transform
-from resnetlab.bundle.model_file import ModelFile
+from resnetlab.model_folder.card import describe_transform
+from resnetlab.model_folder.model_file import ModelFile
 from resnetlab.translation import (
     LANGUAGES,
     Language,

@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from resnetlab.bundle.card import describe_transform
-from resnetlab.bundle.model_file import ModelFile
 from resnetlab.data.transforms.eval_transform import MAX_ASPECT_RATIO, EvalTransform
 from resnetlab.deploy.optional_imports import optional_import
+from resnetlab.model_folder.card import describe_transform
+from resnetlab.model_folder.model_file import ModelFile
 
 IMAGE, PROBABILITIES, CLASSES = "image", "probabilities", "classes"
 """Names of the input, (H, W, 3) uint8 RGB, and of the outputs, (K,) fp32 and (K,) text."""

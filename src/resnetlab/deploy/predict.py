@@ -13,15 +13,15 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from resnetlab.bundle.model_file import ModelFile
-from resnetlab.bundle.reading import RUN_PRECISION
-from resnetlab.bundle.store import Bundle, load_bundle
 from resnetlab.data.photo_loader import LOADER_BATCH_SIZE, LazyImage, Tta, image_from_file
 from resnetlab.data.sources import image_decoder
 from resnetlab.data.transforms.augment import normalize
 from resnetlab.deploy.request import check_coverage, check_model, check_tta
 from resnetlab.errors import InputError, Problem, ResourceError
 from resnetlab.messages import format_count
+from resnetlab.model_folder.model_file import ModelFile
+from resnetlab.model_folder.reading import RUN_PRECISION
+from resnetlab.model_folder.store import LoadedModel, load_model_folder
 from resnetlab.models.inference import prepare_for_inference
 from resnetlab.notebook import ObjectSummary, with_summary
 from resnetlab.recipes.numerics import Numerics, parse_device
@@ -113,17 +113,21 @@ class CalibratedPrediction(ImagePrediction):
 class Classifier:
     """Trained network for images: `load_model("pets").predict(["cat.jpg"])`."""
 
-    def __init__(self, bundle: Bundle, device: str = "auto", threads: int = 0) -> None:
-        self.file: ModelFile = bundle.file
-        self.confidence, self.confidence_note = bundle.confidence, bundle.confidence_note
+    def __init__(self, loaded_model: LoadedModel, device: str = "auto", threads: int = 0) -> None:
+        self.file: ModelFile = loaded_model.file
+        self.confidence, self.confidence_note = (
+            loaded_model.confidence,
+            loaded_model.confidence_note,
+        )
         kind, index = parse_device(device)
         numerics = Numerics(device=kind, precision="fp32", threads=threads or _env_threads())  # type: ignore[arg-type]
         self.numerics = _with_run_precision(
-            resolve_numerics(numerics, single_run=True), bundle.file.provenance.get(RUN_PRECISION)
+            resolve_numerics(numerics, single_run=True),
+            loaded_model.file.provenance.get(RUN_PRECISION),
         )
         self.device = setup_device(self.numerics, index)
-        self.module = bundle.module.to(self.device)
-        transform = bundle.file.eval_transform
+        self.module = loaded_model.module.to(self.device)
+        transform = loaded_model.file.eval_transform
         self._mean, self._std = (
             torch.tensor(values, device=self.device) for values in (transform.mean, transform.std)
         )
@@ -318,7 +322,7 @@ def load_model(
     is built by a function from outside this package, timm and torchvision.
     """
     check_model(Path(folder), accept_license, trust_code=trust_code)
-    return Classifier(load_bundle(Path(folder)), device, threads)
+    return Classifier(load_model_folder(Path(folder)), device, threads)
 
 
 def _to_lazy_image(item: str | Path | Image.Image, number: int) -> LazyImage:

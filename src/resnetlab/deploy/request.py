@@ -9,15 +9,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, get_args
 
-from resnetlab.bundle.confidence import MIN_VALIDATION_IMAGES, Confidence
-from resnetlab.bundle.model_file import ModelFile
-from resnetlab.bundle.reading import check_license, read_model_file
 from resnetlab.data.class_names import match_names, suggest_lookalike, unnamed_classes
 from resnetlab.data.photo_loader import Tta
 from resnetlab.data.transforms.eval_transform import EvalTransform
 from resnetlab.deploy.inputs import EvaluationImages, find_images
 from resnetlab.errors import InputError, Problem, input_error, suggest
 from resnetlab.messages import format_count
+from resnetlab.model_folder.confidence import MIN_VALIDATION_IMAGES, Confidence
+from resnetlab.model_folder.model_file import ModelFile
+from resnetlab.model_folder.reading import check_license, read_model_file
 from resnetlab.models.configs.external import allow_code, check_code
 
 ExportFormat = Literal["onnx", "torch-export", "openvino", "html"]

@@ -5,7 +5,7 @@ Free of torch.
 
 from __future__ import annotations
 
-from resnetlab.bundle.model_file import License
+from resnetlab.model_folder.model_file import License
 from resnetlab.notebook import ObjectSummary, with_summary
 from resnetlab.schema import NonNegativeInt, strict_dataclass
 from resnetlab.stats.intervals import clopper_pearson

@@ -12,10 +12,10 @@ import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from resnetlab.bundle.licenses import check_commercial_use, find_license, stated_license
-from resnetlab.bundle.model_file import License
 from resnetlab.connection import connection_problem
 from resnetlab.errors import input_error
+from resnetlab.model_folder.licenses import check_commercial_use, find_license, stated_license
+from resnetlab.model_folder.model_file import License
 from resnetlab.models.configs import ExternalConfig, ModelConfig
 from resnetlab.models.parse import parse_model, with_hub_weights
 from resnetlab.models.tensorfile import read_metadata
@@ -93,8 +93,8 @@ def _find_local(weights: Path | None, device: str) -> Backbone:
         return backbone_from_file(weights, "")
     folder = os.environ.get(WEIGHTS_ENV_VAR, "")
     if folder:
-        directory = Path(folder).expanduser()
-        files = sorted(directory.glob("*.toml")) or sorted(directory.glob("*.safetensors"))
+        path = Path(folder).expanduser()
+        files = sorted(path.glob("*.toml")) or sorted(path.glob("*.safetensors"))
         if not files:
             raise input_error(
                 f"{WEIGHTS_ENV_VAR}={folder}",

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from resnetlab.bundle.licenses import check_commercial_use, stated_license
 from resnetlab.errors import InputError, Problem, input_error
 from resnetlab.finetune.backbones import (
     PREFERRED_MODELS,
@@ -21,6 +20,7 @@ from resnetlab.finetune.backbones import (
     downloaded_models,
     select_backbone,
 )
+from resnetlab.model_folder.licenses import check_commercial_use, stated_license
 from resnetlab.models.configs import ExternalConfig
 from resnetlab.schema import read_toml
 from resnetlab.settings import weights_dir

@@ -13,18 +13,18 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from resnetlab.bundle.confidence import (
+from resnetlab.data.transforms.eval_transform import EvalTransform
+from resnetlab.finetune.dataset import PhotoDataset, PhotoSplit
+from resnetlab.finetune.model import FEATURE_BATCH_SIZE, FinetuneModel
+from resnetlab.messages import ItemCallback, Notify, format_count, silent
+from resnetlab.model_folder.confidence import (
     MIN_VALIDATION_IMAGES,
     Confidence,
     SplitOutputs,
     fit_confidence,
     write_confidence,
 )
-from resnetlab.bundle.reading import read_model_file
-from resnetlab.data.transforms.eval_transform import EvalTransform
-from resnetlab.finetune.dataset import PhotoDataset, PhotoSplit
-from resnetlab.finetune.model import FEATURE_BATCH_SIZE, FinetuneModel
-from resnetlab.messages import ItemCallback, Notify, format_count, silent
+from resnetlab.model_folder.reading import read_model_file
 from resnetlab.training.photo_predictions import check_outputs, make_predict_outputs, predict_images
 
 REFERENCE_IMAGES = 2_000

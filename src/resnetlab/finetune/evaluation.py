@@ -11,13 +11,13 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from resnetlab.bundle.model_file import Metric
 from resnetlab.data.photo_loader import Tta
 from resnetlab.data.transforms.eval_transform import EvalTransform
 from resnetlab.finetune.dataset import PhotoSplit
 from resnetlab.finetune.model import FEATURE_BATCH_SIZE, FinetuneModel, PartitionedModel
 from resnetlab.finetune.results import AccuracyEstimate, PairedComparison
 from resnetlab.messages import ItemCallback, silent
+from resnetlab.model_folder.model_file import Metric
 from resnetlab.stats.exact import mcnemar
 from resnetlab.stats.intervals import clopper_pearson
 from resnetlab.training.evaluate import evaluate

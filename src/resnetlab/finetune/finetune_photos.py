@@ -15,9 +15,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from resnetlab.bundle.licenses import unknown_terms
-from resnetlab.bundle.model_file import MODEL_FILE
-from resnetlab.bundle.reading import read_model_file
 from resnetlab.checksums import write_checksums
 from resnetlab.data.photo_loader import Tta, loader_threads
 from resnetlab.errors import InputError, input_error
@@ -28,6 +25,9 @@ from resnetlab.finetune.photo_record import write_photo_record
 from resnetlab.finetune.request import CheckedRequest, FinetuneRequest, read_request
 from resnetlab.finetune.results import CrossValidation, FinetuneResult, ResolutionTable
 from resnetlab.messages import ItemCallback, Notify, silent
+from resnetlab.model_folder.licenses import unknown_terms
+from resnetlab.model_folder.model_file import MODEL_FILE
+from resnetlab.model_folder.reading import read_model_file
 from resnetlab.models.configs import ExternalConfig
 from resnetlab.models.configs.external import allow_code
 from resnetlab.notebook import ObjectSummary, with_summary

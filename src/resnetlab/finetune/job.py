@@ -11,13 +11,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from resnetlab.bundle.model_file import Metric, ModelFile
-from resnetlab.bundle.store import save_bundle
 from resnetlab.data.transforms.eval_transform import EvalTransform
 from resnetlab.finetune.backbones import Backbone
 from resnetlab.finetune.dataset import PhotoDataset
 from resnetlab.finetune.model import FinetuneModel
 from resnetlab.messages import ItemCallback, format_count, silent
+from resnetlab.model_folder.model_file import Metric, ModelFile
+from resnetlab.model_folder.store import save_model_folder
 from resnetlab.recipes.finetune import FinetuneRecipe
 from resnetlab.recipes.numerics import Numerics
 from resnetlab.runs.provenance import provenance_event
@@ -139,4 +139,4 @@ def save_model(
             **provenance,
         },
     )
-    save_bundle(folder, finetune_model.model, file)
+    save_model_folder(folder, finetune_model.model, file)

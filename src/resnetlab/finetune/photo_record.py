@@ -13,12 +13,12 @@ from pathlib import Path
 
 import numpy as np
 
-from resnetlab.bundle.reading import read_model_file
 from resnetlab.data.config import Split
 from resnetlab.data.sources.manifest import ManifestRow
 from resnetlab.errors import InputError
 from resnetlab.files import MAX_GENERATED_BYTES, read_json, write_json
 from resnetlab.finetune.dataset import PhotoDataset, PhotoSplit
+from resnetlab.model_folder.reading import read_model_file
 from resnetlab.schema import decode, encode, strict_dataclass
 
 FOLDER = "photographs"

@@ -13,7 +13,6 @@ from pathlib import Path
 
 import torch
 
-from resnetlab.bundle.store import load_bundle
 from resnetlab.data.class_names import class_order
 from resnetlab.data.transforms.eval_transform import EvalTransform
 from resnetlab.errors import Problem, ResnetlabError, input_error
@@ -39,6 +38,7 @@ from resnetlab.finetune.stage_time_limit import (
 )
 from resnetlab.finetune.time_limit import TimeLimit
 from resnetlab.messages import ItemCallback, Notify, format_count, silent
+from resnetlab.model_folder.store import load_model_folder
 from resnetlab.recipes.finetune import Stage
 from resnetlab.training.distributed import SINGLE_PROCESS, World
 from resnetlab.training.photo_predictions import SplitPredictions
@@ -315,17 +315,17 @@ def _evaluate_baseline(
 
     Raises InputError if it has other classes.
     """
-    bundle = load_bundle(folder)
-    order = class_order(bundle.file.classes, photos.classes)
+    loaded_model = load_model_folder(folder)
+    order = class_order(loaded_model.file.classes, photos.classes)
     if order is None:
-        unknown = sorted(set(bundle.file.classes) ^ set(photos.classes))
+        unknown = sorted(set(loaded_model.file.classes) ^ set(photos.classes))
         message = f"has other classes than {photos.root}: {', '.join(unknown[:3])}"
         raise input_error(str(folder), message, "give a model of the same classes to --baseline")
     device = torch.device("cpu")
     predictions = predict_photos(
-        bundle.module,
+        loaded_model.module,
         photos.test,
-        bundle.file.eval_transform,
+        loaded_model.file.eval_transform,
         device,
         on_item=on_item,
         where=str(folder),

@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from resnetlab.bundle.licenses import find_license
 from resnetlab.data.transforms.eval_transform import EvalTransform
 from resnetlab.errors import Problem, input_error
 from resnetlab.finetune.backbones import Backbone
@@ -21,14 +20,15 @@ from resnetlab.finetune.stage import StageResult
 from resnetlab.finetune.stage_cache import StageCache, StageLockedError
 from resnetlab.finetune.stored_backbone import store_backbone, without_backbone
 from resnetlab.messages import format_count
+from resnetlab.model_folder.licenses import find_license
 from resnetlab.runs.attempt import RunAttempt
-from resnetlab.runs.directory import RunDirectory
 from resnetlab.runs.kinds import is_fine_tuning
 from resnetlab.runs.lifecycle import RunLockedError, check_world_size, lock_and_train
 from resnetlab.runs.outputs import write_outputs
 from resnetlab.runs.paths import WEIGHTS
 from resnetlab.runs.provenance import provenance_event
 from resnetlab.runs.records import Evaluation, Result, Scores, Status
+from resnetlab.runs.run_folder import RunFolder
 from resnetlab.runs.writer import commit_result
 from resnetlab.schema import encode
 from resnetlab.stats.chance import UNDECIDED, compare_with_chance
@@ -52,23 +52,23 @@ def run_finetune_attempt(
     device.
     """
     file, from_step, world = attempt.file, attempt.from_step, attempt.world
-    directory = RunDirectory.find(attempt.root, attempt.run_id)
-    check_world_size(file, world, directory)
+    run_folder = RunFolder.find(attempt.root, attempt.run_id)
+    check_world_size(file, world, run_folder)
     if from_step:
         message = "a run of fine-tuning goes on from its stages, not from a step"
-        raise input_error(str(directory.path), message, "leave --from-step out", got=from_step)
+        raise input_error(str(run_folder.path), message, "leave --from-step out", got=from_step)
     if attempt.placement.profile:
         raise input_error(
-            str(directory.path), "a run of fine-tuning is not profiled", "leave --profile out"
+            str(run_folder.path), "a run of fine-tuning is not profiled", "leave --profile out"
         )
 
     def training() -> Generator[None, None, Result | None]:
         yield from ()
-        return FinetuneSession(directory, attempt, photos).run()
+        return FinetuneSession(run_folder, attempt, photos).run()
 
     return (
         yield from lock_and_train(
-            directory,
+            run_folder,
             file,
             photos.identity,
             training,
@@ -92,10 +92,10 @@ class _SelectedStage:
 class FinetuneSession:
     """Session of a fine-tuning run in this process."""
 
-    def __init__(self, directory: RunDirectory, attempt: RunAttempt, photos: PhotoDataset) -> None:
+    def __init__(self, run_folder: RunFolder, attempt: RunAttempt, photos: PhotoDataset) -> None:
         run = attempt.file.run
         assert is_fine_tuning(run.recipe), run.recipe
-        self.directory, self.attempt, self.photos = directory, attempt, photos
+        self.run_folder, self.attempt, self.photos = run_folder, attempt, photos
         self.file, self.world, self.recipe = attempt.file, attempt.world, run.recipe
         backbone = Backbone(run.model, None, find_license(run.model), "")
         device_index = attempt.placement.device_index
@@ -106,7 +106,7 @@ class FinetuneSession:
         self.transform = self.finetune_model.eval_transform(
             run.recipe.test_size, run.recipe.crop_mode
         )
-        self.weights = directory.path / WEIGHTS
+        self.weights = run_folder.path / WEIGHTS
         self.backbone = store_backbone(self.finetune_model, run.recipe, self.weights)
         self.started = False
         self.total_steps = run.recipe.total_steps(len(photos.train))
@@ -143,7 +143,7 @@ class FinetuneSession:
             if self.attempt.should_stop():
                 return None
             message = "another process computes a stage of this run"
-            problem = Problem(str(self.directory.path), message, "wait for it")
+            problem = Problem(str(self.run_folder.path), message, "wait for it")
             raise RunLockedError(problem) from None
 
     def _on_event(self, event: TrainEvent) -> None:
@@ -168,14 +168,14 @@ class FinetuneSession:
         if self.started or not self.world.is_main_process:
             return
         self.started = True
-        record, run = self.directory.record(), self.file.run
+        record, run = self.run_folder.record(), self.file.run
         lines = record.provenance if record else ()
         event = "resume" if any(line.get("event") == "start" for line in lines) else "start"
-        digest = self.directory.run_file_sha256()
-        self.directory.log_event(
+        digest = self.run_folder.run_file_sha256()
+        self.run_folder.log_event(
             provenance_event(event, 0, run.numerics, run.data.sha256, run_file_sha256=digest)
         )
-        self.directory.discard_after(-1)
+        self.run_folder.discard_after(-1)
 
     def _append_metrics(self, result: StageResult) -> int:
         """Write the evaluations of a stage, and return the step of its best epoch."""
@@ -201,7 +201,7 @@ class FinetuneSession:
         self.step, self.epoch = lines[-1].step, lines[-1].epoch
         self.seconds += result.seconds
         if self.world.is_main_process:
-            self.directory.append_metrics(*lines)
+            self.run_folder.append_metrics(*lines)
             images = round(self.epoch * len(self.photos.train))
             event = TrainEvent(
                 "epoch", self.step, self.total_steps, self.epoch, images, self.seconds
@@ -225,7 +225,7 @@ class FinetuneSession:
         self._write_outputs(test)
         scored = {"validation": validation, "test": test}
         errors = [
-            line.top1_error_pct for line in self.directory.metrics() if line.split == "validation"
+            line.top1_error_pct for line in self.run_folder.metrics() if line.split == "validation"
         ]
         count, best = len(self.photos.validation), 100 - min(errors)
         reached, share = 100 * float(test.correct.mean()), self.file.class_share
@@ -253,14 +253,14 @@ class FinetuneSession:
             **_transform_metadata(self.transform),
             "license": license.name,
             "caveats": self.job.caveats,
-            "run": self.directory.path.name,
+            "run": self.run_folder.path.name,
         }
         logits = torch.from_numpy(np.log(np.maximum(test.probabilities, 1e-300))).float()
         weights, labels = self.finetune_model.model.state_dict(), torch.from_numpy(test.labels)
         if self.backbone:
             weights = without_backbone(weights, self.backbone, self.weights)
             description["backbone"] = self.backbone
-        write_outputs(self.directory.path, description, weights, logits, labels)
+        write_outputs(self.run_folder.path, description, weights, logits, labels)
 
     def _commit(
         self,
@@ -273,7 +273,7 @@ class FinetuneSession:
         if not self.world.is_main_process:
             return None
         return commit_result(
-            self.directory,
+            self.run_folder,
             status,
             reason,
             step=self.step,

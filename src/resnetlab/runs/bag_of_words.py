@@ -14,11 +14,11 @@ from resnetlab.baselines.bag_of_words import FittedBagOfWords, fit
 from resnetlab.data.config import Dataset, LabeledImages
 from resnetlab.models.configs.bag_of_words import BagOfWordsConfig
 from resnetlab.runs.attempt import RunAttempt
-from resnetlab.runs.directory import RunDirectory
 from resnetlab.runs.lifecycle import check_world_size, lock_and_train
 from resnetlab.runs.outputs import write_outputs
 from resnetlab.runs.provenance import provenance_event
 from resnetlab.runs.records import Evaluation, Result, RunFile, Scores
+from resnetlab.runs.run_folder import RunFolder
 from resnetlab.runs.writer import commit_result
 from resnetlab.schema import encode
 from resnetlab.stats.chance import UNDECIDED, compare_with_chance
@@ -33,16 +33,16 @@ def run_bag_of_words_attempt(
     cannot be stopped before its end.
     """
     file, world = attempt.file, attempt.world
-    directory = RunDirectory.find(attempt.root, attempt.run_id)
-    check_world_size(file, world, directory)
+    run_folder = RunFolder.find(attempt.root, attempt.run_id)
+    check_world_size(file, world, run_folder)
 
     def fit_and_evaluate() -> Generator[None, None, Result | None]:
         yield from ()
-        return _fit_and_evaluate(directory, file, dataset) if world.is_main_process else None
+        return _fit_and_evaluate(run_folder, file, dataset) if world.is_main_process else None
 
     return (
         yield from lock_and_train(
-            directory,
+            run_folder,
             file,
             dataset.identity,
             fit_and_evaluate,
@@ -52,15 +52,15 @@ def run_bag_of_words_attempt(
     )
 
 
-def _fit_and_evaluate(directory: RunDirectory, file: RunFile, dataset: Dataset) -> Result:
+def _fit_and_evaluate(run_folder: RunFolder, file: RunFile, dataset: Dataset) -> Result:
     """Fit the model, evaluate it and write the result.
 
     The result has no loss, because the outputs of an SVM are not probabilities.
     """
     run = file.run
     assert isinstance(run.model, BagOfWordsConfig), run.model
-    digest = directory.run_file_sha256()
-    directory.log_event(
+    digest = run_folder.run_file_sha256()
+    run_folder.log_event(
         provenance_event("start", 0, run.numerics, run.data.sha256, run_file_sha256=digest)
     )
     start = time.monotonic()
@@ -75,8 +75,8 @@ def _fit_and_evaluate(directory: RunDirectory, file: RunFile, dataset: Dataset) 
         name: _scores(fitted, part, outputs if name == "test" else None)
         for name, part in images.items()
     }
-    directory.discard_after(-1)
-    directory.append_metrics(
+    run_folder.discard_after(-1)
+    run_folder.append_metrics(
         Evaluation(
             step=0,
             epoch=0.0,
@@ -88,7 +88,7 @@ def _fit_and_evaluate(directory: RunDirectory, file: RunFile, dataset: Dataset) 
     )
     parts = ("mean", "whitening", "dictionary", "weights", "bias")
     write_outputs(
-        directory.path,
+        run_folder.path,
         {"model": encode(run.model), "classes": file.classes},
         {name: torch.from_numpy(np.ascontiguousarray(getattr(fitted, name))) for name in parts},
         torch.from_numpy(outputs).float(),
@@ -103,7 +103,7 @@ def _fit_and_evaluate(directory: RunDirectory, file: RunFile, dataset: Dataset) 
         "cannot be told": f"{UNDECIDED}: {accuracy:.1f} % of {count:,} test images",
     }[decision]
     return commit_result(
-        directory,
+        run_folder,
         "at chance" if decision == "at chance" else "trained",
         reason,
         scores=scores,

@@ -20,8 +20,8 @@ from resnetlab.files import (
     write_json,
 )
 from resnetlab.models.weights import read_tensors, write_tensors
-from resnetlab.runs.directory import free_bytes
 from resnetlab.runs.paths import saved_steps
+from resnetlab.runs.run_folder import free_bytes
 from resnetlab.shell import resume_command
 
 CHECKPOINTS_TO_KEEP = 2

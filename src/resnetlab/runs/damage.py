@@ -32,10 +32,10 @@ from resnetlab.files import (
 )
 from resnetlab.inspection.diagnostics_config import BlockAblations, GradientNorms, LossLandscape
 from resnetlab.models.tensorfile import backbone_file, read_metadata
-from resnetlab.runs.directory import LARGE_FILES, RunDirectory
 from resnetlab.runs.killed import KILLED, was_killed
 from resnetlab.runs.paths import LOCK, LOGITS, WEIGHTS
 from resnetlab.runs.records import Result, TrainModeEvaluation
+from resnetlab.runs.run_folder import LARGE_FILES, RunFolder
 from resnetlab.schema import decode
 from resnetlab.shell import command_line
 
@@ -91,7 +91,7 @@ def check_run(folder: Path) -> RunCheck:
         return RunCheck(str(folder), "running", ())
     if _is_report(folder):
         return RunCheck(str(folder), "report", tuple(_changed(folder)))
-    directory = RunDirectory(folder)
+    run_folder = RunFolder(folder)
     damage = [*_leftovers(folder), *_incomplete_lines(folder), *_diagnostics(folder)]
     if not (folder / "run.json").exists():
         others = [
@@ -106,7 +106,7 @@ def check_run(folder: Path) -> RunCheck:
             )
         return RunCheck(str(folder), "empty", tuple(damage))
     try:
-        directory.file()
+        run_folder.file()
     except InputError as error:
         fix = _remove_and_repeat(folder)
         damage.insert(
@@ -114,12 +114,12 @@ def check_run(folder: Path) -> RunCheck:
         )
         return RunCheck(str(folder), "unfinished", tuple(damage))
     if not (folder / "result.json").exists():
-        damage += _checkpoints(directory)
+        damage += _checkpoints(run_folder)
         note = f"its last process {KILLED}" if was_killed(folder) else ""
         command = _command("resume", folder)
         return RunCheck(str(folder), "unfinished", tuple(damage), command, note)
     try:
-        result = directory.result()
+        result = run_folder.result()
     except InputError as error:
         fix = _repeat_command(folder)
         damage.append(
@@ -314,9 +314,9 @@ def _changed(folder: Path) -> Iterator[Damage]:
         yield Damage(str(folder / CHECKSUMS), "unreadable", error.problems[0].message, RESTORE)
 
 
-def _checkpoints(directory: RunDirectory) -> Iterator[Damage]:
+def _checkpoints(run_folder: RunFolder) -> Iterator[Damage]:
     """Yield the damage of the checkpoints of an unfinished run."""
-    folder = directory.checkpoints
+    folder = run_folder.checkpoints
     steps = (
         sorted((int(p.name) for p in folder.iterdir() if p.name.isdigit()), reverse=True)
         if folder.is_dir()
@@ -329,7 +329,7 @@ def _checkpoints(directory: RunDirectory) -> Iterator[Damage]:
             earlier = max((other for other in complete if other < step), default=0)
             cut_short = not (folder / str(step) / "MANIFEST.json").exists()
             fix = _command(
-                "resume", directory.path, *(() if cut_short else ("--from-step", earlier))
+                "resume", run_folder.path, *(() if cut_short else ("--from-step", earlier))
             )
             yield Damage(str(folder / str(step)), "corrupt", problem, fix)
 

@@ -8,10 +8,10 @@ from collections.abc import Callable, Generator
 from resnetlab.checksums import CHECKSUMS
 from resnetlab.data.config import DataIdentity
 from resnetlab.errors import Problem, ResnetlabError, ResourceError, first_line, input_error
-from resnetlab.runs.directory import RunDirectory, utc_now
 from resnetlab.runs.killed import STOPPED
 from resnetlab.runs.paths import saved_steps
 from resnetlab.runs.records import Result, RunFile
+from resnetlab.runs.run_folder import RunFolder, utc_now
 from resnetlab.runs.writer import commit_result
 from resnetlab.schema import encode
 from resnetlab.shell import command_line
@@ -28,7 +28,7 @@ class SharedDeviceOutOfMemoryError(ResnetlabError):
 
 
 def lock_and_train(
-    directory: RunDirectory,
+    run_folder: RunFolder,
     file: RunFile,
     identity: DataIdentity,
     train: Callable[[], Generator[None, None, Result | None]],
@@ -41,7 +41,7 @@ def lock_and_train(
     A run that is out of memory gets that as its result.
 
     Args:
-        directory: Folder of the run.
+        run_folder: Folder of the run.
         file: Configuration of the run.
         identity: Identity of the loaded data.
         train: Function that returns a generator, which trains the run. The value of the generator
@@ -56,27 +56,27 @@ def lock_and_train(
         SharedDeviceOutOfMemoryError: The memory is exhausted while other runs use the device.
         InputError: The data differ from the data of the run.
     """
-    with directory.lock() if world.is_main_process else contextlib.nullcontext(True) as acquired:
+    with run_folder.lock() if world.is_main_process else contextlib.nullcontext(True) as acquired:
         if not acquired:
             message = "another process trains this run"
-            raise RunLockedError(Problem(str(directory.path), message, "wait for it"))
-        existing = world.broadcast(directory.result() if world.is_main_process else None)
+            raise RunLockedError(Problem(str(run_folder.path), message, "wait for it"))
+        existing = world.broadcast(run_folder.result() if world.is_main_process else None)
         if existing is not None:
-            if world.is_main_process and directory.needs_work(file):
-                check_data(file, identity, str(directory.path))
+            if world.is_main_process and run_folder.needs_work(file):
+                check_data(file, identity, str(run_folder.path))
                 measure()
             return existing
-        check_data(file, identity, str(directory.path))
+        check_data(file, identity, str(run_folder.path))
         if world.is_main_process:
-            directory.write_config(file)
-            directory.check_metadata()
-            (directory.path / CHECKSUMS).unlink(missing_ok=True)  # of a result that was removed
+            run_folder.write_config(file)
+            run_folder.check_metadata()
+            (run_folder.path / CHECKSUMS).unlink(missing_ok=True)  # of a result that was removed
         try:
             result = world.broadcast((yield from train()))
             if result is None:
-                _log_stop(directory, world)
+                _log_stop(run_folder, world)
         except (KeyboardInterrupt, GeneratorExit):
-            _log_stop(directory, world)
+            _log_stop(run_folder, world)
             raise
         except (MemoryError, RuntimeError) as error:
             if not is_out_of_memory(error) or not world.is_main_process:
@@ -84,11 +84,11 @@ def lock_and_train(
             if shares_device:
                 problem = "out of memory beside other runs"
                 raise SharedDeviceOutOfMemoryError(
-                    Problem(directory.path.name, problem, "--parallel-seeds 1")
+                    Problem(run_folder.path.name, problem, "--parallel-seeds 1")
                 ) from None
-            step = max(saved_steps(directory.checkpoints), default=0)
-            result = commit_result(directory, "out of memory", first_line(error), step=step)
-        if result is not None and world.is_main_process and directory.needs_work(file):
+            step = max(saved_steps(run_folder.checkpoints), default=0)
+            result = commit_result(run_folder, "out of memory", first_line(error), step=step)
+        if result is not None and world.is_main_process and run_folder.needs_work(file):
             measure()
         return result
 
@@ -107,16 +107,16 @@ def check_data(file: RunFile, identity: DataIdentity, folder: str) -> None:
         )
 
 
-def _log_stop(directory: RunDirectory, world: World) -> None:
+def _log_stop(run_folder: RunFolder, world: World) -> None:
     """Record that the session ended by itself: a session without such a line was killed."""
     if world.is_main_process:
         with contextlib.suppress(ResourceError):  # a full disk is reported elsewhere
-            directory.log_event({"event": STOPPED, "time": utc_now()})
+            run_folder.log_event({"event": STOPPED, "time": utc_now()})
 
 
-def check_world_size(file: RunFile, world: World, directory: RunDirectory) -> None:
+def check_world_size(file: RunFile, world: World, run_folder: RunFolder) -> None:
     """Raise InputError if the number of processes differs from that of the run."""
-    ranks, folder = file.run.numerics.world_size, str(directory.path)
+    ranks, folder = file.run.numerics.world_size, str(run_folder.path)
     if ranks != world.size:
         torchrun = ["torchrun", "--nproc-per-node", str(ranks), "-m", "resnetlab"]
         fix = "start it without torchrun"

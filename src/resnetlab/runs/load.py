@@ -14,11 +14,11 @@ from resnetlab.messages import Notify, silent
 from resnetlab.models.code_hash import check_unchanged
 from resnetlab.models.configs.external import check_code
 from resnetlab.models.weights import load_weights, read_weights
-from resnetlab.runs.directory import RunDirectory
 from resnetlab.runs.kinds import from_scratch_recipe
 from resnetlab.runs.lifecycle import check_data
 from resnetlab.runs.paths import WEIGHTS, check_finished
 from resnetlab.runs.records import RunFile
+from resnetlab.runs.run_folder import RunFolder
 from resnetlab.training.device import setup_device
 from resnetlab.training.from_scratch_state import FromScratchState
 
@@ -45,19 +45,19 @@ def open_run(folder: Path, data: str = "", notify: Notify = silent) -> LoadedRun
 
     Raises InputError if the run is not finished or the data differ.
     """
-    directory = RunDirectory(folder)
+    run_folder = RunFolder(folder)
     check_finished(folder)
-    file = directory.file()
+    file = run_folder.file()
     check_code(file.run.model)
     check_unchanged(file.run.model, str(folder))
     from_scratch_recipe(file.run.recipe, file.data_name)
     source = replace(file.data, source=data) if data else file.data
     dataset = load_dataset(source, folder.resolve().parent.parent / "cache", notify)
     check_data(file, dataset.identity, str(folder))
-    return load_run(directory, file, dataset)
+    return load_run(run_folder, file, dataset)
 
 
-def load_run(directory: RunDirectory, file: RunFile, dataset: Dataset) -> LoadedRun:
+def load_run(run_folder: RunFolder, file: RunFile, dataset: Dataset) -> LoadedRun:
     """Open a finished run from its configuration and its loaded data; see `open_run`."""
     run = file.run
     device = setup_device(run.numerics)
@@ -65,12 +65,12 @@ def load_run(directory: RunDirectory, file: RunFile, dataset: Dataset) -> Loaded
     state = FromScratchState(
         run.model, recipe, run.numerics, run.seed, dataset.train, len(dataset.classes), device
     )
-    result = directory.result()
-    weights = directory.path / WEIGHTS
+    result = run_folder.result()
+    weights = run_folder.path / WEIGHTS
     if result and result.weights_sha256 and sha256(weights) != result.weights_sha256:
         message = "differs from its SHA-256 in result.json"
         raise input_error(str(weights), message, "restore it from a copy, or train the run again")
-    load_weights(state.model, read_weights(weights)[0], str(directory.path))
+    load_weights(state.model, read_weights(weights)[0], str(run_folder.path))
     state.ema = None  # the saved weights are already the evaluated ones
     state.step = result.selected_step if result else state.total_steps
     return LoadedRun(file, dataset, state)

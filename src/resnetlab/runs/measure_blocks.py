@@ -8,9 +8,9 @@ from resnetlab.errors import Problem
 from resnetlab.inspection.block_ablation import ablate_blocks
 from resnetlab.inspection.diagnostics_config import BlockAblations
 from resnetlab.messages import Notify, silent
-from resnetlab.runs.directory import RunDirectory
 from resnetlab.runs.lifecycle import RunLockedError
 from resnetlab.runs.load import open_run
+from resnetlab.runs.run_folder import RunFolder
 
 
 def measure_blocks(folder: Path, data: str = "", notify: Notify = silent) -> BlockAblations:
@@ -36,13 +36,13 @@ def measure_block_sets(folder: Path, data: str = "", notify: Notify = silent) ->
     Raises:
         RunLockedError: Another process works on the run.
     """
-    directory = RunDirectory(folder)
-    with directory.lock() as acquired:
+    run_folder = RunFolder(folder)
+    with run_folder.lock() as acquired:
         if not acquired:
             message = "another process works on this run"
             raise RunLockedError(Problem(str(folder), message, "wait for it"))
         run = open_run(folder, data, notify)
         ablations = ablate_blocks(run.state, run.test_images(), with_sets=True)
         if ablations.sets:
-            directory.save_block_ablation(ablations)
+            run_folder.save_block_ablation(ablations)
         return ablations

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from resnetlab.recipes.numerics import Numerics
-from resnetlab.runs.directory import utc_now
+from resnetlab.runs.run_folder import utc_now
 from resnetlab.training.hardware import instruction_set, read_cpuinfo
 from resnetlab.translation import Message
 

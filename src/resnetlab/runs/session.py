@@ -27,7 +27,6 @@ from resnetlab.runs.checkpoint import (
     save_checkpoint,
     torch_version,
 )
-from resnetlab.runs.directory import PROFILE, RunDirectory, utc_now
 from resnetlab.runs.evaluator import BestWeights, RunEvaluator
 from resnetlab.runs.kinds import from_scratch_recipe
 from resnetlab.runs.lifecycle import check_world_size, lock_and_train
@@ -36,6 +35,7 @@ from resnetlab.runs.outputs import write_outputs
 from resnetlab.runs.paths import saved_steps
 from resnetlab.runs.provenance import provenance_event
 from resnetlab.runs.records import Evaluation, Result, RunFile, Scores, Status
+from resnetlab.runs.run_folder import PROFILE, RunFolder, utc_now
 from resnetlab.runs.writer import commit_result
 from resnetlab.schema import encode
 from resnetlab.shell import resume_command
@@ -64,14 +64,14 @@ def run_attempt(attempt: RunAttempt, dataset: Dataset) -> Generator[None, None, 
         ResourceError: The disk is full.
     """
     file, world = attempt.file, attempt.world
-    directory = RunDirectory.find(attempt.root, attempt.run_id)
-    check_world_size(file, world, directory)
+    run_folder = RunFolder.find(attempt.root, attempt.run_id)
+    check_world_size(file, world, run_folder)
     _check_batch_size(file, len(dataset.train))
 
     sessions: list[RunSession] = []
 
     def training() -> Generator[None, None, Result | None]:
-        session = RunSession(directory, attempt, dataset)
+        session = RunSession(run_folder, attempt, dataset)
         sessions.append(session)
         with session.profiler:
             return (yield from session.run())
@@ -79,18 +79,18 @@ def run_attempt(attempt: RunAttempt, dataset: Dataset) -> Generator[None, None, 
     def measure() -> None:
         """Make the measurements of a run that has just ended, or of one that ended before."""
         if sessions:
-            _measure_missing(directory, file, sessions[0].train_images, sessions[0].evaluator)
+            _measure_missing(run_folder, file, sessions[0].train_images, sessions[0].evaluator)
             return
-        run = load_run(directory, file, dataset)
+        run = load_run(run_folder, file, dataset)
         evaluator = RunEvaluator(run.state, file, dataset, DeviceImageCache())
-        _measure_missing(directory, file, run.train_images(), evaluator)
+        _measure_missing(run_folder, file, run.train_images(), evaluator)
 
     identity, shared = dataset.identity, attempt.shares_device
-    return (yield from lock_and_train(directory, file, identity, training, world, measure, shared))
+    return (yield from lock_and_train(run_folder, file, identity, training, world, measure, shared))
 
 
 def _measure_missing(
-    directory: RunDirectory, file: RunFile, train_images: DeviceImages, evaluator: RunEvaluator
+    run_folder: RunFolder, file: RunFile, train_images: DeviceImages, evaluator: RunEvaluator
 ) -> None:
     """Make the measurements that `file` requests and that a finished run lacks.
 
@@ -100,21 +100,21 @@ def _measure_missing(
     state, test, requested = evaluator.state, evaluator.test, file.diagnostics
 
     def ablate() -> None:
-        directory.save_block_ablation(ablate_blocks(state, test, requested.ablate_sets))
+        run_folder.save_block_ablation(ablate_blocks(state, test, requested.ablate_sets))
 
     def measure_landscape() -> None:
         assert requested.loss_landscape is not None
         landscape = measure_run_landscape(state, train_images, requested.loss_landscape)
-        directory.save_loss_landscape(landscape)
+        run_folder.save_loss_landscape(landscape)
 
     def evaluate_in_train_mode() -> None:
-        so_far = directory.train_mode()
-        directory.save_train_mode(evaluator.evaluate_selected_in_train_mode(so_far))
+        so_far = run_folder.train_mode()
+        run_folder.save_train_mode(evaluator.evaluate_selected_in_train_mode(so_far))
 
     for is_missing, make in (
-        (directory.lacks_block_ablation, ablate),
-        (directory.lacks_loss_landscape, measure_landscape),
-        (directory.lacks_train_mode, evaluate_in_train_mode),
+        (run_folder.lacks_block_ablation, ablate),
+        (run_folder.lacks_loss_landscape, measure_landscape),
+        (run_folder.lacks_train_mode, evaluate_in_train_mode),
     ):
         try:
             if is_missing(file):
@@ -123,7 +123,7 @@ def _measure_missing(
             if not is_out_of_memory(error):
                 raise
             event = "measurement out of memory"
-            directory.log_event({"event": event, "time": utc_now(), "reason": first_line(error)})
+            run_folder.log_event({"event": event, "time": utc_now(), "reason": first_line(error)})
 
 
 def _check_batch_size(file: RunFile, num_train_images: int) -> None:
@@ -150,8 +150,8 @@ def _check_batch_size(file: RunFile, num_train_images: int) -> None:
 class RunSession:
     """Session of a run in this process, from its last checkpoint to its result or a stop."""
 
-    def __init__(self, directory: RunDirectory, attempt: RunAttempt, dataset: Dataset) -> None:
-        self.directory, self.attempt, self.dataset = directory, attempt, dataset
+    def __init__(self, run_folder: RunFolder, attempt: RunAttempt, dataset: Dataset) -> None:
+        self.run_folder, self.attempt, self.dataset = run_folder, attempt, dataset
         self.file, self.placement, self.world = attempt.file, attempt.placement, attempt.world
         file, run, world = attempt.file, attempt.file.run, attempt.world
         device = setup_device(run.numerics, attempt.placement.device_index)
@@ -165,7 +165,7 @@ class RunSession:
         self.evaluator = RunEvaluator(self.state, file, dataset, image_cache)
         profiled = attempt.placement.profile and world.is_main_process
         self.profiler = (
-            RunProfiler(self.state, directory.path / PROFILE) if profiled else NullProfiler()
+            RunProfiler(self.state, run_folder.path / PROFILE) if profiled else NullProfiler()
         )
         self.eager_reason = ""  # reason for eager steps, as last written to provenance.jsonl
         self.train_seconds, self.images_processed = 0.0, 0  # of earlier sessions too
@@ -229,15 +229,15 @@ class RunSession:
                     in_train_mode = self.evaluator.evaluate_in_train_mode(event, self.train_seconds)
         if not self.world.is_main_process:
             return
-        self.directory.append_metrics(*evaluations)
-        self.directory.append_train_mode(*in_train_mode)
+        self.run_folder.append_metrics(*evaluations)
+        self.run_folder.append_train_mode(*in_train_mode)
         if event.epoch in self.file.diagnostics.gradient_norms:
             self._save_gradient_norms()
         self.attempt.on_progress(event, evaluations)
         if self.state.eager_reason != self.eager_reason:  # CUDA graphs were given up
             self.eager_reason = self.state.eager_reason
             line = {"event": "eager steps", "time": utc_now()}
-            self.directory.log_event(line | {"step": self.state.step, "reason": self.eager_reason})
+            self.run_folder.log_event(line | {"step": self.state.step, "reason": self.eager_reason})
 
     def _start_or_resume(self, from_step: int | None) -> None:
         """Resume the run from a checkpoint, by default the last one, or start it without one.
@@ -245,19 +245,19 @@ class RunSession:
         What was written after the checkpoint is removed. Raises InputError if there is none of
         `from_step`, or if it does not continue this run with the same bits.
         """
-        steps = saved_steps(self.directory.checkpoints)
+        steps = saved_steps(self.run_folder.checkpoints)
         step = from_step if from_step is not None else max(steps, default=0)
-        path = str(self.directory.path)
+        path = str(self.run_folder.path)
         if step and step not in steps:
             available = ", ".join(map(str, steps)) or "none"
             problem, fix = f"no checkpoint of step {step}", "--from-step 0 starts again"
             raise input_error(path, problem, fix, allowed=available)
         if step:
-            checkpoint = load_checkpoint(self.directory.checkpoints, step)
+            checkpoint = load_checkpoint(self.run_folder.checkpoints, step)
             self._check_checkpoint(checkpoint, step)
             self._load_checkpoint(checkpoint, step)
-        delete_after(self.directory.checkpoints, step)
-        self.directory.discard_after(step if step else -1)
+        delete_after(self.run_folder.checkpoints, step)
+        self.run_folder.discard_after(step if step else -1)
         self._log_start(step)
 
     def _check_checkpoint(self, checkpoint: Checkpoint, step: int) -> None:
@@ -265,7 +265,7 @@ class RunSession:
 
         It must have the same torch, run.json and metrics.jsonl, and finite values.
         """
-        path, metadata = str(self.directory.path), checkpoint.metadata
+        path, metadata = str(self.run_folder.path), checkpoint.metadata
         restart = resume_command(path, "--from-step", "0")
         if metadata["torch"] != torch_version():
             fix = f"install torch {metadata['torch']}, or {restart} to start again"
@@ -275,14 +275,14 @@ class RunSession:
         if metadata.get("run", self.file.run.hash) != self.file.run.hash:
             problem = "was edited: its config is not that of the checkpoints"
             fix = "restore the file, or start a run with this config by train or study run"
-            raise input_error(str(self.directory.path / "run.json"), problem, fix)
+            raise input_error(str(self.run_folder.path / "run.json"), problem, fix)
         before = metadata.get("metrics_sha256")  # absent in older checkpoints
-        if before not in (None, self.directory.metrics_sha256(step)):
+        if before not in (None, self.run_folder.metrics_sha256(step)):
             problem = f"changed since the checkpoint of step {step} was written"
             fix = f"restore it, or {restart} to start again"
-            raise input_error(str(self.directory.path / "metrics.jsonl"), problem, fix)
+            raise input_error(str(self.run_folder.path / "metrics.jsonl"), problem, fix)
         for name, tensors in checkpoint.tensors.items():
-            check_finite(tensors, f"{self.directory.checkpoints / str(step)}/{name}")
+            check_finite(tensors, f"{self.run_folder.checkpoints / str(step)}/{name}")
 
     def _load_checkpoint(self, checkpoint: Checkpoint, step: int) -> None:
         """Restore the training state, the best weights and the sums of earlier sessions."""
@@ -300,12 +300,12 @@ class RunSession:
         """Write the start or the resumption of the run to provenance.jsonl."""
         run = self.file.run
         self.eager_reason = find_eager_reason(self.state)
-        extra = {"run_file_sha256": self.directory.run_file_sha256()}
+        extra = {"run_file_sha256": self.run_folder.run_file_sha256()}
         if run.numerics.device == "cuda":
             kind = f"eager: {self.eager_reason}" if self.eager_reason else "captured"
             extra = {"steps": kind, **extra}
         event = "resume" if step else "start"
-        self.directory.log_event(
+        self.run_folder.log_event(
             provenance_event(event, step, run.numerics, run.data.sha256, **extra)
         )
 
@@ -321,7 +321,7 @@ class RunSession:
         """Save the gradient norms of the layers. If they run out of memory, train without them."""
         start = time.monotonic()
         try:
-            self.directory.save_gradient_norms(measure_gradients(self.state, self.train_images))
+            self.run_folder.save_gradient_norms(measure_gradients(self.state, self.train_images))
         except RuntimeError as error:
             if not is_out_of_memory(error):
                 raise
@@ -336,13 +336,13 @@ class RunSession:
             "train_seconds": self.train_seconds,
             "evaluation_seconds": self.evaluator.seconds,
             "images": self.images_processed,
-            "metrics_sha256": self.directory.metrics_sha256(self.state.step),
+            "metrics_sha256": self.run_folder.metrics_sha256(self.state.step),
         }
         tensors, best = {"state": self.state.state_dict()}, self.evaluator.best
         if best is not None:
             metadata["best"] = {"step": best.step, "error_pct": best.error_pct}
             tensors["best"] = best.weights
-        save_checkpoint(self.directory.checkpoints, Checkpoint(tensors, metadata))
+        save_checkpoint(self.run_folder.checkpoints, Checkpoint(tensors, metadata))
 
     def _finish(self) -> Result | None:
         """Evaluate the selected weights, write them and their outputs, and commit the result."""
@@ -353,10 +353,10 @@ class RunSession:
         if not all(result.is_finite for result in results.values()):
             return self._commit_diverged(self.state.step)
         test = results["test"]
-        status, reason = self.evaluator.status(self.directory.metrics(), test)
+        status, reason = self.evaluator.status(self.run_folder.metrics(), test)
         weights, description = self._export()
         labels = self.evaluator.test.labels
-        write_outputs(self.directory.path, description, weights, test.logits, labels)
+        write_outputs(self.run_folder.path, description, weights, test.logits, labels)
         scores = self.evaluator.scores(results)
         return self._commit(status, reason, self.state.step, scores)
 
@@ -371,7 +371,7 @@ class RunSession:
             "side": crop or side,
             **({"resize": side} if crop else {}),
             **normalization,
-            "run": self.directory.path.name,
+            "run": self.run_folder.path.name,
         }
         weights = self.state.eval_state_dict() | {
             f"{NORMALIZER_PREFIX}{name}": tensor for name, tensor in fitted.items()
@@ -389,7 +389,7 @@ class RunSession:
         """Write the result, which ends the run."""
         best = self.evaluator.best
         return commit_result(
-            self.directory,
+            self.run_folder,
             status,
             reason,
             step=step,

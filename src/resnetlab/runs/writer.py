@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from resnetlab.files import sha256
-from resnetlab.runs.directory import RunDirectory
 from resnetlab.runs.paths import WEIGHTS
 from resnetlab.runs.records import Result, Scores, Status
+from resnetlab.runs.run_folder import RunFolder
 from resnetlab.schema import SCHEMA
 
 
 def commit_result(
-    directory: RunDirectory,
+    run_folder: RunFolder,
     status: Status,
     reason: str = "",
     *,
@@ -28,7 +28,7 @@ def commit_result(
     A result that is there already stays, and is returned.
 
     Args:
-        directory: Folder of the run.
+        run_folder: Folder of the run.
         status: Status of the run.
         reason: Explanation of a status other than "trained".
         step: Number of optimizer steps.
@@ -51,7 +51,7 @@ def commit_result(
         train_seconds=round(train_seconds, 3),
         evaluation_seconds=round(evaluation_seconds, 3),
         images_per_second=round(images_processed / train_seconds, 1) if train_seconds else 0.0,
-        weights_sha256=sha256(directory.path / WEIGHTS) if scores else "",
+        weights_sha256=sha256(run_folder.path / WEIGHTS) if scores else "",
     )
-    written = directory.commit(result)
-    return result if written else directory.result() or result
+    written = run_folder.commit(result)
+    return result if written else run_folder.result() or result

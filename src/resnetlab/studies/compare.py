@@ -14,8 +14,8 @@ from resnetlab.checksums import check_file
 from resnetlab.errors import input_error
 from resnetlab.messages import format_count
 from resnetlab.notebook import ObjectSummary, with_summary
-from resnetlab.runs.directory import RunDirectory
 from resnetlab.runs.records import RunRecord
+from resnetlab.runs.run_folder import RunFolder
 from resnetlab.schema import encode
 from resnetlab.stats.chance import UNDECIDED, is_undecided
 from resnetlab.stats.contrasts import Effect, accuracy_difference
@@ -98,7 +98,7 @@ def read_run_set(pattern: str) -> RunSet:
     """Read the runs of a path or a pattern. Raises InputError as `compare` does."""
     folders = sorted(path for path in _matching_folders(pattern) if (path / "run.json").exists())
     records = _distinct(
-        [record for path in folders if (record := RunDirectory(path).record()) is not None]
+        [record for path in folders if (record := RunFolder(path).record()) is not None]
     )
     if not any(record.result for record in records):
         fix = "give a run's folder, or a pattern of folders in quotes"

@@ -7,17 +7,17 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from resnetlab.bundle.licenses import check_commercial_use, find_license
 from resnetlab.data.sources.torchvision_sets import is_download
 from resnetlab.errors import InputError, Problem, input_error
 from resnetlab.files import MAX_GENERATED_BYTES, is_locked, read_json, write_json
 from resnetlab.messages import Notify, format_count
+from resnetlab.model_folder.licenses import check_commercial_use, find_license
 from resnetlab.models.configs.external import ExternalConfig, check_code, record_origin
 from resnetlab.models.model_cost import model_cost, with_code
-from resnetlab.runs.directory import RunDirectory
 from resnetlab.runs.kinds import BAG_OF_WORDS, is_fine_tuning
 from resnetlab.runs.paths import LOCK, locate_runs
 from resnetlab.runs.records import RunRecord
+from resnetlab.runs.run_folder import RunFolder
 from resnetlab.schema import decode, encode
 from resnetlab.stats.chance import chance_note
 from resnetlab.studies.executors.base import Executor, Job, RunEvent
@@ -192,7 +192,7 @@ def read_record(plan: Plan, root: Path, past: Mapping[str, RunRecord] | None = N
     running = frozenset(run_id for run_id, path in folders.items() if is_locked(path / LOCK))
 
     def read(run_id: str) -> RunRecord | None:
-        return known.get(folders[run_id].name) or RunDirectory(folders[run_id]).record()
+        return known.get(folders[run_id].name) or RunFolder(folders[run_id]).record()
 
     return make_record(plan, read, running)
 
@@ -200,7 +200,7 @@ def read_record(plan: Plan, root: Path, past: Mapping[str, RunRecord] | None = N
 def pending_runs(plan: Plan, root: Path) -> list[PlannedRun]:
     """Return the planned runs without a result or with a measurement still to be made."""
     folders = locate_runs(root, [run.id for run in plan.runs])
-    return [run for run in plan.unique_runs if RunDirectory(folders[run.id]).needs_work(run.file)]
+    return [run for run in plan.unique_runs if RunFolder(folders[run.id]).needs_work(run.file)]
 
 
 def past_runs(root: Path) -> list[RunRecord]:
@@ -208,7 +208,7 @@ def past_runs(root: Path) -> list[RunRecord]:
     records = []
     for path in sorted((root / "runs").glob("*/result.json")):
         with contextlib.suppress(InputError):  # a run of another schema cannot be read
-            if (run_record := RunDirectory(path.parent).record()) is not None:
+            if (run_record := RunFolder(path.parent).record()) is not None:
                 records.append(run_record)
     return records
 

@@ -20,8 +20,8 @@ from rich.text import Text
 
 from resnetlab.messages import format_count, format_duration, format_estimate
 from resnetlab.notebook import Bar, NotebookOutput, is_notebook
-from resnetlab.runs.directory import RunDirectory
 from resnetlab.runs.records import Result
+from resnetlab.runs.run_folder import RunFolder
 from resnetlab.studies.executors.base import Executor, Job, RunEvent
 from resnetlab.studies.plan import Plan, PlannedRun
 from resnetlab.studies.timing.time_estimate import TimeEstimator
@@ -276,4 +276,4 @@ def run_display(job: Job, root: Path, quiet: bool = False) -> Display:
 
 def _result_loader(root: Path) -> Callable[[str], Result | None]:
     """Return a function that reads the result of a run under `root`."""
-    return lambda run_id: RunDirectory.find(root, run_id).result()
+    return lambda run_id: RunFolder.find(root, run_id).result()

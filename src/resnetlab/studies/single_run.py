@@ -24,8 +24,8 @@ from resnetlab.models.model_cost import model_cost, with_code
 from resnetlab.recipes.finetune import AnyRecipe
 from resnetlab.recipes.numerics import Placement
 from resnetlab.runs.config import RunConfig, algorithm_version, run_id
-from resnetlab.runs.directory import RunDirectory
 from resnetlab.runs.records import RunFile, RunRecord
+from resnetlab.runs.run_folder import RunFolder
 from resnetlab.schema import decode, encode
 from resnetlab.shell import resume_command
 from resnetlab.studies.execution import check_licenses, load_data_properties
@@ -92,28 +92,28 @@ def resume_job(
     of each step depends on the length of the run.
     Raises InputError if the folder is no run, or its data are missing.
     """
-    directory = RunDirectory(Path(folder))
-    if not (directory.path / "run.json").exists():
+    run_folder = RunFolder(Path(folder))
+    if not (run_folder.path / "run.json").exists():
         raise input_error(
             str(folder),
             "not a run's folder",
             "give a folder such as runs/digits-cifar-resnet56-s0-...",
         )
-    path = directory.path.resolve()
-    file, root = directory.file(), path.parent.parent
+    path = run_folder.path.resolve()
+    file, root = run_folder.file(), path.parent.parent
     if trust_code:
         allow_code(file.run.model)
     check_code(file.run.model)
-    if directory.result() is None:
+    if run_folder.result() is None:
         _check_algorithm(file, str(folder))
         check_unchanged(file.run.model, str(folder))
-    directory = RunDirectory(path)
+    run_folder = RunFolder(path)
     if epochs is not None and epochs != file.run.recipe.epochs:
         run = encode(file.run)
         run["recipe"]["epochs"] = epochs
         file = replace(file, run=decode(RunConfig, run, str(folder)))
-        directory, from_step = RunDirectory.find(root, run_id(file.run, file.data_name)), None
-    finished = not directory.needs_work(file)
+        run_folder, from_step = RunFolder.find(root, run_id(file.run, file.data_name)), None
+    finished = not run_folder.needs_work(file)
     if from_step is not None and finished:
         fix = resume_command(folder, "--epochs", str(2 * (file.run.recipe.epochs or 1)))
         message = "the run is finished, so it has no checkpoint to go on from"
@@ -122,7 +122,7 @@ def resume_job(
     if not finished:
         source = _locate_data(source, root, str(folder), is_given=data is not None)
     file = replace(file, data=replace(file.data, source=source))
-    return Job(directory.path.name, file, from_step), root
+    return Job(run_folder.path.name, file, from_step), root
 
 
 def _locate_data(source: str, root: Path, folder: str, is_given: bool) -> str:
@@ -167,9 +167,9 @@ def run_job(
     from resnetlab.studies.progress import run_display  # it imports rich
 
     missing = [RunEvent("missing", job.id, reason="it was stopped")]
-    directory = RunDirectory.find(root, job.id)
+    run_folder = RunFolder.find(root, job.id)
     with _interrupt_as_stop() as interrupted:
-        if directory.needs_work(job.file):
+        if run_folder.needs_work(job.file):
             with run_display(job, root, quiet=not progress) as display:
 
                 def on_event(event: RunEvent) -> None:
@@ -180,11 +180,11 @@ def run_job(
                 run_in_process(
                     job, root, Placement(), lambda: interrupted() or should_stop(), on_event
                 )
-    record = directory.record()
+    record = run_folder.record()
     if record is None or record.result is None:
         if interrupted():
             raise KeyboardInterrupt
-        path = str(directory.path)
+        path = str(run_folder.path)
         raise missing_error(missing[-1], path, resume_command(path))
     return record
 

@@ -123,15 +123,15 @@ def to_dict(status: StudyStatus, folder: Path) -> dict[str, Any]:
 def _raise_parse_error(path: Path, root: Path) -> None:
     """Raise InputError for the first mistake in a plan or in the results of its runs."""
     from resnetlab.files import MAX_GENERATED_BYTES
-    from resnetlab.runs.directory import RunDirectory
+    from resnetlab.runs.run_folder import RunFolder
     from resnetlab.schema import decode
     from resnetlab.studies.plan import Plan
 
     plan: Plan = decode(Plan, read_json(path, MAX_GENERATED_BYTES), str(path))
     for run in plan.runs:
-        directory = RunDirectory.find(root, run.id)
-        directory.result()
-        directory.train_mode()
+        run_folder = RunFolder.find(root, run.id)
+        run_folder.result()
+        run_folder.train_mode()
 
 
 def _indexed_outcome(run: Path, index: StatusIndex | None) -> tuple[str, bool]:

@@ -15,8 +15,8 @@ from typing import Any, Self
 from resnetlab.errors import ResnetlabError, first_line
 from resnetlab.files import MAX_GENERATED_BYTES, read_json, write_json
 from resnetlab.messages import Notify
-from resnetlab.runs.directory import CHECKED_FILES, RunDirectory
 from resnetlab.runs.paths import WEIGHTS
+from resnetlab.runs.run_folder import CHECKED_FILES, RunFolder
 from resnetlab.studies.executors.base import RunEvent
 from resnetlab.studies.plan import Plan, PlannedRun, folder_name
 from resnetlab.tracking.base import TrackedRun, Tracker, make_tracker
@@ -42,13 +42,13 @@ class TrackerCopy:
     def copy_run(self, run: PlannedRun) -> None:
         """Copy the evaluations, and at its end the result, that the tracker does not have."""
         state = self._state.setdefault(run.id, {"handle": "", "evaluations": 0, "closed": False})
-        directory = RunDirectory.find(self.root, run.id)
-        if state["closed"] or not (directory.path / "run.json").exists():
+        run_folder = RunFolder.find(self.root, run.id)
+        if state["closed"] or not (run_folder.path / "run.json").exists():
             return
-        evaluations, result = directory.metrics(), directory.result()
+        evaluations, result = run_folder.metrics(), run_folder.result()
         if run.id not in self._opened:
             tracked = TrackedRun(
-                run.id, self.plan.study.name, run.condition, run.seed, directory.file()
+                run.id, self.plan.study.name, run.condition, run.seed, run_folder.file()
             )
             self._opened[run.id] = self.tracker.open_run(tracked, state["handle"])
             state["handle"] = self._opened[run.id]
@@ -59,7 +59,7 @@ class TrackerCopy:
             state["evaluations"] += len(new)
         if result is not None:
             names = [*CHECKED_FILES, WEIGHTS]
-            files = [directory.path / name for name in names if (directory.path / name).exists()]
+            files = [run_folder.path / name for name in names if (run_folder.path / name).exists()]
             self.tracker.close_run(state["handle"], result, files)
             state["closed"] = True
         self._save()

@@ -9,10 +9,10 @@ from pathlib import Path
 
 from resnetlab.errors import ResnetlabError
 from resnetlab.files import is_locked
-from resnetlab.runs.directory import CHECKED_FILES, RunDirectory
 from resnetlab.runs.killed import has_open_session
 from resnetlab.runs.paths import LOCK, locate_runs
 from resnetlab.runs.records import RunRecord
+from resnetlab.runs.run_folder import CHECKED_FILES, RunFolder
 from resnetlab.studies.plan import Plan, StudyRecord, make_record
 
 FileState = tuple[int, int]
@@ -69,7 +69,7 @@ class WatchedRunFiles:
             return self._records[folder][1:]
         record, problem = None, ""
         try:
-            record = RunDirectory(folder).record()
+            record = RunFolder(folder).record()
         except ResnetlabError as error:
             problem = f"{error.problems[0].where}: {error.problems[0].message}"
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:

@@ -36,11 +36,11 @@ def block_ablation(
     """Print the accuracy of a run without each of its blocks (block ablation)."""
     table_format = output_format(json, csv, markdown)
     from resnetlab.inspection.table_format import render_table
-    from resnetlab.runs.directory import RunDirectory
     from resnetlab.runs.paths import check_finished
+    from resnetlab.runs.run_folder import RunFolder
     from resnetlab.schema import encode
 
-    ablations = RunDirectory(run).block_ablation()
+    ablations = RunFolder(run).block_ablation()
     if ablations is None or (sets and ablations.lacks_sets):
         check_finished(run)
         announce_loading(quiet=json)
@@ -126,10 +126,10 @@ def _named_norms(
 
     run = Path(name)
     if (run / "run.json").exists():
-        from resnetlab.runs.directory import RunDirectory
         from resnetlab.runs.paths import check_finished
+        from resnetlab.runs.run_folder import RunFolder
 
-        saved = RunDirectory(run).gradient_norms()
+        saved = RunFolder(run).gradient_norms()
         if not saved:
             check_finished(run)
             announce_loading(quiet=quiet)

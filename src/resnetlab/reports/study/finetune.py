@@ -43,7 +43,7 @@ def has_finetuning(analysis: StudyAnalysis) -> bool:
 
 def finetuning_details(analysis: StudyAnalysis) -> tuple[Detail, ...]:
     """Return the protocol of each fine-tuning recipe and the license of each network's weights."""
-    from resnetlab.bundle.licenses import find_license
+    from resnetlab.model_folder.licenses import find_license
 
     protocols: dict[str, list[str]] = {}
     licenses: dict[str, list[str]] = {}

@@ -18,10 +18,10 @@ from resnetlab.checksums import CHECKSUMS, check_file, read_checksums, renew_che
 from resnetlab.errors import InputError
 from resnetlab.files import atomic_write, sha256, write_json
 from resnetlab.models.tensorfile import backbone_file, read_metadata
-from resnetlab.runs.directory import CHECKED_FILES, LARGE_FILES, RunDirectory
 from resnetlab.runs.paths import LOGITS, WEIGHTS
 from resnetlab.runs.recorded_logits import disagreement
 from resnetlab.runs.records import Result, RunRecord
+from resnetlab.runs.run_folder import CHECKED_FILES, LARGE_FILES, RunFolder
 from resnetlab.studies.exchange.run_sources import RunSource, open_sources
 from resnetlab.studies.exchange.shared_plan import describe_difference, find_plan
 from resnetlab.studies.execution import read_record, save_plan
@@ -131,7 +131,7 @@ def _check_and_copy(
     folder: Path, planned: Mapping[str, PlannedRun], root: Path
 ) -> tuple[CollectOutcome, str]:
     """Return what became of a run, and why. Raises InputError for a damaged file."""
-    record = RunDirectory(folder).record()
+    record = RunFolder(folder).record()
     if record is None or record.result is None:
         return "not finished", "it has no result.json"
     run = planned.get(record.config.hash)
@@ -141,7 +141,7 @@ def _check_and_copy(
         return "damaged", reason
     for name in LARGE_FILES:
         check_file(folder / name)
-    target = RunDirectory.find(root, run.id)
+    target = RunFolder.find(root, run.id)
     if target.path.resolve() == folder.resolve():
         return "already here", ""
     here = target.record() if (target.path / "result.json").exists() else None
@@ -225,7 +225,7 @@ def _machine(record: RunRecord) -> str:
     return ", ".join(str(name) for name in names if name)
 
 
-def _copy(folder: Path, target: RunDirectory) -> None:
+def _copy(folder: Path, target: RunFolder) -> None:
     """Copy the files of a finished run; result.json, which makes it finished, comes last.
 
     The caller has the lock. A run that was interrupted here is replaced by the finished one.
@@ -244,7 +244,7 @@ def _copy(folder: Path, target: RunDirectory) -> None:
     _copy_file(folder / "result.json", target.path / "result.json")
 
 
-def _add_weights(folder: Path, target: RunDirectory) -> None:
+def _add_weights(folder: Path, target: RunFolder) -> None:
     """Copy the weights of a run, if the folder has them, and the frozen part of its network."""
     weights = folder / WEIGHTS
     if not weights.exists():

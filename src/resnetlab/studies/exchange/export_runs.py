@@ -21,10 +21,10 @@ from resnetlab.checksums import CHECKSUMS
 from resnetlab.errors import input_error
 from resnetlab.files import atomic_write
 from resnetlab.models.tensorfile import backbone_file, read_metadata
-from resnetlab.runs.directory import CHECKED_FILES, RunDirectory
 from resnetlab.runs.paths import LOGITS, WEIGHTS, locate_runs
 from resnetlab.runs.recorded_logits import read_logits
 from resnetlab.runs.records import RunRecord
+from resnetlab.runs.run_folder import CHECKED_FILES, RunFolder
 from resnetlab.schema import encode
 from resnetlab.studies.exchange.remove_paths import file_without_paths, plan_without_paths
 from resnetlab.studies.plan import Plan
@@ -60,7 +60,7 @@ def export_runs(plan: Plan, root: Path, out: Path, *, light: bool = False) -> Ex
         fix = "give another file by --out, or remove this one"
         raise input_error(str(out), "exists, and an archive never replaces another file", fix)
     folders = locate_runs(root, [run.id for run in plan.unique_runs])
-    records = [RunDirectory(folders[run.id]).record() for run in plan.unique_runs]
+    records = [RunFolder(folders[run.id]).record() for run in plan.unique_runs]
     finished = [record for record in records if record is not None and record.result is not None]
     if not finished:
         fix = "start it by resnetlab study run, or give the folder of its runs by --output"

@@ -14,9 +14,9 @@ from resnetlab.errors import InputError, Problem, ResnetlabError, ResourceError,
 from resnetlab.models.configs.external import code_is_allowed
 from resnetlab.recipes.numerics import Numerics, Placement
 from resnetlab.runs.config import RunConfig
-from resnetlab.runs.directory import RunDirectory, utc_now
 from resnetlab.runs.paths import saved_steps
 from resnetlab.runs.records import Evaluation, RunFile, Status
+from resnetlab.runs.run_folder import RunFolder, utc_now
 from resnetlab.runs.writer import commit_result
 from resnetlab.schema import decode, encode
 
@@ -163,19 +163,19 @@ class JobQueue:
 
         A run that was killed while it made measurements of its end has its result already.
         """
-        directory = RunDirectory.find(self.root, job.id)
-        with directory.lock() as acquired:
+        run_folder = RunFolder.find(self.root, job.id)
+        with run_folder.lock() as acquired:
             if not acquired:
                 return None
             reason = "the system killed the process for lack of memory"
-            step = max(saved_steps(directory.checkpoints), default=0)
-            result = commit_result(directory, "out of memory", reason, step=step)
+            step = max(saved_steps(run_folder.checkpoints), default=0)
+            result = commit_result(run_folder, "out of memory", reason, step=step)
             return RunEvent("finished", job.id, status=result.status, reason=result.reason)
 
     def _log_event(self, job: Job, event: str, reason: str) -> None:
         with contextlib.suppress(ResourceError):  # a full disk is reported elsewhere
-            directory = RunDirectory.find(self.root, job.id)
-            directory.log_event(
+            run_folder = RunFolder.find(self.root, job.id)
+            run_folder.log_event(
                 {
                     "event": event,
                     "time": utc_now(),

@@ -18,16 +18,16 @@ from helpers.model_folders import (
     planted_outputs,
     write_model,
 )
-from resnetlab.bundle.confidence import (
+from resnetlab.errors import InputError
+from resnetlab.files import json_sha256
+from resnetlab.model_folder.confidence import (
     CONFIDENCE_FILE,
     MIN_VALIDATION_IMAGES,
     describe_missing,
     read_confidence,
 )
-from resnetlab.bundle.reading import read_model_file
-from resnetlab.bundle.store import load_bundle
-from resnetlab.errors import InputError
-from resnetlab.files import json_sha256
+from resnetlab.model_folder.reading import read_model_file
+from resnetlab.model_folder.store import load_model_folder
 from resnetlab.schema import encode
 
 
@@ -44,8 +44,8 @@ def test_a_written_file_is_read_back_with_the_same_values(model: Path) -> None:
     assert actual.metadata == expected.metadata
     for name in ("reference", "reference_labels", "label_probabilities", "labels"):
         assert np.array_equal(getattr(actual, name), getattr(expected, name))
-    assert load_bundle(model).confidence is not None
-    assert load_bundle(model).confidence_note == ""
+    assert load_model_folder(model).confidence is not None
+    assert load_model_folder(model).confidence_note == ""
 
 
 def test_the_threshold_covers_the_stated_share_of_the_validation_images() -> None:
@@ -71,15 +71,15 @@ def test_a_changed_bit_or_a_missing_end_is_refused_by_name(model: Path) -> None:
             read_confidence(model, file)
         assert len(str(caught.value).splitlines()) == 1
     with pytest.raises(InputError, match=CONFIDENCE_FILE):
-        load_bundle(model)
+        load_model_folder(model)
 
 
 def test_the_file_of_other_weights_is_ignored_and_the_reason_is_reported(model: Path) -> None:
     other = write_model(model.parent / "other", seed=5)
     (other / CONFIDENCE_FILE).write_bytes((model / CONFIDENCE_FILE).read_bytes())
-    bundle = load_bundle(other)
-    assert bundle.confidence is None
-    assert "belongs to other weights" in bundle.confidence_note
+    loaded_model = load_model_folder(other)
+    assert loaded_model.confidence is None
+    assert "belongs to other weights" in loaded_model.confidence_note
     (other / CONFIDENCE_FILE).unlink()
     assert f"at least {MIN_VALIDATION_IMAGES} validation photographs" in describe_missing(other)
 

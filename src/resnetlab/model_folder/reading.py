@@ -14,9 +14,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from resnetlab.bundle.model_file import MODEL_FILE, OLD_WEIGHTS_FILE, WEIGHTS_FILE, ModelFile
 from resnetlab.errors import InputError, input_error
 from resnetlab.files import json_sha256, read_json, sha256
+from resnetlab.model_folder.model_file import MODEL_FILE, OLD_WEIGHTS_FILE, WEIGHTS_FILE, ModelFile
 from resnetlab.models.configs import ExternalConfig, ModelConfig
 from resnetlab.models.configs.external import record_origin
 from resnetlab.models.tensorfile import read_metadata

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from resnetlab.bundle.model_file import License
 from resnetlab.errors import input_error
+from resnetlab.model_folder.model_file import License
 from resnetlab.models.configs import ExternalConfig, ModelConfig
 from resnetlab.models.tensorfile import read_metadata
 from resnetlab.models.weight_licenses import published_license, source_license

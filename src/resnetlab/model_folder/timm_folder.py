@@ -10,8 +10,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from resnetlab.bundle.model_file import ModelFile
 from resnetlab.data.transforms.eval_transform import EvalTransform
+from resnetlab.model_folder.model_file import ModelFile
 from resnetlab.models.configs import ExternalConfig, ModelConfig
 
 TORCHVISION_IN_TIMM = frozenset(

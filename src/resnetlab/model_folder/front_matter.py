@@ -8,8 +8,8 @@ import json
 import re
 from typing import Any
 
-from resnetlab.bundle.model_file import License, Metric, ModelFile
-from resnetlab.bundle.timm_folder import timm_architecture
+from resnetlab.model_folder.model_file import License, Metric, ModelFile
+from resnetlab.model_folder.timm_folder import timm_architecture
 
 HUB_DATASETS = {
     "cifar10": "uoft-cs/cifar10",

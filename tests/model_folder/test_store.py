@@ -14,11 +14,11 @@ import pytest
 import torch
 from torch import nn
 
-from resnetlab.bundle import store
-from resnetlab.bundle.model_file import License, Metric, ModelFile
-from resnetlab.bundle.store import load_bundle, read_model_file, save_bundle
 from resnetlab.data.transforms.eval_transform import EvalTransform
 from resnetlab.errors import InputError, ResourceError
+from resnetlab.model_folder import store
+from resnetlab.model_folder.model_file import License, Metric, ModelFile
+from resnetlab.model_folder.store import load_model_folder, read_model_file, save_model_folder
 from resnetlab.models.build import build_model
 from resnetlab.models.configs import CifarConfig, ExternalConfig, ModelConfig
 from resnetlab.models.weights import write_weights
@@ -56,13 +56,13 @@ def test_a_loaded_model_has_the_outputs_of_the_saved_one(
     """The last was built with seven outputs, and its classifier was replaced."""
     kwargs = {"num_classes": 3} if isinstance(model, ExternalConfig) else {}
     module = network(replace(model, kwargs=kwargs) if isinstance(model, ExternalConfig) else model)
-    save_bundle(tmp_path / "pets", module, described(model))
-    bundle = load_bundle(tmp_path / "pets")
+    save_model_folder(tmp_path / "pets", module, described(model))
+    loaded_model = load_model_folder(tmp_path / "pets")
     images = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(1))
     with torch.inference_mode():
-        assert torch.equal(bundle.module(images), module(images))
-    assert not bundle.module.training
-    assert bundle.file.parameters == sum(p.numel() for p in module.parameters())
+        assert torch.equal(loaded_model.module(images), module(images))
+    assert not loaded_model.module.training
+    assert loaded_model.file.parameters == sum(p.numel() for p in module.parameters())
 
 
 def test_the_files_of_a_model_contain_no_path_of_the_machine_that_wrote_them(
@@ -74,42 +74,42 @@ def test_the_files_of_a_model_contain_no_path_of_the_machine_that_wrote_them(
         weights=str(tmp_path / "start.safetensors"),
         class_names=("a",),
     )
-    save_bundle(tmp_path / "pets", network(made), described(made))
+    save_model_folder(tmp_path / "pets", network(made), described(made))
     for name in ("model.json", "README.md"):
         assert str(tmp_path) not in (tmp_path / "pets" / name).read_text()
     shutil.move(tmp_path / "pets", tmp_path / "elsewhere")
     (tmp_path / "start.safetensors").unlink()
-    assert load_bundle(tmp_path / "elsewhere").file.classes == ("cat", "dog", "newt")
+    assert load_model_folder(tmp_path / "elsewhere").file.classes == ("cat", "dog", "newt")
 
 
 def test_a_flipped_bit_of_the_weights_is_refused_by_name(tmp_path: Path) -> None:
-    save_bundle(tmp_path / "pets", network(SMALL), described(SMALL))
+    save_model_folder(tmp_path / "pets", network(SMALL), described(SMALL))
     path = tmp_path / "pets" / "model.safetensors"
     raw = bytearray(path.read_bytes())
     raw[-3] ^= 1
     path.write_bytes(raw)
     with pytest.raises(InputError, match=r"model\.safetensors: differs from its SHA-256"):
-        load_bundle(tmp_path / "pets")
+        load_model_folder(tmp_path / "pets")
 
 
 def test_a_changed_class_in_the_file_of_a_model_is_refused_by_name(tmp_path: Path) -> None:
-    save_bundle(tmp_path / "pets", network(SMALL), described(SMALL))
+    save_model_folder(tmp_path / "pets", network(SMALL), described(SMALL))
     path = tmp_path / "pets" / "model.json"
     table = json.loads(path.read_text())
     changed = table | {"classes": [table["classes"][0] + "s", *table["classes"][1:]]}
     path.write_text(json.dumps(changed))
     with pytest.raises(InputError, match=r"model\.json: differs from its SHA-256"):
-        load_bundle(tmp_path / "pets")
+        load_model_folder(tmp_path / "pets")
     del changed["sha256"]  # changed on purpose, or written by an older version
     path.write_text(json.dumps(changed))
-    assert load_bundle(tmp_path / "pets").file.classes[0] == changed["classes"][0]
+    assert load_model_folder(tmp_path / "pets").file.classes[0] == changed["classes"][0]
 
 
 def test_a_model_folder_is_replaced_completely_or_stays_unchanged(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = tmp_path / "pets"
-    save_bundle(folder, network(SMALL), described(SMALL))
+    save_model_folder(folder, network(SMALL), described(SMALL))
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
 
     def full(*_: object) -> None:
@@ -119,12 +119,12 @@ def test_a_model_folder_is_replaced_completely_or_stays_unchanged(
         with monkeypatch.context() as patch:
             patch.setattr(store, part, full)
             with pytest.raises(ResourceError):
-                save_bundle(folder, network(SMALL, seed=5), described(SMALL, name="newer"))
+                save_model_folder(folder, network(SMALL, seed=5), described(SMALL, name="newer"))
             with pytest.raises(ResourceError):
-                save_bundle(tmp_path / "other", network(SMALL), described(SMALL))
+                save_model_folder(tmp_path / "other", network(SMALL), described(SMALL))
         assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
         assert [path.name for path in tmp_path.iterdir()] == ["pets"]
-    save_bundle(folder, network(SMALL, seed=5), described(SMALL, name="newer"))
+    save_model_folder(folder, network(SMALL, seed=5), described(SMALL, name="newer"))
     assert read_model_file(folder).name == "newer"
     assert [path.name for path in tmp_path.iterdir()] == ["pets"]
 
@@ -137,7 +137,7 @@ def test_a_save_that_is_killed_at_any_step_leaves_the_old_or_the_new_model_compl
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int
 ) -> None:
     folder, real, moved = tmp_path / "pets", store.replace_file, list[Path]()
-    save_bundle(folder, network(SMALL), described(SMALL, name="older"))
+    save_model_folder(folder, network(SMALL), described(SMALL, name="older"))
 
     def killed(source: Path, target: Path) -> None:
         if len(moved) == step:
@@ -147,15 +147,15 @@ def test_a_save_that_is_killed_at_any_step_leaves_the_old_or_the_new_model_compl
 
     monkeypatch.setattr(store, "replace_file", killed)
     with pytest.raises(KeyboardInterrupt):
-        save_bundle(folder, network(SMALL, seed=5), described(SMALL, name="newer"))
+        save_model_folder(folder, network(SMALL, seed=5), described(SMALL, name="newer"))
     monkeypatch.setattr(store, "replace_file", real)
-    bundle = load_bundle(folder)
-    expected = network(SMALL) if bundle.file.name == "older" else network(SMALL, seed=5)
-    assert bundle.file.name == ("older" if step < 2 else "newer")
+    loaded_model = load_model_folder(folder)
+    expected = network(SMALL) if loaded_model.file.name == "older" else network(SMALL, seed=5)
+    assert loaded_model.file.name == ("older" if step < 2 else "newer")
     for name, tensor in expected.state_dict().items():
-        assert torch.equal(bundle.module.state_dict()[name], tensor)
-    save_bundle(folder, network(SMALL, seed=9), described(SMALL, name="newest"))
-    assert load_bundle(folder).file.name == "newest"
+        assert torch.equal(loaded_model.module.state_dict()[name], tensor)
+    save_model_folder(folder, network(SMALL, seed=9), described(SMALL, name="newest"))
+    assert load_model_folder(folder).file.name == "newest"
     assert sorted(path.name for path in folder.iterdir()) == [
         "README.md",
         "model.json",
@@ -168,7 +168,7 @@ def test_weights_that_another_program_has_open_are_reported_and_the_old_model_st
 ) -> None:
     """Windows replaces no file that is mapped: one that `resnetlab serve` has open elsewhere."""
     folder, real = tmp_path / "pets", store.replace_file
-    save_bundle(folder, network(SMALL), described(SMALL, name="older"))
+    save_model_folder(folder, network(SMALL), described(SMALL, name="older"))
 
     def refused(source: Path, target: Path) -> None:
         if target.name == "model.safetensors":
@@ -182,8 +182,8 @@ def test_weights_that_another_program_has_open_are_reported_and_the_old_model_st
         InputError,
         match=r"model\.safetensors: is open in another program\. Fix: close the program",
     ):
-        save_bundle(folder, network(SMALL, seed=5), described(SMALL, name="newer"))
-    assert load_bundle(folder).file.name == "older"
+        save_model_folder(folder, network(SMALL, seed=5), described(SMALL, name="newer"))
+    assert load_model_folder(folder).file.name == "older"
     assert sorted(path.name for path in folder.iterdir()) == [
         "README.md",
         "model.json",
@@ -194,13 +194,13 @@ def test_weights_that_another_program_has_open_are_reported_and_the_old_model_st
 def test_a_folder_that_is_not_a_model_folder_is_never_replaced(tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("years of work")
     with pytest.raises(InputError, match="exists and is not a model folder"):
-        save_bundle(tmp_path, network(SMALL), described(SMALL))
+        save_model_folder(tmp_path, network(SMALL), described(SMALL))
     assert (tmp_path / "thesis.txt").read_text() == "years of work"
 
 
 def test_weights_of_another_network_are_not_written(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="has another shape: head"):
-        save_bundle(tmp_path / "pets", network(SMALL, classes=5), described(SMALL))
+        save_model_folder(tmp_path / "pets", network(SMALL, classes=5), described(SMALL))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -220,7 +220,7 @@ def test_the_card_has_the_content_of_the_model_file_and_escapes_markup_in_names(
         ),
         provenance={"run": "photos-s0"},
     )
-    save_bundle(tmp_path / "pets", network(SMALL), file)
+    save_model_folder(tmp_path / "pets", network(SMALL), file)
     text = (tmp_path / "pets" / "README.md").read_text()
     for message in (
         "CC-BY-NC-4.0",
@@ -236,15 +236,15 @@ def test_the_card_has_the_content_of_the_model_file_and_escapes_markup_in_names(
 
 def test_a_folder_without_a_model_is_refused_in_one_line(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="contains no model"):
-        load_bundle(tmp_path)
+        load_model_folder(tmp_path)
     with pytest.raises(InputError, match="contains no model"):
-        load_bundle(tmp_path / "absent")
+        load_model_folder(tmp_path / "absent")
     write_weights(tmp_path / "weights.safetensors", {"a": torch.zeros(2)}, {})
     with pytest.raises(InputError, match="does not name its network"):
-        load_bundle(tmp_path)
+        load_model_folder(tmp_path)
     (tmp_path / "model.json").write_text(json.dumps({"schema": 99}))
     with pytest.raises(InputError, match="another schema"):
-        load_bundle(tmp_path)
+        load_model_folder(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -262,19 +262,19 @@ def test_a_finished_run_is_loaded_as_a_model_with_the_transform_of_its_training(
     import resnetlab as rl
 
     record = rl.train(SMALL, str(small_npz), "adam", settings=["recipe.epochs=1"], output=tmp_path)
-    bundle = load_bundle(tmp_path / "runs" / record.id)
-    assert bundle.file.classes == ("left", "right", "middle")
+    loaded_model = load_model_folder(tmp_path / "runs" / record.id)
+    assert loaded_model.file.classes == ("left", "right", "middle")
     assert (
-        bundle.file.eval_transform.crop_mode,
-        bundle.file.eval_transform.size,
-        bundle.file.eval_transform.channels,
+        loaded_model.file.eval_transform.crop_mode,
+        loaded_model.file.eval_transform.size,
+        loaded_model.file.eval_transform.channels,
     ) == ("square", 8, 1)
-    assert bundle.file.provenance["run"] == record.id
+    assert loaded_model.file.provenance["run"] == record.id
     assert record.result is not None
-    assert bundle.file.weights_sha256 == record.result.weights_sha256
+    assert loaded_model.file.weights_sha256 == record.result.weights_sha256
     (tmp_path / "runs" / record.id / "weights.safetensors").unlink()
     with pytest.raises(InputError, match="a run without weights"):
-        load_bundle(tmp_path / "runs" / record.id)
+        load_model_folder(tmp_path / "runs" / record.id)
 
 
 def test_a_run_on_crops_is_evaluated_on_center_crops_and_a_whitened_run_is_refused(

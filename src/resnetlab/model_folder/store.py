@@ -17,25 +17,6 @@ import torch
 from torch import Tensor, nn
 
 from resnetlab import trust
-from resnetlab.bundle.card import model_card
-from resnetlab.bundle.confidence import Confidence, describe_missing, read_confidence
-from resnetlab.bundle.model_file import (
-    CARD_FILE,
-    MODEL_FILE,
-    OLD_WEIGHTS_FILE,
-    TIMM_FILE,
-    WEIGHTS_FILE,
-    ModelFile,
-)
-from resnetlab.bundle.reading import (
-    PENDING_FILE,
-    description_sha256,
-    read_model_file,
-    read_pending_table,
-    weights_path,
-    without_weights_source,
-)
-from resnetlab.bundle.timm_folder import timm_architecture, timm_config
 from resnetlab.errors import input_error
 from resnetlab.files import (
     disk_errors_as_resource_error,
@@ -47,6 +28,25 @@ from resnetlab.files import (
     write_json,
     write_text,
 )
+from resnetlab.model_folder.card import model_card
+from resnetlab.model_folder.confidence import Confidence, describe_missing, read_confidence
+from resnetlab.model_folder.model_file import (
+    CARD_FILE,
+    MODEL_FILE,
+    OLD_WEIGHTS_FILE,
+    TIMM_FILE,
+    WEIGHTS_FILE,
+    ModelFile,
+)
+from resnetlab.model_folder.reading import (
+    PENDING_FILE,
+    description_sha256,
+    read_model_file,
+    read_pending_table,
+    weights_path,
+    without_weights_source,
+)
+from resnetlab.model_folder.timm_folder import timm_architecture, timm_config
 from resnetlab.models.build import allocate_on_cpu, build_model, build_uninitialized
 from resnetlab.models.code_hash import changed_modules, with_module_hashes
 from resnetlab.models.configs import ExternalConfig
@@ -56,7 +56,7 @@ from resnetlab.schema import SCHEMA, encode
 
 
 @dataclass(frozen=True)
-class Bundle:
+class LoadedModel:
     """Network in evaluation mode, on the CPU, in fp32, with its description."""
 
     module: nn.Module
@@ -67,7 +67,7 @@ class Bundle:
     """Sentence about a model without them."""
 
 
-def save_bundle(folder: Path, module: nn.Module, file: ModelFile) -> ModelFile:
+def save_model_folder(folder: Path, module: nn.Module, file: ModelFile) -> ModelFile:
     """Write the weights of `module` and the description `file` as a model folder.
 
     An existing model folder is replaced: after an interruption at any moment it contains the old
@@ -158,7 +158,7 @@ def _is_model_folder(folder: Path) -> bool:
     return (folder / MODEL_FILE).is_file() or (folder / PENDING_FILE).is_file()
 
 
-def load_bundle(folder: Path) -> Bundle:
+def load_model_folder(folder: Path) -> LoadedModel:
     """Load the model in `folder`.
 
     Raises InputError if the weights or `confidence.safetensors` do not match their SHA-256.
@@ -179,7 +179,7 @@ def load_bundle(folder: Path) -> Bundle:
         trust.announce(f"note: the code of {file.name} changed since: {', '.join(changed[:5])}")
     module = _build_with_weights(file, tensors, str(path)).eval().requires_grad_(False)
     confidence = read_confidence(folder, file)
-    return Bundle(module, file, confidence, "" if confidence else describe_missing(folder))
+    return LoadedModel(module, file, confidence, "" if confidence else describe_missing(folder))
 
 
 def _matches_sha256(weights: Path, file: ModelFile) -> bool:

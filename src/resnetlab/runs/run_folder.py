@@ -72,13 +72,13 @@ def utc_now() -> str:
 
 
 @dataclass(frozen=True)
-class RunDirectory:
+class RunFolder:
     """Folder `runs/<data>-<model>-s<seed>-<hash>` of a run."""
 
     path: Path
 
     @classmethod
-    def find(cls, root: Path, run_id: str) -> RunDirectory:
+    def find(cls, root: Path, run_id: str) -> RunFolder:
         """Return the folder of a run under `root`.
 
         A folder with the same hash and another slug is the same run.

@@ -7,10 +7,10 @@ import json
 import re
 from collections.abc import Iterator
 
-from resnetlab.bundle.front_matter import front_matter
-from resnetlab.bundle.model_file import Metric, ModelFile
-from resnetlab.bundle.timm_folder import timm_architecture, transform_difference
 from resnetlab.messages import format_count
+from resnetlab.model_folder.front_matter import front_matter
+from resnetlab.model_folder.model_file import Metric, ModelFile
+from resnetlab.model_folder.timm_folder import timm_architecture, transform_difference
 from resnetlab.schema import encode
 from resnetlab.translation import Message
 

@@ -18,11 +18,11 @@ from timm.data import create_transform, resolve_model_data_config
 from torch import nn
 
 from helpers.pictures import picture
-from resnetlab.bundle import store
-from resnetlab.bundle.model_file import License, Metric, ModelFile
-from resnetlab.bundle.store import load_bundle, save_bundle
-from resnetlab.bundle.timm_folder import TORCHVISION_IN_TIMM, crop_fraction, timm_architecture
 from resnetlab.data.transforms.eval_transform import EvalTransform, apply_eval_transform
+from resnetlab.model_folder import store
+from resnetlab.model_folder.model_file import License, Metric, ModelFile
+from resnetlab.model_folder.store import load_model_folder, save_model_folder
+from resnetlab.model_folder.timm_folder import TORCHVISION_IN_TIMM, crop_fraction, timm_architecture
 from resnetlab.models.build import build_model
 from resnetlab.models.configs import CifarConfig, ExternalConfig, ModelConfig
 
@@ -62,7 +62,7 @@ def test_timm_loads_the_folder_with_the_same_logits_and_the_same_preprocessing(
     tmp_path: Path, model: ExternalConfig
 ) -> None:
     module = network(model)
-    save_bundle(tmp_path / "pets", module, model_file(model))
+    save_model_folder(tmp_path / "pets", module, model_file(model))
     theirs = timm.create_model(f"local-dir:{tmp_path / 'pets'}", pretrained=True).eval()
     settings = resolve_model_data_config(theirs)
     transform = create_transform(**settings, is_training=False)
@@ -72,8 +72,8 @@ def test_timm_loads_the_folder_with_the_same_logits_and_the_same_preprocessing(
     batch = transform(photograph)[None]
     assert np.allclose(batch[0].permute(1, 2, 0).numpy(), ours, atol=1e-6)
     with torch.inference_mode():
-        bundle = load_bundle(tmp_path / "pets")
-        assert torch.allclose(theirs(batch), bundle.module(batch), atol=1e-5)
+        loaded_model = load_model_folder(tmp_path / "pets")
+        assert torch.allclose(theirs(batch), loaded_model.module(batch), atol=1e-5)
         assert torch.allclose(theirs(batch), module(batch), atol=1e-5)
     assert tuple(theirs.pretrained_cfg["label_names"]) == CLASSES
     assert theirs.num_classes == len(CLASSES)
@@ -81,21 +81,21 @@ def test_timm_loads_the_folder_with_the_same_logits_and_the_same_preprocessing(
 
 def test_timm_fine_tunes_the_folder_for_other_classes(tmp_path: Path) -> None:
     """Timm then drops the classifier, whose name it has from the folder."""
-    save_bundle(tmp_path / "pets", network(NETWORKS[0]), model_file(NETWORKS[0]))
+    save_model_folder(tmp_path / "pets", network(NETWORKS[0]), model_file(NETWORKS[0]))
     theirs = timm.create_model(f"local-dir:{tmp_path / 'pets'}", pretrained=True, num_classes=9)
     assert theirs.get_classifier().out_features == 9
-    stem = load_bundle(tmp_path / "pets").module.state_dict()["conv_stem.weight"]
+    stem = load_model_folder(tmp_path / "pets").module.state_dict()["conv_stem.weight"]
     assert torch.equal(theirs.state_dict()["conv_stem.weight"], stem)
 
 
 def test_timm_loads_a_network_for_gray_images(tmp_path: Path) -> None:
     view = EvalTransform(size=32, channels=1, mean=(0.5,), std=(0.25,))
     model = ExternalConfig(source="timm/resnet10t")
-    save_bundle(tmp_path / "gray", network(model, 1), model_file(model, eval_transform=view))
+    save_model_folder(tmp_path / "gray", network(model, 1), model_file(model, eval_transform=view))
     theirs = timm.create_model(f"local-dir:{tmp_path / 'gray'}", pretrained=True).eval()
     images = torch.randn(2, 1, 32, 32, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
-        logits = load_bundle(tmp_path / "gray").module(images)
+        logits = load_model_folder(tmp_path / "gray").module(images)
         assert torch.allclose(theirs(images), logits, atol=1e-5)
 
 
@@ -121,7 +121,7 @@ def test_a_network_that_timm_lacks_has_no_timm_file_and_a_note_in_its_card(tmp_p
     cifar = CifarConfig(blocks=(1, 1), widths=(4, 8))
     for model in (cifar, ExternalConfig(source="torchvision/squeezenet1_1")):
         folder = tmp_path / model.family
-        save_bundle(folder, network(model), model_file(model))
+        save_model_folder(folder, network(model), model_file(model))
         assert not (folder / "config.json").exists()
         assert "timm cannot load this folder" in (folder / "README.md").read_text()
         assert ModelCard.load(folder / "README.md").data.library_name == "resnetlab"
@@ -132,17 +132,17 @@ def test_a_network_that_timm_lacks_has_no_timm_file_and_a_note_in_its_card(tmp_p
 def test_the_weights_are_one_file_and_an_older_folder_is_read_and_updated(tmp_path: Path) -> None:
     """Weights of an older version have another name; a save removes them."""
     folder, model = tmp_path / "pets", NETWORKS[0]
-    save_bundle(folder, network(model), model_file(model))
+    save_model_folder(folder, network(model), model_file(model))
     names = ["README.md", "config.json", "model.json", "model.safetensors"]
     assert sorted(path.name for path in folder.iterdir()) == names
-    expected = load_bundle(folder).module.state_dict()
+    expected = load_model_folder(folder).module.state_dict()
     (folder / "model.safetensors").rename(folder / "weights.safetensors")
     (folder / "config.json").unlink()
-    old = load_bundle(folder).module.state_dict()
+    old = load_model_folder(folder).module.state_dict()
     assert all(torch.equal(old[name], tensor) for name, tensor in expected.items())
-    save_bundle(folder, network(model), model_file(model, name="newer"))
+    save_model_folder(folder, network(model), model_file(model, name="newer"))
     assert sorted(path.name for path in folder.iterdir()) == names
-    assert load_bundle(folder).file.name == "newer"
+    assert load_model_folder(folder).file.name == "newer"
 
 
 @pytest.mark.parametrize("step", range(5))
@@ -152,7 +152,7 @@ def test_a_killed_save_never_leaves_a_description_beside_other_weights_for_timm(
 ) -> None:
     """Timm checks no hash, so that it must never find a description beside other weights."""
     folder, model, real, count = tmp_path / "pets", NETWORKS[1], store.replace_file, 0
-    save_bundle(folder, network(model), model_file(model, name="older"))
+    save_model_folder(folder, network(model), model_file(model, name="older"))
     (folder / "model.safetensors").rename(folder / old_name)
     newer = model_file(model, name="newer", classes=("a", "b", "c"))
 
@@ -165,14 +165,14 @@ def test_a_killed_save_never_leaves_a_description_beside_other_weights_for_timm(
 
     monkeypatch.setattr(store, "replace_file", killed)
     with pytest.raises(KeyboardInterrupt):
-        save_bundle(folder, network(model), newer)
-    name = load_bundle(folder).file.name
+        save_model_folder(folder, network(model), newer)
+    name = load_model_folder(folder).file.name
     assert name == ("older" if step < 2 else "newer")
     if (folder / "config.json").exists():
         labels = json.loads((folder / "config.json").read_text())["label_names"]
         assert labels == (list(CLASSES) if step == 0 else ["a", "b", "c"])
     monkeypatch.setattr(store, "replace_file", real)
-    save_bundle(folder, network(model), newer)
+    save_model_folder(folder, network(model), newer)
     assert timm.create_model(f"local-dir:{folder}", pretrained=True).num_classes == 3
 
 
@@ -180,7 +180,7 @@ def test_the_card_has_the_front_matter_that_the_hugging_face_hub_reads(tmp_path:
     metric = Metric(name="top1_accuracy_pct", value=87.5, data="cifar10", images=160)
     hostile = Metric(name="top1_error_pct", value=1.25, data='a"<b>: #\x85-', images=8)
     file = model_file(NETWORKS[0], metrics=(metric, hostile), name="<pets> 'x': [y]")
-    save_bundle(tmp_path / "pets", network(NETWORKS[0]), file)
+    save_model_folder(tmp_path / "pets", network(NETWORKS[0]), file)
     card = ModelCard.load(tmp_path / "pets" / "README.md")
     assert card.data.license == "apache-2.0"
     assert card.data.library_name == "timm"
@@ -208,13 +208,13 @@ def test_the_front_matter_names_each_license(
     tmp_path: Path, name: str, expected: tuple[str, str | None]
 ) -> None:
     file = model_file(NETWORKS[1], license=License(name=name))
-    save_bundle(tmp_path / "pets", network(NETWORKS[1]), file)
+    save_model_folder(tmp_path / "pets", network(NETWORKS[1]), file)
     data = ModelCard.load(tmp_path / "pets" / "README.md").data
     assert (data.license, data.to_dict().get("license_name")) == expected
 
 
 def test_timm_loads_a_moved_copy_of_the_folder(tmp_path: Path) -> None:
-    save_bundle(tmp_path / "pets", network(NETWORKS[1]), model_file(NETWORKS[1]))
+    save_model_folder(tmp_path / "pets", network(NETWORKS[1]), model_file(NETWORKS[1]))
     shutil.copytree(tmp_path / "pets", tmp_path / "elsewhere")
     shutil.rmtree(tmp_path / "pets")
     model = timm.create_model(f"local-dir:{tmp_path / 'elsewhere'}", pretrained=True).eval()
