@@ -101,7 +101,7 @@ _NAMES_BY_MODULE = {
         "ResourceError",
         "UnfinishedError",
     ),
-    "finetune.run": ("FinetuneOutcome",),
+    "finetune.finetune_photos": ("FinetuneOutcome",),
     "inspection.diagnostics_config": ("DiagnosticsConfig", "LandscapeConfig"),
     "models.build": ("build_model",),
     "models.configs": (

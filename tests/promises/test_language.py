@@ -5,6 +5,7 @@ words.
 from __future__ import annotations
 
 import ast
+import inspect
 import itertools
 import re
 import tokenize
@@ -14,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+import resnetlab as rl
 
 SOURCE = Path(__file__).parents[2] / "src" / "resnetlab"
 FILES = sorted(SOURCE.rglob("*.py"))
@@ -177,6 +180,20 @@ def test_docstrings_and_names_are_plain(path: Path) -> None:
     assert [name for name in functions if name in VAGUE_FUNCTIONS] == []
     assert "# fmt: skip" not in text
     assert "# fmt: off" not in text
+
+
+def test_every_public_function_documents_its_arguments_and_its_value() -> None:
+    """The public functions are those of `resnetlab.__all__`."""
+    public = [getattr(rl, name) for name in rl.__all__]
+    functions = [item for item in public if inspect.isfunction(item)]
+    assert len(functions) > 20
+    missing = []
+    for function in functions:
+        text, signature = inspect.getdoc(function) or "", inspect.signature(function)
+        sections = ["Args:"] if signature.parameters else []
+        sections += ["Returns:"] if signature.return_annotation not in (None, "None") else []
+        missing += [f"{function.__name__}: {x}" for x in sections if f"\n{x}" not in text]
+    assert missing == []
 
 
 def is_unclear(name: str) -> bool:

@@ -52,6 +52,9 @@ def evaluate(
         notify: Function that gets a line about each step.
         on_item: Callback for the progress of long steps.
 
+    Returns:
+        The accuracy with its interval, scores by class, calibration, and the mistakes.
+
     Raises:
         InputError: The data are invalid, the model lacks one of their classes, or it cannot give
             prediction sets or tell strangers.

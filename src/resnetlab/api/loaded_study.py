@@ -168,6 +168,7 @@ class LoadedStudy:
         Raises:
             ResourceError: The disk is full. Finished runs are not lost.
         """
+        check_torch()
         root = Path(output)
         self._save(plan, root)
         runs = pending_runs(plan, root) if pending is None else pending
@@ -353,6 +354,7 @@ class LoadedStudy:
             InputError: The study, its data or an option is invalid.
             ResourceError: The disk is full.
         """
+        check_torch()
         executor = executor or LocalExecutor(Path(output), Placement(workers=workers))
         for plan in self.plan_looks(output, silent, max_seeds, executor, accept_license):
             yield from self.execute(plan, output, executor, should_stop)

@@ -197,6 +197,9 @@ def fixres(
         should_stop: Function that is called between steps; training ends once it returns True.
         progress: Show messages and the progress of long steps.
 
+    Returns:
+        The accuracy of each pair of sizes, the answer in a sentence, and the folder of the report.
+
     Raises:
         InputError: An argument, the weights or the photographs are invalid.
         ResourceError: The disk is full.
@@ -250,6 +253,9 @@ def check_data(
         output: Folder of `cache`.
         progress: Show messages.
 
+    Returns:
+        The counts by split and class, the broken files, and the duplicates.
+
     Raises:
         InputError: The data cannot be read.
     """
@@ -281,6 +287,9 @@ def describe_data(
         out: Folder for a page and its figures; None writes none.
         output: Folder of `cache`.
         progress: Show messages.
+
+    Returns:
+        The sizes, broken files, duplicates and counts of the folder.
 
     Raises:
         InputError: The folder cannot be read.

@@ -57,6 +57,9 @@ def verify(
             end.
         progress: Show the progress: a bar in a notebook and on a terminal, lines elsewhere.
 
+    Returns:
+        The pairs of a reported run and its replication.
+
     Raises:
         InputError: There is no report, or the data cannot be read.
     """

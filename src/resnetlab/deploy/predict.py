@@ -172,11 +172,20 @@ class Classifier:
         tta: Tta = "none",
         coverage: float | None = None,
     ) -> Predictions:
-        """Predict the `top` most probable classes of each file or Pillow image.
+        """Predict the most probable classes of images.
 
-        With a `coverage` between 0 and 1, each prediction also has the set of classes that contains
-        the right one as often. Raises InputError that names each input that is not an image, and
-        for a coverage that the model cannot give.
+        Args:
+            images: Files or Pillow images.
+            top: Number of classes of each prediction.
+            tta: Test-time augmentation.
+            coverage: Number between 0 and 1; each prediction then has the set of classes that
+                contains the correct one as often. None for no sets.
+
+        Returns:
+            A prediction for each image, in order.
+
+        Raises:
+            InputError: An input is not an image, or the model cannot give the coverage.
         """
         thresholds = None if coverage is None else self.set_thresholds(coverage, tta)
         inputs = [_to_lazy_image(item, number) for number, item in enumerate(images)]
@@ -312,14 +321,22 @@ def load_model(
     trust_code: bool = False,
     threads: int = 0,
 ) -> Classifier:
-    """Load the model in `folder`: a model folder, the folder of a finished run, or the output of
-    `import-weights`.
+    """Load a trained network.
 
-    `threads` is the number of CPU threads; 0 takes OMP_NUM_THREADS, else all cores.
+    Args:
+        folder: Model folder, folder of a finished run, or output of `import-weights`.
+        device: Device, such as `cpu` or `cuda:1`; `auto` takes a GPU if there is one.
+        accept_license: Accept weights whose license forbids commercial use.
+        trust_code: Consent to a network that is built by a function from outside this package,
+            timm and torchvision.
+        threads: Number of CPU threads; 0 takes OMP_NUM_THREADS, else all cores.
 
-    Raises InputError if there is no model or its weights do not match their SHA-256; without
-    `accept_license`, if the license forbids commercial use; and without `trust_code`, if the model
-    is built by a function from outside this package, timm and torchvision.
+    Returns:
+        The network with its classes and its evaluation transform.
+
+    Raises:
+        InputError: There is no model, its weights do not match their SHA-256, or a consent is
+            missing.
     """
     check_model(Path(folder), accept_license, trust_code=trust_code)
     return Classifier(load_model_folder(Path(folder)), device, threads)

@@ -80,6 +80,7 @@ def read_csv(path: Path) -> RawTable:
 
 def read_json(path: Path) -> RawTable:
     """Read JSON lines, or a JSON list, of one object a row.
+
     Raises InputError if a line is no object.
 
     Nested objects become columns with dotted names.

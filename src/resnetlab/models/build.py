@@ -43,6 +43,12 @@ def build_model(
         num_classes: Number of outputs.
         generator_for: Function that returns the generator of a parameter, by its name:
             `lambda name: make_generator(seed, "init", name)`.
+
+    Returns:
+        The network: images (B, C, H, W) to logits (B, K).
+
+    Raises:
+        InputError: Pre-trained weights of the config are missing or do not fit.
     """
     if isinstance(config, ExternalConfig):
         return build_external_with_weights(config, channels, num_classes, generator_for)

@@ -15,6 +15,12 @@ def model_factory(function: F) -> F:
 
     A subclass of `nn.Module` and a function with the return annotation `-> nn.Module`, or a
     subclass, need no declaration.
+
+    Args:
+        function: Function that returns an `nn.Module`.
+
+    Returns:
+        The function itself: `model_factory` is a decorator.
     """
     setattr(function, _MARK, True)
     return function

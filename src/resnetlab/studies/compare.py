@@ -75,7 +75,15 @@ class Comparison:
 def compare(a: str | Path, b: str | Path) -> Comparison:
     """Compare the runs of two paths, each a folder or a pattern (`'runs/*-plain56-*'`).
 
-    Raises InputError if a path has no finished run, or if its runs differ in more than their seed.
+    Args:
+        a: Path or pattern of the runs on the left.
+        b: Path or pattern of the runs on the right.
+
+    Returns:
+        The accuracies of both, their difference with its interval and test, and warnings.
+
+    Raises:
+        InputError: A path has no finished run, or its runs differ in more than their seed.
     """
     left, right = read_run_set(str(a)), read_run_set(str(b))
     effect = None

@@ -170,7 +170,19 @@ class CifarConfig(CountedConfig):
 
 
 def cifar_config(depth: int, shortcut: Shortcut = "A", **fields: Any) -> CifarConfig:
-    """Return the network of `depth` 6n + 2 (9n + 2 with bottlenecks), of widths 16, 32, 64."""
+    """Return the config of a CIFAR network of widths 16, 32, 64 (He et al. 2016, sec. 4.2).
+
+    Args:
+        depth: Number of weighted layers, 6n + 2; 9n + 2 with bottlenecks.
+        shortcut: Kind of shortcut; `none` for a plain network.
+        fields: Other fields of the config, such as `block` or `widths`.
+
+    Returns:
+        The config.
+
+    Raises:
+        FieldError: No whole number of blocks gives the depth.
+    """
     layers = 3 if fields.get("block") == "bottleneck" else 2
     return replace(
         CifarConfig(blocks=blocks_for_depth(depth, 3, "", layers), shortcut=shortcut), **fields

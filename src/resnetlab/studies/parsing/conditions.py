@@ -35,10 +35,18 @@ CONDITION_PARTS = ("model", "data", "recipe", "numerics")
 
 
 def load_recipe(value: object, where: str = "", field: str = "recipe") -> AnyRecipe:
-    """Read a recipe from a table, a catalog name or a TOML file.
-    Raises InputError if it is invalid.
+    """Read a recipe. A recipe with stages is a fine-tuning recipe.
 
-    A recipe with stages is a fine-tuning recipe.
+    Args:
+        value: Table of the recipe, its name in the catalog, or the path of a TOML file.
+        where: Name of the file in errors.
+        field: Name of the field in errors.
+
+    Returns:
+        The recipe.
+
+    Raises:
+        InputError: The recipe is unknown or invalid.
     """
     table = recipe_table(value, where, field)
     recipe: AnyRecipe = decode(FinetuneRecipe if "stages" in table else Recipe, table, where, field)

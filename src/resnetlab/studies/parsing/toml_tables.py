@@ -166,6 +166,7 @@ def set_field(tables: dict[str, Any], key: str, value: object, where: str) -> No
 
 def recipe_table(value: object, where: str, field: str) -> dict[str, Any]:
     """Return the table of a recipe, given as a table, a catalog name or a file.
+
     Raises InputError if there is none.
 
     A table with `base` is merged into the recipe that `base` names.
