@@ -27,7 +27,7 @@ from typing import Any
 from resnetlab.cli.main import build_command
 from resnetlab.course.lessons import Exercise, lessons
 from resnetlab.course.pages import index_page, lesson_page, page_name, solution_page
-from resnetlab.course.references import COLUMNS, reference_runs
+from resnetlab.course.reference_runs import COLUMNS, reference_runs
 from resnetlab.course.report import first_loss
 from resnetlab.course.values import declared_values, extract_number
 from resnetlab.files import read_json, write_json, write_text

@@ -10,7 +10,7 @@ import pytest
 
 from helpers.course import NAMES, SHORT, run_folder, train_exercise
 from resnetlab.course import check, run_checks
-from resnetlab.course.references import Reference, ReferenceRun
+from resnetlab.course.reference_runs import ReferenceRun, ReferenceRuns
 from resnetlab.course.student import register_student
 
 
@@ -57,9 +57,9 @@ def reference(trained_class: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[
             )
             for seed, accuracy in enumerate(accuracies)
         )
-        table = {"short": Reference(runs)}
+        table = {"short": ReferenceRuns(runs)}
         monkeypatch.setattr(check, "reference_runs", lambda: table)
-        monkeypatch.setattr("resnetlab.course.references.reference_runs", lambda: table)
+        monkeypatch.setattr("resnetlab.course.reference_runs.reference_runs", lambda: table)
 
     use(20.0, 30.0, 40.0, 50.0, 60.0)
     return use

@@ -19,7 +19,7 @@ from resnetlab.checksums import renew_checksum
 from resnetlab.course.check import CheckedRun, check_lesson
 from resnetlab.course.classroom import read_class
 from resnetlab.course.lessons import Exercise
-from resnetlab.course.references import Reference
+from resnetlab.course.reference_runs import ReferenceRuns
 from resnetlab.course.student import read_student, register_student, student_seed
 from resnetlab.files import sha256
 from resnetlab.runs.config import RunConfig
@@ -172,7 +172,7 @@ def test_the_prediction_interval_equals_its_formula(reference: Callable[..., Non
 
     values = [40.0, 45.0, 47.0, 52.0]
     reference(*values)
-    reference_runs: Reference = check.reference_runs()["short"]
+    reference_runs: ReferenceRuns = check.reference_runs()["short"]
     half = stats.t.ppf(0.995, 3) * np.std(values, ddof=1) * np.sqrt(1 + 1 / 4)
     assert reference_runs.interval() == pytest.approx(
         (np.mean(values) - half, np.mean(values) + half)

@@ -17,7 +17,7 @@ from helpers.course import SHORT, lesson_of
 from resnetlab.cli.main import build_command
 from resnetlab.course.answering import answer_question, parse_number
 from resnetlab.course.lessons import all_questions, find_question, lessons
-from resnetlab.course.references import reference_runs
+from resnetlab.course.reference_runs import reference_runs
 from resnetlab.course.report import MAX_PAGES, build_student_report
 from resnetlab.course.report_files import render_latex, write_student_report
 from resnetlab.course.student import register_student, student_seed

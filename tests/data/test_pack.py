@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from resnetlab.course.references import accepted_data
+from resnetlab.course.reference_runs import accepted_data
 from resnetlab.data.pack import write_pack
 from resnetlab.data.sources import open_source
 from resnetlab.errors import InputError

@@ -26,7 +26,7 @@ from helpers import studies
 from helpers.pages import report_of_watch
 from helpers.processes import environment
 from resnetlab.translation import Language
-from resnetlab.watch.board import Board, LivePage
+from resnetlab.watch.latest_page import LatestPage, LivePage
 from resnetlab.watch.server import WatchServer
 
 POLICY = re.compile(r'<meta http-equiv="Content-Security-Policy"[^>]*>')
@@ -165,8 +165,8 @@ def has_puppeteer() -> bool:
 class CutServer(WatchServer):
     """A server whose connections can be cut, as when its process is killed."""
 
-    def __init__(self, board: Board, title: str, language: Language, port: int) -> None:
-        super().__init__(board, title, language, port)
+    def __init__(self, latest_page: LatestPage, title: str, language: Language, port: int) -> None:
+        super().__init__(latest_page, title, language, port)
         self.connections: list[socket.socket] = []
 
     def process_request(self, request: Any, client_address: Any) -> None:
@@ -205,8 +205,8 @@ def report_page(number: int) -> LivePage:
 @pytest.mark.slow
 @pytest.mark.skipif(not has_puppeteer(), reason="needs node, puppeteer-core and chromium")
 def test_the_page_in_a_browser_preserves_its_position_pauses_and_shows_a_lost_connection() -> None:
-    board = Board(report_page(1))
-    server = CutServer(board, "Question?", "en", 0)
+    latest_page = LatestPage(report_page(1))
+    server = CutServer(latest_page, "Question?", "en", 0)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     command = ["node", "-e", BROWSER, server.address]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
@@ -220,7 +220,7 @@ def test_the_page_in_a_browser_preserves_its_position_pauses_and_shows_a_lost_co
             server.cut()
         else:
             following = report_page(int(rest) + 1)
-            board.publish(
+            latest_page.publish(
                 status=following.status, version=following.version, report=following.report
             )
     _, errors = process.communicate(timeout=60)

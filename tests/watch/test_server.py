@@ -14,7 +14,7 @@ import pytest
 
 from helpers.commands import check_error_lines, run_command
 from resnetlab.watch import server as server_module
-from resnetlab.watch.board import Board, LivePage
+from resnetlab.watch.latest_page import LatestPage, LivePage
 from resnetlab.watch.page import live_page
 from resnetlab.watch.server import WatchServer
 
@@ -29,8 +29,8 @@ REPORT = (
 @pytest.fixture
 def served() -> Iterator[WatchServer]:
     files = {"report.html": REPORT.encode(), "figures/a b.svg": b"<svg/>", "results.csv": b"a\n"}
-    board = Board(LivePage("1 of 2 <runs>", "v1", REPORT, files))
-    server = WatchServer(board, "Is it <better>?", "en", 0)
+    latest_page = LatestPage(LivePage("1 of 2 <runs>", "v1", REPORT, files))
+    server = WatchServer(latest_page, "Is it <better>?", "en", 0)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield server
     server.shutdown()
@@ -139,9 +139,9 @@ def test_every_window_gets_the_present_state_and_one_event_for_each_change(
         {"version": "v1", "status": "1 of 2 <runs>"}
     ] * 3
     for number in range(3):
-        served.board.publish(status="2 of 2")  # only the first one changes something
+        served.latest_page.publish(status="2 of 2")  # only the first one changes something
         assert number or [window.next()["status"] for window in windows] == ["2 of 2"] * 3
-    served.board.publish(version="v2")
+    served.latest_page.publish(version="v2")
     assert [window.next()["version"] for window in windows] == ["v2"] * 3
     assert Events(served).next() == {"version": "v2", "status": "2 of 2"}
 

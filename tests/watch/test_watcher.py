@@ -54,7 +54,7 @@ def refresh(watcher: StudyWatcher) -> str:
     watcher.poll()
     watcher._next_report = 0.0
     watcher.refresh_report()
-    return watcher.board.page.status
+    return watcher.latest_page.page.status
 
 
 def files_of(root: Path) -> dict[str, tuple[int, bytes]]:
@@ -70,7 +70,7 @@ def test_the_page_of_a_finished_study_equals_the_page_that_report_writes(trained
     before = files_of(root)
     watcher = watcher_of(root, plan)
     assert refresh(watcher).startswith("4 of 4 runs finished · this is the final report")
-    page = watcher.board.page
+    page = watcher.latest_page.page
     expected = report.read_text()
     assert page.report == expected
     assert expected.count('<a href="runs/') >= 4
@@ -100,14 +100,14 @@ def test_finished_runs_appear_on_the_page_and_nothing_else_causes_an_event(
     watcher = watcher_of(copy, plan)
     status = refresh(watcher)
     assert status.startswith("1 of 4 runs finished · 3 waiting · no run is training now")
-    assert "Partial report: 1 of 4 runs finished" in watcher.board.page.report
-    number, page = watcher.board.wait(-1, 0)
+    assert "Partial report: 1 of 4 runs finished" in watcher.latest_page.page.report
+    number, page = watcher.latest_page.wait(-1, 0)
     for _ in range(3):
         refresh(watcher)
-    assert watcher.board.wait(number, 0) == (number, page)
+    assert watcher.latest_page.wait(number, 0) == (number, page)
     (waiting / others[0].name).rename(others[0])
     assert refresh(watcher).startswith("2 of 4 runs finished")
-    assert watcher.board.wait(number, 0)[1].version != page.version
+    assert watcher.latest_page.wait(number, 0)[1].version != page.version
     assert first.exists()
 
 
@@ -118,7 +118,7 @@ def test_a_study_that_was_not_started_shows_its_plan_and_then_the_started_study(
     started: list[Path] = []
     watcher = StudyWatcher(plan, lambda: started[0] if started else None, tmp_path, "en")
     assert refresh(watcher).startswith("0 of 4 runs finished · 4 waiting")
-    assert "Partial report: 0 of 4 runs finished" in watcher.board.page.report
+    assert "Partial report: 0 of 4 runs finished" in watcher.latest_page.page.report
     assert not list(tmp_path.iterdir())
     two = replace(plan, runs=plan.runs[:2])
     save_plan(two, tmp_path)
@@ -140,14 +140,16 @@ def test_a_truncated_file_does_not_end_the_watcher(trained: Trained, copy: Path,
         path.write_bytes(content[:size])
         os.utime(path, ns=(number, number))
         watcher.poll()
-        assert "of 4 runs finished" in watcher.board.page.status
+        assert "of 4 runs finished" in watcher.latest_page.page.status
         if name in ("result.json", "run.json"):
-            assert f"not shown: {path.parent}" in watcher.board.page.status
+            assert f"not shown: {path.parent}" in watcher.latest_page.page.status
     assert refresh(watcher)
-    assert "Partial report" in watcher.board.page.report or name == "checksums.json"
+    assert "Partial report" in watcher.latest_page.page.report or name == "checksums.json"
     path.write_bytes(content)
     watcher.poll()
-    assert watcher.board.page.status.startswith("4 of 4 runs finished · this is the final report")
+    assert watcher.latest_page.page.status.startswith(
+        "4 of 4 runs finished · this is the final report"
+    )
 
 
 def test_the_last_page_stays_after_a_broken_plan_or_a_removed_folder(
@@ -156,15 +158,15 @@ def test_the_last_page_stays_after_a_broken_plan_or_a_removed_folder(
     _, plan, _ = trained
     watcher = watcher_of(copy, plan)
     refresh(watcher)
-    report = watcher.board.page.report
+    report = watcher.latest_page.page.report
     path = copy / "studies" / "small" / "plan.json"
     path.write_bytes(path.read_bytes()[:100])
     watcher.poll()
-    assert watcher.board.page.status.startswith("4 of 4 runs finished")
+    assert watcher.latest_page.page.status.startswith("4 of 4 runs finished")
     shutil.rmtree(copy)
     watcher.poll()
-    assert watcher.board.page.status.startswith("0 of 4 runs finished")
-    assert watcher.board.page.report == report
+    assert watcher.latest_page.page.status.startswith("0 of 4 runs finished")
+    assert watcher.latest_page.page.report == report
 
 
 def test_the_status_line_lists_the_training_runs_with_their_epochs_and_the_time_left() -> None:

@@ -64,7 +64,7 @@ def watch(
     from resnetlab.watch.watcher import StudyWatcher
 
     watcher = StudyWatcher(plan, find_folder, root, language)
-    server = WatchServer(watcher.board, plan.study.question, language, port)
+    server = WatchServer(watcher.latest_page, plan.study.question, language, port)
     if hasattr(os, "nice"):  # absent on Windows
         os.nice(NICENESS)
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from resnetlab.course.assignment import MIN_SIMILARITY, assign_runs
 from resnetlab.course.findings import CheckFinding, CheckOutcome, failed, not_checked
 from resnetlab.course.lessons import Exercise, Lesson
-from resnetlab.course.references import accepted_data, reference_runs
+from resnetlab.course.reference_runs import accepted_data, reference_runs
 from resnetlab.course.run_checks import (
     RunFiles,
     check_accuracy,

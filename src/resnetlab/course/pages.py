@@ -16,7 +16,7 @@ from resnetlab.course.lessons import (
     course_index,
     lessons,
 )
-from resnetlab.course.references import CONFIDENCE, reference_runs
+from resnetlab.course.reference_runs import CONFIDENCE, reference_runs
 from resnetlab.course.texts import Text, localize, typeset_markdown
 from resnetlab.course.values import declared_values, fill_values, names_in
 from resnetlab.translation import Language

@@ -15,7 +15,7 @@ import numpy as np
 from resnetlab.checksums import CHECKSUMS, changed_files, read_checksums
 from resnetlab.course.findings import CheckFinding, failed, not_checked, passed
 from resnetlab.course.lessons import Exercise
-from resnetlab.course.references import CONFIDENCE, Reference
+from resnetlab.course.reference_runs import CONFIDENCE, ReferenceRuns
 from resnetlab.course.texts import Text, localize
 from resnetlab.runs.kinds import from_scratch_recipe
 from resnetlab.runs.paths import WEIGHTS
@@ -217,7 +217,7 @@ def check_scores(run: RunFiles) -> CheckFinding:
     )
 
 
-def check_accuracy(run: RunFiles, reference: Reference | None) -> CheckFinding:
+def check_accuracy(run: RunFiles, reference: ReferenceRuns | None) -> CheckFinding:
     """Compare the test accuracy with the prediction interval of the reference runs."""
     scores = run.result.test
     if reference is None or scores is None:

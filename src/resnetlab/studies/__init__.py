@@ -1,4 +1,4 @@
 """Studies: conditions, seeds and claims of a study file, its plan, and the training of its runs.
 
-Only the training of a run imports torch. Start with `study.py`, then `plan.py` and `run.py`.
+Only the training of a run imports torch. Start with `study.py`, then `plan.py` and `execution.py`.
 """

@@ -7,7 +7,7 @@ import re
 from importlib import resources
 
 from resnetlab.translation import Language, tr, use_language
-from resnetlab.watch.board import LivePage
+from resnetlab.watch.latest_page import LivePage
 
 SCRIPT, STYLE = "watch.js", "watch.css"
 """Names of the files that the server adds to the report."""

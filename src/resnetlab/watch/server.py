@@ -14,7 +14,7 @@ from urllib.parse import unquote, urlsplit
 
 from resnetlab.local_server import SECURITY_HEADERS, listen, refusal
 from resnetlab.translation import Language
-from resnetlab.watch.board import Board
+from resnetlab.watch.latest_page import LatestPage
 from resnetlab.watch.page import ADDED_FILES, live_page
 
 HOST = "127.0.0.1"
@@ -49,8 +49,8 @@ class WatchServer(ThreadingHTTPServer):
     daemon_threads = True
     block_on_close = False
 
-    def __init__(self, board: Board, title: str, language: Language, port: int) -> None:
-        self.board, self.title, self.language = board, title, language
+    def __init__(self, latest_page: LatestPage, title: str, language: Language, port: int) -> None:
+        self.latest_page, self.title, self.language = latest_page, title, language
         self.readers = threading.BoundedSemaphore(MAX_READERS)
         listening = listen(HOST, port)
         super().__init__(listening.getsockname(), WatchHandler, bind_and_activate=False)
@@ -80,7 +80,7 @@ class WatchHandler(BaseHTTPRequestHandler):
             self._send(reason.encode(), "text/plain", status=403)
             return
         path = unquote(urlsplit(self.path).path)
-        page = self.server.board.page
+        page = self.server.latest_page.page
         if path == "/events":
             self._send_events()
         elif path == "/":
@@ -126,7 +126,7 @@ class WatchHandler(BaseHTTPRequestHandler):
             self.wfile.write(f"retry: {RECONNECT_MILLISECONDS}\n\n".encode())
             number = -1
             while True:
-                latest, page = self.server.board.wait(number, ALIVE_SECONDS)
+                latest, page = self.server.latest_page.wait(number, ALIVE_SECONDS)
                 if latest == number:
                     self.wfile.write(b": alive\n\n")
                     continue

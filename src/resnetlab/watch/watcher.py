@@ -16,7 +16,7 @@ from resnetlab.reports.write import write_report
 from resnetlab.studies.execution import read_plan
 from resnetlab.studies.plan import Plan, StudyRecord
 from resnetlab.translation import Language, tr, use_language
-from resnetlab.watch.board import Board, LivePage
+from resnetlab.watch.latest_page import LatestPage, LivePage
 from resnetlab.watch.progress import status_line, study_progress
 from resnetlab.watch.run_files import WatchedRunFiles
 
@@ -48,7 +48,7 @@ class StudyWatcher:
         self.folder = find_folder()
         self.root, self.run_files = root, WatchedRunFiles(root)
         with use_language(language):
-            self.board = Board(LivePage(tr("the report is being written")))
+            self.latest_page = LatestPage(LivePage(tr("the report is being written")))
         self._plan_state: object = None
         self._seen: object = None
         self._record: StudyRecord | None = None
@@ -91,7 +91,7 @@ class StudyWatcher:
         else:
             self._refreshed = time.strftime("%H:%M:%S")
             version = hashlib.sha256(page.encode()).hexdigest()[:16]
-            self.board.publish(
+            self.latest_page.publish(
                 status=self._status(record), version=version, report=page, files=files
             )
         cost = (time.thread_time() - start) / (REPORT_SHARE if self._running else 1.0)
@@ -133,7 +133,7 @@ class StudyWatcher:
 
     def _publish(self) -> None:
         if self._record is not None:
-            self.board.publish(status=self._status(self._record))
+            self.latest_page.publish(status=self._status(self._record))
 
     def _status(self, record: StudyRecord) -> str:
         problems = [*self.run_files.problems, *([self._problem] if self._problem else [])]

@@ -111,17 +111,19 @@ class RayExecutor:
         on_driver = NodeAffinitySchedulingStrategy(
             ray.get_runtime_context().get_node_id(), soft=False
         )
-        board = ray.remote(num_cpus=0, scheduling_strategy=on_driver)(_MessageBoard).remote()
+        message_queue = ray.remote(num_cpus=0, scheduling_strategy=on_driver)(
+            _MessageQueue
+        ).remote()
         try:
             while job_queue or running:
                 free = MAX_TASKS - len(running)
                 for job in job_queue.take_jobs(free):
-                    running[self._start_task(job, board)] = job
+                    running[self._start_task(job, message_queue)] = job
                 if should_stop():
-                    yield from self._stop_tasks(running, board)
+                    yield from self._stop_tasks(running, message_queue)
                     return
                 ended = _wait_for_ended(running)
-                for message in ray.get(board.drain.remote()):
+                for message in ray.get(message_queue.drain.remote()):
                     yield decode_event(message)
                 for ref in ended:
                     yield self._finish_task(ref, running.pop(ref), job_queue)
@@ -130,12 +132,12 @@ class RayExecutor:
         finally:
             for ref in running:
                 ray.cancel(ref, force=True)
-            ray.kill(board)
+            ray.kill(message_queue)
 
-    def _start_task(self, job: Job, board: Any) -> Any:
+    def _start_task(self, job: Job, message_queue: Any) -> Any:
         task = ray.remote(**self._resources(job), max_retries=0)(_run_job)
         return task.remote(
-            encode_job(job, self.root, self.placement), board, self._driver_environment()
+            encode_job(job, self.root, self.placement), message_queue, self._driver_environment()
         )
 
     def _resources(self, job: Job) -> dict[str, float]:
@@ -170,9 +172,9 @@ class RayExecutor:
                 job, None, f"its machine or process was lost ({type(error).__name__})"
             )
 
-    def _stop_tasks(self, running: dict[Any, Job], board: Any) -> Iterator[RunEvent]:
+    def _stop_tasks(self, running: dict[Any, Job], message_queue: Any) -> Iterator[RunEvent]:
         """Ask every task to write a checkpoint and stop, and wait for it."""
-        ray.get(board.stop.remote())
+        ray.get(message_queue.stop.remote())
         deadline = time.monotonic() + STOP_TIMEOUT_SECONDS
         while running and time.monotonic() < deadline:
             for ref in _wait_for_ended(running):
@@ -208,8 +210,8 @@ def _check_reachable(address: str) -> None:
         socket.create_connection((host, int(port)), timeout=10).close()
 
 
-class _MessageBoard:
-    """Message board on the driver's machine: tasks write to it and the driver reads it."""
+class _MessageQueue:
+    """Queue on the driver's machine: tasks put messages into it and the driver takes them out."""
 
     def __init__(self) -> None:
         self.messages: list[dict[str, Any]] = []
@@ -292,7 +294,9 @@ def _process_runner() -> JobRunner:
     return JobRunner(lambda: False, lambda **_: None)
 
 
-def _run_job(job: dict[str, Any], board: Any, driver_environment: dict[str, str]) -> dict[str, Any]:
+def _run_job(
+    job: dict[str, Any], message_queue: Any, driver_environment: dict[str, str]
+) -> dict[str, Any]:
     """Run a job and return the last message about it."""
     last: dict[str, Any] = {}
     stop = threading.Event()
@@ -300,12 +304,12 @@ def _run_job(job: dict[str, Any], board: Any, driver_environment: dict[str, str]
     def on_message(**message: Any) -> None:
         last.update(message)
         if message["kind"] == "progress":
-            board.send.remote(message)
+            message_queue.send.remote(message)
 
     def listen() -> None:
         while not stop.is_set():
             with contextlib.suppress(ray.exceptions.RayError):
-                if ray.get(board.is_stopping.remote()):
+                if ray.get(message_queue.is_stopping.remote()):
                     stop.set()
             stop.wait(STOP_POLL_SECONDS)
 

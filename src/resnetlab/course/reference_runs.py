@@ -52,7 +52,7 @@ COLUMNS = tuple(ReferenceRun.__annotations__)
 
 
 @dataclass(frozen=True)
-class Reference:
+class ReferenceRuns:
     """Reference runs of one exercise."""
 
     runs: tuple[ReferenceRun, ...]
@@ -110,7 +110,7 @@ class Reference:
 
 
 @cache
-def reference_runs() -> dict[str, Reference]:
+def reference_runs() -> dict[str, ReferenceRuns]:
     """Return the reference runs by exercise."""
     path = resources.files("resnetlab.catalog") / "course" / REFERENCE_FILE
     by_exercise: dict[str, list[ReferenceRun]] = {}
@@ -133,7 +133,7 @@ def reference_runs() -> dict[str, Reference]:
             commit=row["commit"],
         )
         by_exercise.setdefault(run.exercise, []).append(run)
-    return {name: Reference(tuple(runs)) for name, runs in by_exercise.items()}
+    return {name: ReferenceRuns(tuple(runs)) for name, runs in by_exercise.items()}
 
 
 def accepted_data(exercise: str, data: str, pack: Path | None) -> dict[str, str]:

@@ -22,7 +22,7 @@ class LivePage:
     """Content of the report's files, by the path that its links have."""
 
 
-class Board:
+class LatestPage:
     """The latest page. `wait` blocks until it changes."""
 
     def __init__(self, page: LivePage) -> None:
