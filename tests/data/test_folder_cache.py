@@ -167,10 +167,10 @@ def test_only_the_new_files_of_a_changed_folder_are_opened_for_their_hash(
 def decoded_hashes(root: Path, tmp_path: Path) -> list[str]:
     paths = sorted(str(path.relative_to(root)) for path in root.rglob("*.png"))
     return [
-        header.sha256
-        for header in folder_cache.read_headers(
+        info.sha256
+        for info in folder_cache.read_changed_files(
             root, paths, 2, tmp_path / "person" / "images"
-        ).headers
+        ).infos
     ]
 
 

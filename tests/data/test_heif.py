@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import os
 import sys
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +17,7 @@ from PIL import Image
 from helpers.pictures import save, split_tree
 from resnetlab.data.check import audit_source
 from resnetlab.data.sources import image_decoder
+from resnetlab.data.sources.folder import open_folder
 from resnetlab.data.sources.image_decoder import BadImageError, decode, read_time_taken
 
 
@@ -66,18 +69,38 @@ def test_heic_photographs_of_a_folder_are_used(tmp_path: Path) -> None:
     assert not audit.bad
 
 
+def test_a_heic_photograph_is_read_once_its_package_is_installed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The error is not cached, though the file stays the same."""
+    pillow_heif.register_heif_opener()
+    root = split_tree(tmp_path / "pets")
+    save(root / "train/cat/IMG_0001.HEIC", gradient(), format="HEIF")
+    for path in root.rglob("*.*"):
+        os.utime(path, (1e9, 1e9))  # older than any clock's tick, so that caches take it
+    reading = partial(open_folder, root, image_size=8, cache=tmp_path / "cache", skip_bad=True)
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    image_decoder.has_heif.cache_clear()
+    try:
+        before = reading()
+    finally:
+        monkeypatch.undo()
+        image_decoder.has_heif.cache_clear()
+    assert len(reading().train) == len(before.train) + 1
+
+
 def test_a_heic_photograph_without_its_package_is_refused_with_the_install_command(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     raw = encoded(gradient(), "HEIF")
     monkeypatch.setitem(sys.modules, "pillow_heif", None)
-    image_decoder._has_heif.cache_clear()
+    image_decoder.has_heif.cache_clear()
     try:
         with pytest.raises(BadImageError, match=r'pip install "resnetlab\[heif\]" reads it'):
             decode(raw)
         assert decode(encoded_avif()).size == (96, 64)
     finally:
-        image_decoder._has_heif.cache_clear()
+        image_decoder.has_heif.cache_clear()
 
 
 def encoded_avif() -> bytes:

@@ -333,6 +333,19 @@ def test_two_possible_label_tables_are_refused(tmp_path: Path) -> None:
         scan_folder(root, image_size=16, cache=tmp_path / "cache")
 
 
+def test_a_json_label_of_null_is_missing_and_a_line_separator_ends_no_line(tmp_path: Path) -> None:
+    root = tmp_path / "photos"
+    json_lines(root)
+    path = root / "metadata.jsonl"
+    text = path.read_text(encoding="utf-8")
+    path.write_text(text.replace("\\u00e9t\\u00e9", "bord\u2028mer"), encoding="utf-8")
+    names = scan_folder(root, image_size=16, cache=tmp_path / "cache").classes
+    assert any("mer" in name for name in names)
+    path.write_text(text.replace('"hiver"', "null"), encoding="utf-8")
+    with pytest.raises(InputError, match=r'"000\.jpg" has no label'):
+        scan_folder(root, image_size=16, cache=tmp_path / "cache")
+
+
 def test_a_line_that_is_not_a_json_object_is_reported_by_number(tmp_path: Path) -> None:
     root = tmp_path / "photos"
     json_lines(root)

@@ -5,6 +5,7 @@ No test downloads: files in torchvision's own forms are made small by the test.
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import os
 import pickle
@@ -147,6 +148,29 @@ def idx(array: np.ndarray) -> bytes:
         + b"".join(size.to_bytes(4, "big") for size in array.shape)
         + array.tobytes()
     )
+
+
+def test_archives_that_a_user_put_there_are_unpacked_without_a_download(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RESNETLAB_OFFLINE", "1")
+    raw = tmp_path / "person" / "downloads" / "MNIST" / "raw"
+    raw.mkdir(parents=True)
+    images, labels = np.zeros((20, 28, 28), np.uint8), np.arange(20, dtype=np.uint8) % 10
+    messages: list[str] = []
+    for word in ("train", "t10k"):
+        with pytest.raises(InputError, match="is not here"):
+            open_source("mnist", cache=tmp_path / "cache", notify=messages.append)
+        (raw / f"{word}-images-idx3-ubyte.gz").write_bytes(gzip.compress(idx(images)))
+        (raw / f"{word}-labels-idx1-ubyte.gz").write_bytes(gzip.compress(idx(labels)))
+    assert messages == []
+    source = open_source("mnist", cache=tmp_path / "cache", notify=messages.append)
+    assert (len(source.train), len(source.test)) == (20, 20)
+    assert [message.split()[0] for message in messages] == ["unpacking"] * 4
+    (raw / "train-images-idx3-ubyte").unlink()
+    (raw / "train-images-idx3-ubyte.gz").write_bytes(gzip.compress(idx(images))[:50])
+    with pytest.raises(InputError, match="not a complete gzip file"):
+        open_source("mnist", cache=tmp_path / "cache")
 
 
 @pytest.mark.parametrize(

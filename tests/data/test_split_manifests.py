@@ -123,7 +123,7 @@ def test_a_class_that_a_manifest_omits_from_train_is_reported_by_name(tmp_path: 
 )
 def test_an_invalid_split_option_is_refused_with_the_two_valid_forms(text: str) -> None:
     with pytest.raises(
-        InputError, match=r"not shares or counts .* Fix: --split \.6,\.2,\.2, or counts"
+        InputError, match=r"not fractions or counts .* Fix: --split \.6,\.2,\.2, or counts"
     ):
         SplitSpec.parse(text)
 

@@ -53,7 +53,7 @@ def test_a_near_copy_in_another_split_is_detected_and_other_photographs_are_not(
     save(root / "test/cat/own.png", textured(100))
     pairs = {
         (near.left, near.right)
-        for near in summarize_folder(root, cache=tmp_path / "cache").near_duplicates
+        for near in summarize_folder(root, cache=tmp_path / "cache").near_copies
     }
     assert pairs == {
         ("train/cat/3.png", "test/cat/small.jpg"),
@@ -62,13 +62,35 @@ def test_a_near_copy_in_another_split_is_detected_and_other_photographs_are_not(
     }
 
 
+def test_the_page_separates_near_copies_across_splits_from_those_within_one(
+    tmp_path: Path,
+) -> None:
+    from resnetlab.reports.dataset import write_dataset_page
+
+    root = tmp_path / "pets"
+    for index in range(8):
+        save(root / f"train/{'cat' if index % 2 else 'dog'}/{index}.png", textured(index))
+        save(root / f"test/{'cat' if index % 2 else 'dog'}/{index}.png", textured(100 + index))
+    save(root / "train/cat/copy.jpg", textured(3).resize((80, 60)), quality=40)
+    summary = summarize_folder(root, cache=tmp_path / "cache")
+    assert [near.same_split for near in summary.near_copies] == [True]
+    text = write_dataset_page(summary, tmp_path / "within").read_text(encoding="utf-8")
+    assert "Near copies within one split" in text
+    assert "in different splits" not in text
+    save(root / "test/cat/copy.jpg", textured(5).resize((80, 60)), quality=40)
+    summary = summarize_folder(root, cache=tmp_path / "cache")
+    text = write_dataset_page(summary, tmp_path / "across").read_text(encoding="utf-8")
+    assert "1 pair of near copies in different splits: the test is too easy" in text
+    assert "Near copies in more than one split" in text
+
+
 def test_exact_copies_are_not_reported_again_as_near_copies(tmp_path: Path) -> None:
     root = split_tree(tmp_path / "pets")
     save(root / "test/cat/copy.bmp", picture(1))
     summary = summarize_folder(root, cache=tmp_path / "cache")
     assert summary.audit.duplicates == (("train/cat/001.png", "test/cat/copy.bmp"),)
     assert "test/cat/copy.bmp" not in {
-        near.right for near in summary.near_duplicates if near.left == "train/cat/001.png"
+        near.right for near in summary.near_copies if near.left == "train/cat/001.png"
     }
 
 
@@ -172,5 +194,5 @@ def test_the_page_of_a_dataset_never_scrolls_sideways(tmp_path: Path, width: int
 @pytest.mark.skipif(not DOGS.is_dir(), reason="the photographs of ten breeds are not here")
 def test_no_two_of_twelve_hundred_real_photographs_count_as_copies(tmp_path: Path) -> None:
     summary = summarize_folder(DOGS, cache=tmp_path / "cache")
-    assert (len(summary.rows), summary.near_duplicates, summary.audit.duplicates) == (1200, (), ())
+    assert (len(summary.rows), summary.near_copies, summary.audit.duplicates) == (1200, (), ())
     assert summary.overlap

@@ -20,6 +20,7 @@ import time
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -32,6 +33,7 @@ from helpers.pictures import encoded, picture, save
 from helpers.sentences import PageText, english_left
 from resnetlab.deploy import serve
 from resnetlab.deploy.answer_texts import describe_doubt
+from resnetlab.deploy.explain import Explainer, Explanation
 from resnetlab.deploy.predict import load_model
 from resnetlab.deploy.prediction_service import PredictResponse, Service
 from resnetlab.deploy.serve import create_app
@@ -62,6 +64,22 @@ def error_text(response: httpx.Response, status: int) -> str:
     text = str(response.json()["error"])
     assert "\n" not in text
     return text
+
+
+def test_heat_maps_are_computed_in_the_thread_of_the_network(
+    service: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two heat maps at once would read each other's features."""
+    threads: list[str] = []
+    original = Explainer.explain
+
+    def explain(explainer: Explainer, *arguments: Any, **options: Any) -> Iterator[Explanation]:
+        threads.append(threading.current_thread().name)
+        yield from original(explainer, *arguments, **options)
+
+    monkeypatch.setattr(Explainer, "explain", explain)
+    assert service.post("/predict?explain=true", content=PHOTO).status_code == 200
+    assert [name.rpartition("_")[0] for name in threads] == ["network"]
 
 
 def test_the_service_gives_the_predictions_of_the_command_predict(

@@ -249,6 +249,21 @@ def test_gradient_accumulation_gives_the_gradient_of_the_whole_batch(
         torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-6)
 
 
+def test_a_batch_smaller_than_its_microbatches_is_refused(
+    photos: Path, config: ExternalConfig
+) -> None:
+    """An empty microbatch would have a loss of NaN."""
+    data, model = open_data(photos), make_model(config)
+    partitioned = model.partition_for_training("classifier", 24)
+    count = len(data.train)
+    settings = stage(grad_accum_steps=4)
+    recipe = replace(settings.recipe, batch_size=count - 3)
+    with pytest.raises(InputError, match="a batch of 3 images is too small for 4 microbatches"):
+        FinetuneState(
+            model, partitioned, settings, recipe, model.eval_transform(24), 0, data.train, None
+        )
+
+
 def test_recomputing_activations_gives_the_same_gradients(
     photos: Path, config: ExternalConfig
 ) -> None:
@@ -558,7 +573,10 @@ def test_without_a_test_split_no_image_is_reserved_for_it_and_the_record_states_
     assert any("nothing is independent" in line for line in file.caveats)
     (line,) = [text for text in summary_lines(result, root, root) if "exact 95 %" in text]
     assert line.startswith("validation, no test ")
-    (root / "test").mkdir()
+    for path in sorted((root / "train").glob("*/*"))[::4]:
+        target = root / "testing" / path.parent.name / path.name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        path.rename(target)
     with pytest.raises(InputError, match="has a test split"):
         finetune(replace(first_request, no_test=True))
 

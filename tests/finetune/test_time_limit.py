@@ -82,21 +82,27 @@ def test_without_a_limit_nothing_is_measured_and_no_stage_is_changed() -> None:
     assert not limit.over
 
 
+@pytest.mark.parametrize(
+    ("trainable", "sampler"),
+    [("all", "shuffled"), ("classifier", "shuffled"), ("classifier", "balanced")],
+)
 def test_measuring_a_step_changes_no_bit_of_the_training_after_the_measurement(
-    photos: Path, config: ExternalConfig
+    photos: Path, config: ExternalConfig, trainable: str, sampler: str
 ) -> None:
+    """The features of the measured batches may stay in the cache."""
     data = open_photographs(photos, cache=photos.parent / "cache")
     states = []
     for measured in (False, True):
         model = make_model(config)
-        stage = make_stage(recipe=Recipe(batch_size=8, epochs=1, optimizer=Adam(lr=1e-2)))
+        recipe = Recipe(batch_size=8, epochs=1, optimizer=Adam(lr=1e-2))
+        stage = make_stage(recipe=recipe, trainable=trainable)
         view = model.eval_transform(24)
         views: dict[str, EvalTransform] = {"train": view, "test": view}
         if measured:
             before = model.clone_state()
             assert time_step(model, stage, data, view, 3) > 0
             assert all(torch.equal(value, before[n]) for n, value in model.clone_state().items())
-        train_stage(model, stage, data, views, 3)
+        train_stage(model, stage, data, views, 3, sampler=sampler)
         states.append(model.clone_state())
     assert all(torch.equal(value, states[1][name]) for name, value in states[0].items())
 

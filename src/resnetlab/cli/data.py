@@ -121,7 +121,7 @@ def data_describe(
         print_json(
             {
                 "audit": summary.audit,
-                "near": summary.near_duplicates,
+                "near": summary.near_copies,
                 "overlap": summary.overlap,
                 "leakage": summary.leakage,
                 "page": page,

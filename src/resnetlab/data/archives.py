@@ -33,11 +33,7 @@ def unpack(archive: Path, target: Path, subfolder: str = "") -> None:
             with tarfile.open(archive) as tar:
                 _extract_members(tar, archive, unpacked)
         except (tarfile.TarError, EOFError, OSError) as error:
-            if (
-                isinstance(error, OSError)
-                and not isinstance(error, EOFError)
-                and error.errno is not None
-            ):
+            if isinstance(error, OSError) and error.errno is not None:
                 raise
             fix = "remove it, and give the same command again"
             raise input_error(str(archive), f"not a complete tar file: {error}", fix) from None

@@ -26,7 +26,7 @@ _SYNSET = re.compile(r"n\d{8}(\W.*|_.*)?", re.S)
 
 
 @dataclass(frozen=True)
-class NearDuplicate:
+class NearCopyPair:
     """Two files of one photograph, with the number of bits of their 256 that differ."""
 
     left: str
@@ -35,10 +35,10 @@ class NearDuplicate:
     mirrored: bool = False
     same_split: bool = False
 
-    def line(self) -> str:
+    def text(self) -> str:
         """Describe the pair."""
         mirrored = ", mirrored" if self.mirrored else ""
-        return f"  {self.left} ~ {self.right} ({self.bits} of 256 bits differ{mirrored})"
+        return f"{self.left} ~ {self.right} ({self.bits} of 256 bits differ{mirrored})"
 
 
 @with_summary
@@ -48,7 +48,7 @@ class FolderSummary:
 
     audit: Audit
     rows: tuple[ManifestRow, ...]
-    near_duplicates: tuple[NearDuplicate, ...]
+    near_copies: tuple[NearCopyPair, ...]
     overlap: str
     """Warning if a known pre-training set contains the images; otherwise empty."""
     leakage: LeakageEstimate | None = None
@@ -56,7 +56,7 @@ class FolderSummary:
 
     def _summary(self) -> ObjectSummary:
         summary = self.audit._summary()
-        details = {**summary.details, "nearly the same": len(self.near_duplicates)}
+        details = {**summary.details, "near copies": len(self.near_copies)}
         warnings = [self.overlap] if self.overlap else []
         return replace(summary, details=details, notes=[*summary.notes, *warnings])
 
@@ -80,8 +80,8 @@ class FolderSummary:
             )
         ]
         for where, same in (("in more than one split", False), ("within one split", True)):
-            pairs = [near.line() for near in self.near_duplicates if near.same_split == same]
-            lines.append(f"nearly the same {where}: {format_count(len(pairs), 'pair')}")
+            pairs = [f"  {near.text()}" for near in self.near_copies if near.same_split == same]
+            lines.append(f"near copies {where}: {format_count(len(pairs), 'pair')}")
             lines += truncate_lines(pairs, limit)
         if self.leakage is not None:
             lines.append(f"note: {self.leakage.sentence()}")
@@ -98,11 +98,11 @@ def summarize_folder(
     notify: Notify = silent,
     reading: FolderReading = DEFAULT_READING,
 ) -> FolderSummary:
-    """Survey a folder and describe it; broken files are listed, not refused.
+    """Scan a folder and describe it; broken files are listed, not refused.
 
     Raises InputError if it cannot be read.
     """
-    surveyed = scan_folder(
+    scan = scan_folder(
         root,
         image_size=DEFAULT_IMAGE_SIZE,
         cache=cache,
@@ -112,14 +112,14 @@ def summarize_folder(
         reading=reading,
         purpose=FIND_DAMAGE,
     )
-    number = {name: index for index, name in enumerate(surveyed.classes)}
-    labels = np.array([number[row.label] for row in surveyed.rows], np.int64)
+    number = {name: index for index, name in enumerate(scan.classes)}
+    labels = np.array([number[row.label] for row in scan.rows], np.int64)
     return FolderSummary(
-        audit_folder(surveyed),
-        surveyed.rows,
-        _near_duplicates(surveyed),
-        imagenet_overlap(surveyed.classes),
-        estimate_leakage(surveyed.pixels, labels, surveyed.groups.numbers),
+        audit_folder(scan),
+        scan.rows,
+        _near_copies(scan),
+        imagenet_overlap(scan.classes),
+        estimate_leakage(scan.pixels, labels, scan.groups.numbers),
     )
 
 
@@ -136,7 +136,7 @@ def imagenet_overlap(classes: Sequence[str]) -> str:
     )
 
 
-def _near_duplicates(scan: FolderScan) -> tuple[NearDuplicate, ...]:
+def _near_copies(scan: FolderScan) -> tuple[NearCopyPair, ...]:
     """Return the near copies whose pixels differ, those with the fewest other bits first.
 
     In a pair, train stands before validation and validation before test.
@@ -148,5 +148,5 @@ def _near_duplicates(scan: FolderScan) -> tuple[NearDuplicate, ...]:
         rows = [scan.rows[copy.left], scan.rows[copy.right]]
         left, right = sorted(rows, key=lambda row: SPLITS.index(row.split or "test"))
         same_split = left.split == right.split
-        pairs.append(NearDuplicate(left.path, right.path, copy.bits, copy.mirrored, same_split))
+        pairs.append(NearCopyPair(left.path, right.path, copy.bits, copy.mirrored, same_split))
     return tuple(sorted(pairs, key=lambda near: (near.bits, near.left, near.right)))

@@ -21,7 +21,7 @@ from resnetlab.data.photo_loader import LazyImage, image_from_file
 from resnetlab.data.sources import decode_cache, manifest, open_source
 from resnetlab.data.sources.folder import DEFAULT_IMAGE_SIZE, scan_folder
 from resnetlab.data.sources.folder_layout import FolderListing, list_folder
-from resnetlab.data.sources.folder_tree import has_image_suffix
+from resnetlab.data.sources.folder_tree import has_image_suffix, is_hidden
 from resnetlab.data.sources.folder_types import SkippedFile
 from resnetlab.data.sources.folder_walk import walk
 from resnetlab.data.sources.manifest import ManifestRow
@@ -68,9 +68,8 @@ def find_image_paths(
             files.append(path)
             continue
         for entry in sorted(walk(path, follow_links)[0], key=lambda entry: entry.path):
-            hidden = any(part.startswith(".") for part in entry.path.split("/"))
             other_type = "" if has_image_suffix(entry.path) else "not an image by its name"
-            reason = "hidden" if hidden else entry.skip_reason or other_type
+            reason = "hidden" if is_hidden(entry.path) else entry.skip_reason or other_type
             if reason:
                 skipped.append(SkippedFile(f"{path}/{entry.path}", reason))
             else:
@@ -146,18 +145,18 @@ def _open_folder(
     follow_links = reading.follow_links != "no"
     paths = [file.path for file in listing.files]
     notify(f"reading {format_count(len(paths), 'file')} of {root}")
-    probes = decode_cache.read_headers(
+    infos = decode_cache.hash_files(
         root, paths, decode_cache.default_workers(), follow_links=follow_links
     )
     bad = tuple(
-        (escape_controls(path), probe.reason)
-        for path, probe in zip(paths, probes, strict=True)
-        if probe.reason
+        (escape_controls(path), info.reason)
+        for path, info in zip(paths, infos, strict=True)
+        if info.reason
     )
     rows: tuple[ManifestRow, ...] = tuple(
-        ManifestRow(file.path, file.label, file.split, probe.sha256, probe.size)
-        for file, probe in zip(listing.files, probes, strict=True)
-        if not probe.reason
+        ManifestRow(file.path, file.label, file.split, info.sha256, info.size)
+        for file, info in zip(listing.files, infos, strict=True)
+        if not info.reason
     )
     if not rows:
         raise input_error(

@@ -162,7 +162,10 @@ class Service:
     def _heat_map(self, pixels: NDArray[np.uint8]) -> str:
         """Return the Grad-CAM heat map of the first class as a PNG in a data URI."""
         try:
-            (explanation,) = self.network.run_alone(partial(self.explainer.explain, [pixels], [""]))
+            # A list: the generator that `explain` returns would run in this thread.
+            (explanation,) = self.network.run_alone(
+                lambda: list(self.explainer.explain([pixels], [""]))
+            )
         except InputError as error:
             raise HTTPException(501, str(error)) from None
         return _png_uri(explanation.overlay())

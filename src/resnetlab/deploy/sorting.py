@@ -17,7 +17,7 @@ from typing import Literal, get_args
 
 from resnetlab.deploy.answer_texts import AnswerKind
 from resnetlab.errors import first_line, input_error
-from resnetlab.files import atomic_write, disk_errors_as_resource_error, read_text
+from resnetlab.files import atomic_write, disk_errors_as_resource_error, read_text, sha256
 
 SortMode = Literal["copy", "link"]
 """Way to put a photograph into the folder of its class."""
@@ -142,7 +142,7 @@ def write_sorted(planned: Sequence[SortedPhoto], folder: Path, mode: SortMode) -
     with disk_errors_as_resource_error(folder), undo_path.open("a", encoding="utf-8") as undo:
         for item in new:
             path = item.target.relative_to(folder).as_posix()
-            entry = {"path": path, "mode": mode, "bytes": item.source.stat().st_size}
+            entry = {"path": path, "mode": mode, "sha256": sha256(item.source)}
             undo.write(json.dumps(entry) + "\n")
             undo.flush()
             item.target.parent.mkdir(exist_ok=True)
@@ -162,11 +162,11 @@ def undo_sorting(folder: Path) -> tuple[int, list[Path]]:
     changed: list[Path] = []
     removed = 0
     entries = list(_undo_entries(undo))
-    for path, mode, size in entries:
+    for path, mode, digest in entries:
         if not os.path.lexists(path):
             continue
         is_link = path.is_symlink()
-        if is_link != (mode == "link") or (not is_link and path.stat().st_size != size):
+        if is_link != (mode == "link") or (not is_link and sha256(path) != digest):
             changed.append(path)
             continue
         path.unlink()
@@ -179,20 +179,20 @@ def undo_sorting(folder: Path) -> tuple[int, list[Path]]:
     return removed, changed
 
 
-def _undo_entries(undo: Path) -> Iterator[tuple[Path, str, int]]:
-    """Yield path, mode and size of each file of the list, whose last line may be incomplete."""
+def _undo_entries(undo: Path) -> Iterator[tuple[Path, str, str]]:
+    """Yield path, mode and SHA-256 of each file of the list, whose last line may be incomplete."""
     for line in read_text(undo).splitlines():
         try:
             entry = json.loads(line)
             parts, mode = str(entry["path"]).split("/"), str(entry["mode"])
-            size = int(entry["bytes"])
+            digest = str(entry["sha256"])
         except (ValueError, KeyError, TypeError):
             continue
         path = undo.parent.joinpath(*parts)
         if len(parts) != 2 or {"", ".", ".."} & set(parts) or path.parent.is_symlink():
             fix = "remove the files by hand"
             raise input_error(str(undo), "names a file that no sorting wrote", fix, got=line[:80])
-        yield path, mode, size
+        yield path, mode, digest
 
 
 def _put(item: SortedPhoto, mode: SortMode) -> None:

@@ -312,8 +312,8 @@ def _choose_splits(
         rows, pool, note = _take_fold(scan, folds, fold)
         notes = [*notes, *scan.groups.notes(), note]
     if no_test:
-        rows = _without_test(scan.root, rows, split_spec)
-        notes = ["no test split (--no-test): the images not in validation are for training"]
+        rows = _without_test(scan, rows, split_spec)
+        notes.append("no test split (--no-test): the images not in validation are for training")
     if not any(row.split == "validation" for row in rows):
         groups = scan.groups.numbers[pool]
         rows = _split_off_validation(rows, scan.classes, str(scan.root), groups)
@@ -325,15 +325,15 @@ def _choose_splits(
 
 
 def _without_test(
-    root: Path, rows: Sequence[ManifestRow], split_spec: SplitSpec | Path | None
+    scan: FolderScan, rows: Sequence[ManifestRow], split_spec: SplitSpec | Path | None
 ) -> tuple[ManifestRow, ...]:
     """Return the rows with the images of the drawn test split in train.
 
     Raises InputError if the test split is the user's own.
     """
-    if (root / "test").is_dir() or split_spec is not None:
+    if scan.test_is_given or split_spec is not None:
         message = "--split names a test split" if split_spec else "has a test split"
-        raise input_error(str(root), message, "leave --no-test out")
+        raise input_error(str(scan.root), message, "leave --no-test out")
     return tuple(replace(row, split="train") if row.split == "test" else row for row in rows)
 
 

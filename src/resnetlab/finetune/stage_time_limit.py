@@ -104,7 +104,14 @@ def adjust_stage_to_limit(
     def measure(affordable_seconds: float) -> float:
         weights = job.class_weights(finetune_model.device)
         return time_step(
-            finetune_model, stage, photos, transform, job.seed, weights, affordable_seconds
+            finetune_model,
+            stage,
+            photos,
+            transform,
+            job.seed,
+            weights,
+            affordable_seconds,
+            job.recipe.sampler,
         )
 
     adjusted, epoch_seconds = fit_to_limit(

@@ -20,6 +20,8 @@ from resnetlab.data.transforms.photo_train import (
     draw_photo_epoch,
     jpeg_draft_factor,
 )
+from resnetlab.errors import input_error
+from resnetlab.files import json_sha256
 from resnetlab.finetune.dataset import PhotoSplit
 from resnetlab.finetune.model import FEATURE_BATCH_SIZE, FinetuneModel, PartitionedModel
 from resnetlab.models.transfer import block_numbers, list_parts
@@ -65,6 +67,15 @@ class FinetuneState(TrainState):
         )
         self.finetune_model, self.partitioned, self.stage = finetune_model, partitioned, stage
         self.photo_split, self.transform, self.class_weights = photo_split, transform, class_weights
+        # What the batches of an epoch depend on, beside the stage, the seed and the epoch.
+        self.batches_key = json_sha256([sampler, *(row.sha256 for row in photo_split.rows)])
+        smallest = recipe.smallest_batch(len(photo_split))
+        parts = numerics.world_size * numerics.grad_accum_steps
+        if smallest < parts:
+            problem = f"a batch of {smallest} images is too small for {parts} microbatches"
+            fix = f"a batch size whose last batch has {parts} images or more"
+            got = recipe.batch_size
+            raise input_error(f"stage {stage.name}", problem, fix, field="batch_size", got=got)
         self.image_weights = None
         if sampler == "balanced":
             self.image_weights = (
@@ -139,7 +150,8 @@ class PhotoBatches:
         state = self.state
         model, partitioned = state.finetune_model, state.partitioned
         boundary, stage_name = partitioned.boundary, state.stage.name
-        key = (boundary, state.transform, stage_name, state.seed, self.epoch, positions.start)
+        batch = (stage_name, state.seed, self.epoch, positions.start)
+        key = (boundary, state.transform, state.batches_key, *batch)
         if partitioned.trunk is not None and key in model.feature_cache.entries:
             return model.feature_cache.entries[key]
         batch_size, count = state.recipe.batch_size, len(self.draws.order)

@@ -31,6 +31,7 @@ def time_step(
     seed: int,
     class_weights: Tensor | None = None,
     affordable_seconds: float = math.inf,
+    sampler: str = "shuffled",
 ) -> float:
     """Return the seconds of one training step of a stage, from steps whose effect is undone.
 
@@ -42,7 +43,15 @@ def time_step(
     before = finetune_model.clone_state()
     recipe = with_lr(stage.recipe, (*stage.lrs, stage.recipe.optimizer.lr)[0])
     state = FinetuneState(
-        finetune_model, partitioned, stage, recipe, transform, seed, photos.train, class_weights
+        finetune_model,
+        partitioned,
+        stage,
+        recipe,
+        transform,
+        seed,
+        photos.train,
+        class_weights,
+        sampler,
     )
     step, durations = EagerStep(state, state.load_epoch), list[float]()
     # A process of several would not know when the others end.

@@ -233,6 +233,11 @@ class Recipe:
         """Return the batches per epoch over the train images, without a last batch of one."""
         return max(1, math.ceil((num_images - 1) / self.batch_size))
 
+    def smallest_batch(self, num_images: int) -> int:
+        """Return the number of images of the smallest batch of an epoch."""
+        last = num_images - (self.steps_per_epoch(num_images) - 1) * self.batch_size
+        return min(self.batch_size, last)
+
     def total_steps(self, num_images: int) -> int:
         """Return the steps of the whole run over `num_images` train images."""
         return self.steps or (self.epochs or 0) * self.steps_per_epoch(num_images)

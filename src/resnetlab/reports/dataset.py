@@ -107,9 +107,10 @@ def _warnings(description: FolderSummary) -> Iterator[str]:
     if audit.duplicates:
         groups = format_count(len(audit.duplicates), "photograph")
         yield f"{groups} with the same pixels in more than one split: the test is too easy"
-    if description.near_duplicates:
-        pairs = format_count(len(description.near_duplicates), "pair")
-        yield f"{pairs} of photographs in different splits look nearly the same"
+    across = [pair for pair in description.near_copies if not pair.same_split]
+    if across:
+        pairs = format_count(len(across), "pair")
+        yield f"{pairs} of near copies in different splits: the test is too easy"
     if audit.contradictions:
         groups = format_count(len(audit.contradictions), "photograph")
         yield f"{groups} with the same pixels under two classes: one of the labels is wrong"
@@ -141,9 +142,11 @@ def _listings(description: FolderSummary) -> Iterator[Listing]:
         "Same pixels under more than one class": [
             " = ".join(group) for group in audit.contradictions
         ],
-        "Nearly the same in more than one split": [
-            f"{pair.left} ~ {pair.right} ({pair.bits} of 256 bits differ)"
-            for pair in description.near_duplicates
+        "Near copies in more than one split": [
+            pair.text() for pair in description.near_copies if not pair.same_split
+        ],
+        "Near copies within one split": [
+            pair.text() for pair in description.near_copies if pair.same_split
         ],
     }
     for title, items in groups.items():

@@ -130,9 +130,7 @@ def _check_batch_size(file: RunFile, num_train_images: int) -> None:
     """Raise InputError if a batch is too small for the run's processes and microbatches."""
     numerics, recipe = file.run.numerics, from_scratch_recipe(file.run.recipe, file.data_name)
     parts = numerics.world_size * numerics.grad_accum_steps
-    full_batches = recipe.steps_per_epoch(num_train_images) - 1
-    last_batch = num_train_images - full_batches * recipe.batch_size
-    smallest = min(recipe.batch_size, last_batch)
+    smallest = recipe.smallest_batch(num_train_images)
     if parts > 1 and smallest // parts < 2:
         problem = (
             f"a batch of {smallest} images (of {num_train_images:,}) is too small for {parts} "

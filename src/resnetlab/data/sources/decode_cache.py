@@ -23,7 +23,7 @@ from resnetlab.messages import Notify, format_count
 
 
 @dataclass(frozen=True)
-class FileHeader:
+class FileInfo:
     """Result of hashing a file: `size` (height, width) as stored; `reason` is empty if good."""
 
     sha256: str
@@ -39,22 +39,22 @@ class DecodedImages:
     reasons: tuple[str, ...]
 
 
-def read_headers(
+def hash_files(
     root: Path, paths: Sequence[str], workers: int, *, follow_links: bool = False
-) -> list[FileHeader]:
+) -> list[FileInfo]:
     """Hash each file and read its header."""
 
-    def probe_file(path: str) -> FileHeader:
+    def hash_file(path: str) -> FileInfo:
         digest = ""
         try:
             raw = image_decoder.read_bytes(f"{root}/{path}", follow_links=follow_links)
             digest = hashlib.sha256(raw).hexdigest()
-            return FileHeader(digest, image_decoder.read_size(raw), "")
+            return FileInfo(digest, image_decoder.read_size(raw), "")
         except image_decoder.BadImageError as error:
-            return FileHeader(digest, (0, 0), str(error))
+            return FileInfo(digest, (0, 0), str(error))
 
     with image_decoder.suppress_pillow_warnings(), ThreadPoolExecutor(max_workers=workers) as pool:
-        return list(pool.map(probe_file, paths))
+        return list(pool.map(hash_file, paths))
 
 
 def decode_or_load(
@@ -84,7 +84,9 @@ def decode_or_load(
     notify(
         f"decoding {format_count(len(paths), 'image')} " + (purpose or f"to {side} x {side} pixels")
     )
-    decoded = _decode(root, paths, hashes, side, workers, follow_links)
+    decoded, is_lasting = _decode(root, paths, hashes, side, workers, follow_links)
+    if not is_lasting:  # another attempt may read the others
+        return decoded
     with files.atomic_write(pixels_path(cache, key), "wb") as file:
         np.save(file, decoded.pixels)
     reasons = list(decoded.reasons)
@@ -127,16 +129,21 @@ def _decode(
     side: int,
     workers: int,
     follow_links: bool,
-) -> DecodedImages:
+) -> tuple[DecodedImages, bool]:
+    """Return the decoded images, and True if the disk gave every file."""
     pixels = np.empty((len(paths), side, side, 3), np.uint8)
+
+    unreadable: list[str] = []
 
     def decode_file(index: int) -> tuple[str, bool]:
         try:
             raw = image_decoder.read_bytes(f"{root}/{paths[index]}", follow_links=follow_links)
             if hashlib.sha256(raw).hexdigest() != hashes[index]:
-                raise image_decoder.BadImageError("changed while it was read")
+                raise image_decoder.UnreadableFileError("changed while it was read")
             tile = image_decoder.resize_center_square(image_decoder.decode(raw), side)
         except image_decoder.BadImageError as error:
+            if isinstance(error, image_decoder.UnreadableFileError):
+                unreadable.append(paths[index])
             return str(error), True
         gray = tile.ndim == 2
         pixels[index] = tile[..., np.newaxis] if gray else tile
@@ -148,7 +155,7 @@ def _decode(
     pixels = pixels if good.all() else pixels[good]
     if all(gray for _, gray in results):
         pixels = np.ascontiguousarray(pixels[..., :1])
-    return DecodedImages(pixels, tuple(reason for reason, _ in results))
+    return DecodedImages(pixels, tuple(reason for reason, _ in results)), not unreadable
 
 
 def _checksum(key: str, pixels: NDArray[np.uint8], reasons: list[str]) -> str:

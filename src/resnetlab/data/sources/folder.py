@@ -26,7 +26,7 @@ from resnetlab.data.config import (
     Split,
 )
 from resnetlab.data.sources import decode_cache, folder_cache, image_decoder, manifest
-from resnetlab.data.sources.decode_cache import FileHeader
+from resnetlab.data.sources.decode_cache import FileInfo
 from resnetlab.data.sources.folder_cache import CachedFolder
 from resnetlab.data.sources.folder_layout import FolderListing, list_folder
 from resnetlab.data.sources.folder_problems import collect_problems
@@ -91,6 +91,7 @@ def open_folder(
     # Notes contain two of these paths, so the cache key depends on them.
     options = (
         image_decoder.DECODER_VERSION,
+        image_decoder.has_heif(),
         image_size,
         skip_bad,
         str(root),
@@ -232,12 +233,12 @@ def scan_folder(
     listing = list_folder(root, reading, for_training=for_training)
     paths = [file.path for file in listing.files]
     follow_links = reading.follow_links != "no"
-    headers = _read_headers(
+    infos = _read_files(
         root, paths, workers, rehash=rehash, follow_links=follow_links, notify=notify
     )
-    readable = [index for index, header in enumerate(headers) if not header.reason]
-    side, notes = _choose_side(image_size, {headers[index].size for index in readable})
-    hashes = [headers[index].sha256 for index in readable]
+    readable = [index for index, info in enumerate(infos) if not info.reason]
+    side, notes = _choose_side(image_size, {infos[index].size for index in readable})
+    hashes = [infos[index].sha256 for index in readable]
     decoded = decode_cache.decode_or_load(
         root,
         [paths[index] for index in readable],
@@ -249,10 +250,10 @@ def scan_folder(
         follow_links=follow_links,
         purpose=purpose,
     )
-    reasons = [header.reason for header in headers]
+    reasons = [info.reason for info in infos]
     for index, reason in zip(readable, decoded.reasons, strict=True):
         reasons[index] = reason
-    bad, rows = _separate_bad_files(listing, headers, reasons)
+    bad, rows = _separate_bad_files(listing, infos, reasons)
     copies = same_pixels(decoded.pixels)
     groups = _find_groups(listing, rows, decoded.pixels, copies, reading)
     notes += collect_problems(listing, bad, rows, cache, skip_bad=skip_bad)
@@ -273,7 +274,7 @@ def scan_folder(
     return replace(scan, notes=(*scan.notes, *_contradiction_note(scan)))
 
 
-def _read_headers(
+def _read_files(
     root: Path,
     paths: list[str],
     workers: int,
@@ -281,9 +282,9 @@ def _read_headers(
     rehash: bool,
     follow_links: bool,
     notify: Notify,
-) -> list[FileHeader]:
+) -> list[FileInfo]:
     """Read the sizes and hashes of the files; those of unchanged files come from the cache."""
-    result = folder_cache.read_headers(
+    result = folder_cache.read_changed_files(
         root,
         paths,
         workers,
@@ -297,19 +298,19 @@ def _read_headers(
             f"{result.cached:,} of {len(paths):,} files are unchanged since they were read (by "
             "path, size, times and inode)"
         )
-    return result.headers
+    return result.infos
 
 
 def _separate_bad_files(
-    listing: FolderListing, headers: Sequence[FileHeader], reasons: Sequence[str]
+    listing: FolderListing, infos: Sequence[FileInfo], reasons: Sequence[str]
 ) -> tuple[tuple[BadFile, ...], list[ManifestRow]]:
     """Return the files with a reason against them, and a row for each other file."""
     bad, rows = [], []
-    for file, header, reason in zip(listing.files, headers, reasons, strict=True):
+    for file, info, reason in zip(listing.files, infos, reasons, strict=True):
         if reason:
-            bad.append(BadFile(file.path, header.sha256, reason))
+            bad.append(BadFile(file.path, info.sha256, reason))
         else:
-            row = ManifestRow(file.path, file.label, file.split, header.sha256, header.size)
+            row = ManifestRow(file.path, file.label, file.split, info.sha256, info.size)
             rows.append(row)
     return tuple(bad), rows
 

@@ -26,12 +26,12 @@ from numpy.typing import NDArray
 from resnetlab import files
 from resnetlab.data.config import FollowLinks
 from resnetlab.data.sources import decode_cache
-from resnetlab.data.sources.decode_cache import FileHeader
+from resnetlab.data.sources.decode_cache import FileInfo
 from resnetlab.data.sources.folder_walk import walk
 from resnetlab.errors import InputError
 from resnetlab.messages import Notify, silent
 
-CACHE_VERSION = 3
+CACHE_VERSION = 4
 """Version of the cache format. Increase it by hand when the meaning of the stored data changes."""
 
 MTIME_RESOLUTION_NS = 2_000_000_000
@@ -142,14 +142,14 @@ def save_cached_folder(
 
 
 @dataclass(frozen=True)
-class FolderHeaders:
-    """Headers of a folder's files, in order, and how many of them the cache had."""
+class FolderFiles:
+    """Hashes and sizes of a folder's files, in order, and how many of them the cache had."""
 
-    headers: list[FileHeader]
+    infos: list[FileInfo]
     cached: int
 
 
-def read_headers(
+def read_changed_files(
     root: Path,
     paths: Sequence[str],
     workers: int,
@@ -158,28 +158,27 @@ def read_headers(
     rehash: bool = False,
     follow_links: bool = False,
     notify: Notify = silent,
-) -> FolderHeaders:
-    """Hash those files that changed since the last call, as `decode_cache.read_headers`; with
+) -> FolderFiles:
+    """Hash those files that changed since the last call, as `decode_cache.hash_files`; with
     `rehash`, hash all files.
     """
     began, cache_path = time.time_ns(), file_headers_path(root, cache)
     stamps = {path: _stamp(f"{root}/{path}", follow_links) for path in paths}
     cached = {} if rehash else _load_headers(cache_path)
-    probes = {path: result for path, (stamp, result) in cached.items() if stamps.get(path) == stamp}
-    fresh = [path for path in paths if path not in probes]
+    infos = {path: result for path, (stamp, result) in cached.items() if stamps.get(path) == stamp}
+    fresh = [path for path in paths if path not in infos]
     if fresh:
         notify(f"reading {len(fresh):,} files of {root}")
-    headers = decode_cache.read_headers(root, fresh, workers, follow_links=follow_links)
-    probes |= zip(fresh, headers, strict=True)
+    changed = decode_cache.hash_files(root, fresh, workers, follow_links=follow_links)
+    infos |= zip(fresh, changed, strict=True)
+    # A file that cannot be read is tried again each time: a package or the disk may have changed.
     stable = [
         (path, *stamp)
         for path, stamp in stamps.items()
-        if stamp and stamp[1] < began - MTIME_RESOLUTION_NS
+        if stamp and stamp[1] < began - MTIME_RESOLUTION_NS and not infos[path].reason
     ]
     if fresh and stable:
-        hashed = [
-            (probes[path].sha256, *probes[path].size, probes[path].reason) for path, *_ in stable
-        ]
+        hashed = [(infos[path].sha256, *infos[path].size) for path, *_ in stable]
         _write(
             cache_path,
             {
@@ -188,7 +187,7 @@ def read_headers(
                 ]
             },
         )
-    return FolderHeaders([probes[path] for path in paths], len(paths) - len(fresh))
+    return FolderFiles([infos[path] for path in paths], len(paths) - len(fresh))
 
 
 def folder_cache_path(root: Path, cache: Path, kind: str, *options: object) -> Path:
@@ -206,12 +205,12 @@ def file_headers_path(root: Path, cache: Path) -> Path:
     return folder_cache_path(root, cache, "files")
 
 
-def _load_headers(cache_path: Path) -> dict[str, tuple[FileStamp, FileHeader]]:
+def _load_headers(cache_path: Path) -> dict[str, tuple[FileStamp, FileInfo]]:
     metadata, _ = _read(cache_path)
     try:
         return {
-            path: ((size, *times, inode), FileHeader(sha256, (height, width), reason))
-            for path, size, *times, inode, sha256, height, width, reason in metadata["files"]
+            path: ((size, *times, inode), FileInfo(sha256, (height, width), ""))
+            for path, size, *times, inode, sha256, height, width in metadata["files"]
         }
     except (KeyError, TypeError, ValueError):
         return {}

@@ -80,6 +80,10 @@ class BadImageError(Exception):
     """Error of a file that cannot be read as an image; the message is the reason."""
 
 
+class UnreadableFileError(BadImageError):
+    """Error of a file whose bytes the disk does not give now; another attempt may succeed."""
+
+
 @contextlib.contextmanager
 def suppress_pillow_warnings() -> Iterator[None]:
     """Silence Pillow's warnings; the important ones become a reason of BadImageError.
@@ -113,7 +117,8 @@ def read_bytes(path: str | Path, *, follow_links: bool = False) -> bytes:
                 raise BadImageError(f"larger than {MAX_FILE_BYTES // 10**6} MB")
             return file.read()
     except OSError as error:
-        raise BadImageError(f"cannot be read: {(error.strerror or str(error)).lower()}") from error
+        reason = f"cannot be read: {(error.strerror or str(error)).lower()}"
+        raise UnreadableFileError(reason) from error
 
 
 def read_size(raw: bytes) -> tuple[int, int]:
@@ -197,7 +202,7 @@ def resize_center_square(image: Image.Image, side: int) -> NDArray[np.uint8]:
 
 
 @functools.cache
-def _has_heif() -> bool:
+def has_heif() -> bool:
     """Return True if Pillow can read HEIF; registers the reader of pillow-heif."""
     try:
         import pillow_heif
@@ -212,7 +217,7 @@ def _allowed_formats(raw: bytes) -> tuple[str, ...]:
     without_heif = FORMATS[:-1]
     if raw[4:8] != b"ftyp" or raw[8:12] in _AVIF_BRANDS:
         return without_heif
-    if not _has_heif():
+    if not has_heif():
         raise BadImageError('a HEIC photograph; pip install "resnetlab[heif]" reads it')
     return FORMATS
 

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from resnetlab.data.class_names import lookalike_problems, normalize_name
 from resnetlab.data.config import DEFAULT_READING, FolderReading
+from resnetlab.data.sources.folder_tree import is_hidden
 from resnetlab.data.sources.folder_types import (
     LABELS_FILE,
     SPLIT_ALIASES,
@@ -104,7 +105,7 @@ class _FileFinder:
         if not self._by_form:
             for entry in self._entries:
                 self._by_form[_path_form(entry.path)] = entry
-                if any(part.startswith(".") for part in entry.path.split("/")):
+                if is_hidden(entry.path):
                     continue
                 name = _path_form(entry.path.rpartition("/")[2])
                 for form in {name, name.rpartition(".")[0] or name}:
@@ -192,8 +193,7 @@ def read_labels(
     skipped = []
     for entry in entries:
         if entry.path not in files and entry.path not in table_paths:
-            is_hidden = entry.path.startswith(".")
-            reason = "hidden" if is_hidden else entry.skip_reason or f"not in {names}"
+            reason = "hidden" if is_hidden(entry.path) else entry.skip_reason or f"not in {names}"
             skipped.append(SkippedFile(entry.path, reason))
     labeled = [replace(file, label=normalize_name(file.label)) for file in files.values()]
     return labeled, skipped, [*notes, *_completion_notes(finder)]
@@ -267,7 +267,7 @@ def _json_rows(text: str, path: Path) -> Iterator[tuple[int, list[str]]]:
     Raises InputError for a line that is no object with these fields.
     """
     columns: list[str] = []
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(text.split("\n"), 1):
         if not line.strip():
             continue
         try:
@@ -280,7 +280,7 @@ def _json_rows(text: str, path: Path) -> Iterator[tuple[int, list[str]]]:
         if not columns:
             columns = list(item)
             yield number, columns
-        yield number, [str(item.get(name, "")) for name in columns]
+        yield number, ["" if item.get(name) is None else str(item[name]) for name in columns]
 
 
 def _read_text(path: Path) -> str:

@@ -71,7 +71,7 @@ class SplitSpec:
         )
         if not valid or not (are_counts or abs(sum(parts) - 1) < 1e-6):
             raise input_error(
-                option, "not shares or counts of train, validation and test", fix, got=text
+                option, "not fractions or counts of train, validation and test", fix, got=text
             )
         return cls((parts[0], parts[1], parts[2]), seed)
 
@@ -90,7 +90,7 @@ class SplitSpec:
                 f"{format_count(images, 'image')}"
             )
             raise input_error(
-                where, problem, "counts that add up, or shares such as .6,.2,.2", field="split"
+                where, problem, "counts that add up, or fractions such as .6,.2,.2", field="split"
             )
         return train, validation, test
 

@@ -7,15 +7,19 @@ line that says where to put the file.
 from __future__ import annotations
 
 import contextlib
+import gzip
+import shutil
 import socket
+import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from resnetlab.data.archives import unpack
 from resnetlab.data.config import LabeledImages, Source
 from resnetlab.errors import Problem, ResourceError, input_error
-from resnetlab.files import DISK_FULL_ERRNOS
+from resnetlab.files import DISK_FULL_ERRNOS, atomic_write
 from resnetlab.messages import Notify
 from resnetlab.settings import check_downloads_allowed, downloads_dir
 
@@ -106,6 +110,7 @@ def open_torchvision_set(name: str, *, notify: Notify) -> Source:
     from resnetlab.data.sources import content_hash
 
     dataset_class = getattr(torchvision.datasets, TORCHVISION_SETS[name].class_name)
+    _unpack_archives(name, root, notify)
     try:
         train, test = (
             _split(dataset_class, name, root, split, download=False) for split in ("train", "test")
@@ -117,6 +122,41 @@ def open_torchvision_set(name: str, *, notify: Notify) -> Source:
     return content_hash.build_source(
         name, _classes(name, train), train=_images(name, train), test=_images(name, test)
     )
+
+
+def _unpack_archives(name: str, root: Path, notify: Notify) -> None:
+    """Unpack the archives that a user put into the folder of downloads; torchvision unpacks only
+    what it downloads.
+    """
+    known = TORCHVISION_SETS[name]
+    archives = [root / path for path in _expand_braces(known.manual_path)]
+    if not all(archive.is_file() for archive in archives):
+        return
+    for archive in archives:
+        target = (
+            root / known.folder if archive.name.endswith(".tar.gz") else archive.with_suffix("")
+        )
+        if archive.suffix != ".gz" or target.exists():
+            continue
+        notify(f"unpacking {archive}")
+        if target.name == known.folder:
+            unpack(archive, target, known.folder)
+            continue
+        try:
+            with gzip.open(archive) as content, atomic_write(target, "wb") as file:
+                shutil.copyfileobj(content, file)
+        except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+            fix = "remove it, and put the whole file there"
+            raise input_error(str(archive), f"not a complete gzip file: {error}", fix) from None
+
+
+def _expand_braces(path: str) -> list[str]:
+    """Return the paths of a pattern such as `{train,test}.mat`."""
+    before, brace, rest = path.partition("{")
+    if not brace:
+        return [path]
+    words, _, after = rest.partition("}")
+    return [f"{before}{word}{end}" for word in words.split(",") for end in _expand_braces(after)]
 
 
 def _download(dataset_class: Callable[..., Any], name: str, root: Path) -> tuple[Any, Any]:
