@@ -181,8 +181,8 @@ def test_evaluate_measures_the_coverage_that_predict_gives(here: Path, tmp_path:
     novelty = result["novelty"]
     assert novelty["known_rejected"]["count"] == sum(line["none_of_these"] for line in known)
     strangers = [line for line in lines if "others" in line["path"]]
-    assert novelty["strangers"]["turned_away"]["images"] == len(strangers) == 12
-    assert novelty["strangers"]["turned_away"]["count"] == sum(
+    assert novelty["strangers"]["rejected"]["images"] == len(strangers) == 12
+    assert novelty["strangers"]["rejected"]["count"] == sum(
         line["none_of_these"] for line in strangers
     )
     assert novelty["strangers"]["roc_auc"] > 0.7

@@ -22,8 +22,8 @@ from resnetlab.data.class_names import (
 )
 from resnetlab.data.sources import open_source
 from resnetlab.data.sources.manifest import apply_manifest
+from resnetlab.deploy.checks import match_classes, match_label
 from resnetlab.deploy.inputs import EvaluationImages
-from resnetlab.deploy.request import match_classes, match_label
 from resnetlab.errors import InputError
 
 NFC, NFD = "caf\u00e9", "cafe\u0301"

@@ -295,7 +295,7 @@ def test_the_estimated_gain_of_a_random_split_equals_the_planted_leakage() -> No
     assert estimate is not None
     assert estimate.any_pct == 100.0  # its copy is the nearest
     assert abs(estimate.other_pct - 50) < 10  # noise has no information about random labels
-    assert estimate.low < estimate.gain_points < estimate.high
+    assert estimate.gain_low_points < estimate.gain_points < estimate.gain_high_points
     assert estimate.leaked_pct == pytest.approx(85.0)
     assert "groups (the largest of 200 has 2 images)" in estimate.sentence()
     assert estimate_leakage(pixels, labels, np.arange(400)) is None

@@ -65,11 +65,11 @@ def test_photographs_are_sorted_after_a_dry_run_and_the_sorting_can_be_undone(
     pets: Path, inbox: Path, tmp_path: Path, mode: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     into, before = tmp_path / "sorted", files_of(inbox)
-    assert sort(pets, inbox, into, sort_by=mode) == 0
+    assert sort(pets, inbox, into, sort_mode=mode) == 0
     assert "dry run: nothing was written" in capsys.readouterr().err
     assert not into.exists()
     for _ in range(2):  # the second time everything is there already
-        assert sort(pets, inbox, into, sort_by=mode, write=True) == 0
+        assert sort(pets, inbox, into, sort_mode=mode, write=True) == 0
         after = files_of(into)
         counts = {
             folder.name: len(list(folder.iterdir())) for folder in into.iterdir() if folder.is_dir()
@@ -130,7 +130,7 @@ def test_an_impossible_sorting_is_refused_in_one_line(
 ) -> None:
     for options, pattern in (
         ({"sort_into": inbox / "sorted"}, "would then be read twice"),
-        ({"sort_into": tmp_path / "x", "sort_by": "move"}, "allowed: copy, link"),
+        ({"sort_into": tmp_path / "x", "sort_mode": "move"}, "allowed: copy, link"),
         ({"write": True}, "add --sort-into DIR"),
         ({"undo": True}, "add --sort-into DIR"),
         ({"undo": True, "sort_into": tmp_path}, r"has no \.sorted\.jsonl"),

@@ -96,16 +96,16 @@ def test_a_row_does_not_depend_on_the_rows_before_it(
 def test_a_cell_that_runs_out_of_memory_is_a_result_and_the_others_continue(
     photos: Path, backbone: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = module._Sweep._evaluate_stages
+    real = module._ResolutionGrid._evaluate_stages
 
-    def short(self: module._Sweep, cell: module.ResolutionCell) -> module.ResolutionCell:
+    def short(self: module._ResolutionGrid, cell: module.ResolutionCell) -> module.ResolutionCell:
         if cell.test_size == 32:
             raise RuntimeError(
                 "DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"
             )
         return real(self, cell)
 
-    monkeypatch.setattr(module._Sweep, "_evaluate_stages", short)
+    monkeypatch.setattr(module._ResolutionGrid, "_evaluate_stages", short)
     measured, report = swept(request(photos, backbone))
     assert [cell.status for cell in measured.cells] == ["done", "done", "out of memory"] * 2
     assert all(cell.peak_bytes > 0 for cell in measured.cells)

@@ -1,4 +1,4 @@
-"""torchrun divides a fine-tuning between two processes, and the result is the same."""
+"""torchrun divides a fine-tuning between two processes, and the loss stays nearly the same."""
 
 from __future__ import annotations
 

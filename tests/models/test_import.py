@@ -14,10 +14,10 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from helpers.pictures import picture
+from resnetlab.deploy.checks import match_classes
 from resnetlab.deploy.export import metadata
 from resnetlab.deploy.inputs import EvaluationImages
 from resnetlab.deploy.predict import load_model
-from resnetlab.deploy.request import match_classes
 from resnetlab.errors import InputError
 from resnetlab.files import sha256
 from resnetlab.model_folder.reading import read_model_file

@@ -8,9 +8,9 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from scipy import stats
 
+from helpers.arms import arm
 from resnetlab.stats.contrasts import welch
-from resnetlab.stats.hypothesis_types import GREATER, Arm, MeansHypothesis, Region
-from resnetlab.stats.intervals import summarize
+from resnetlab.stats.hypothesis_types import GREATER, MeansHypothesis, Region
 from resnetlab.stats.power import forecast_seeds
 from resnetlab.stats.verdict import (
     Reason,
@@ -35,15 +35,6 @@ DRUG_1 = (
 DRUG_2 = (1.9, 0.8, 1.1, 0.1, -0.1, 4.4, 5.5, 1.6, 4.6, 3.4)
 
 arms = st.lists(st.floats(0, 100).map(lambda x: round(x, 1)), min_size=2, max_size=6)
-
-
-def arm(values=(), **others):
-    """An arm with these trained accuracies, and others given as outcome = accuracies."""
-    runs = [("trained", value) for value in values]
-    for outcome, item in others.items():
-        runs += [(outcome.replace("_", " "), value) for value in item]
-    item = summarize(runs, 10.0)
-    return Arm(item.counts, item.trained_pct, item.chance_pct)
 
 
 def greater(left, right):

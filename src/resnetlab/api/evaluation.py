@@ -94,9 +94,9 @@ def evaluate_images(
 
     The page contains `command`.
     """
+    from resnetlab.deploy.checks import check_coverage, check_strangers
     from resnetlab.deploy.evaluate import evaluate, predict_all, predict_strangers
     from resnetlab.deploy.mistakes import draw_mistakes
-    from resnetlab.deploy.request import check_coverage, check_strangers
     from resnetlab.reports import evaluation as page
     from resnetlab.runs.provenance import made_by
 

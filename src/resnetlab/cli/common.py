@@ -48,6 +48,7 @@ RENAMED = {
     "--mend": "--repair",
     "--picture": "--preview",
     "--shares": "--fractions",
+    "--sort-by": "--sort-mode",
 }
 """New names of commands and options, by their old names."""
 

@@ -232,7 +232,7 @@ def extend(
     if split and data is None:
         raise input_error("--split", "given without --data", "--data DIR")
     from resnetlab.data.sources.manifest import parse_split
-    from resnetlab.deploy.request import check_model
+    from resnetlab.deploy.checks import check_model
 
     announce_loading(check_model(model, accept_license).model, quiet=json)
     from resnetlab.curation.extend import ExtendRequest

@@ -121,7 +121,7 @@ def data_describe(
         print_json(
             {
                 "audit": summary.audit,
-                "near": summary.near_copies,
+                "near_copies": summary.near_copies,
                 "overlap": summary.overlap,
                 "leakage": summary.leakage,
                 "page": page,
@@ -210,13 +210,14 @@ def data_split(
 
     Example:  resnetlab data split photos --fractions .6,.2,.2
     """
+    from resnetlab.data.config import SPLITS
     from resnetlab.data.sources import manifest
     from resnetlab.data.sources.folder import DEFAULT_IMAGE_SIZE, scan_folder
 
     option = "--split" if split else "--fractions"
     parsed = manifest.SplitSpec.parse(split or fractions, seed, option)
     split_spec = replace(parsed, keep_test=not redraw_test)
-    listing = scan_folder(
+    scan = scan_folder(
         folder,
         image_size=DEFAULT_IMAGE_SIZE,
         cache=output / "cache",
@@ -226,15 +227,13 @@ def data_split(
         reading=folder_options.reading(),
     )
     path = out or Path(f"{folder.resolve().name}-split.csv")
-    if out is None and path.exists() and path.read_bytes() != manifest.manifest_bytes(listing.rows):
+    if out is None and path.exists() and path.read_bytes() != manifest.manifest_bytes(scan.rows):
         message = "exists, with another split"
         raise input_error(str(path), message, "--out NAME.csv, or remove it")
-    manifest.write_manifest(path, listing.rows)
-    for line in listing.notes:
+    manifest.write_manifest(path, scan.rows)
+    for line in scan.notes:
         notify(f"note: {line}")
-    counts = [
-        sum(row.split == part for row in listing.rows) for part in ("train", "validation", "test")
-    ]
+    counts = [sum(row.split == part for row in scan.rows) for part in SPLITS]
     if json:
         train, validation, test = counts
         print_json(
@@ -243,7 +242,7 @@ def data_split(
                 "train": train,
                 "validation": validation,
                 "test": test,
-                "notes": listing.notes,
+                "notes": scan.notes,
             }
         )
         return

@@ -70,7 +70,7 @@ def export(
 
     Example:  resnetlab export pets --to onnx --with-preprocessing
     """
-    from resnetlab.deploy.request import (
+    from resnetlab.deploy.checks import (
         check_export_format,
         check_export_images,
         check_export_options,
@@ -110,7 +110,7 @@ def _default_export_file(model: Path, export_format: str) -> Path:
 
     A file that the user names may be replaced; one that a default names may not.
     """
-    from resnetlab.deploy.request import EXPORT_SUFFIXES
+    from resnetlab.deploy.checks import EXPORT_SUFFIXES
 
     path = Path(model.resolve().name + EXPORT_SUFFIXES[export_format])
     more = [path.with_suffix(".bin")] if export_format == "openvino" else []
@@ -148,8 +148,8 @@ def serve(
     """
     check_device(device)
     language = check_language(lang) if lang else None
+    from resnetlab.deploy.checks import check_model
     from resnetlab.deploy.optional_imports import optional_import
-    from resnetlab.deploy.request import check_model
 
     file = check_model(model, accept_license)
     for package in ("fastapi", "uvicorn", "multipart"):

@@ -222,8 +222,6 @@ def export_lines(path: Path, to: str, file: ModelFile, check: ExportCheck) -> It
 
 def evaluation_lines(result: EvaluationResult) -> Iterator[str]:
     """Yield the summary of an evaluation."""
-    from resnetlab.data.class_names import class_titles
-
     yield (
         f"{result.model} on {result.data}, {result.split}: "
         f"{format_count(result.top1.images, 'image')}"
@@ -285,8 +283,8 @@ def _confidence_lines(result: EvaluationResult) -> Iterator[str]:
     if novelty and novelty.strangers:
         others = novelty.strangers
         yield (
-            f"strangers of {others.name}: {_format_proportion(others.turned_away)} of "
-            f"{format_count(others.turned_away.images, 'image')} are turned away, ROC-AUC "
+            f"strangers of {others.name}: {_format_proportion(others.rejected)} of "
+            f"{format_count(others.rejected.images, 'image')} are rejected, ROC-AUC "
             f"{others.roc_auc:.3f}"
         )
 

@@ -68,7 +68,7 @@ def evaluate(
     strangers: Annotated[
         Path | None,
         typer.Option(
-            help="Folder of photographs of other things; print the share that is turned away.",
+            help="Folder of photographs of other things; print the share that is rejected.",
             metavar="DIR",
         ),
     ] = None,
@@ -92,8 +92,8 @@ def evaluate(
     language = check_language(lang)
     if open_report and out is None:
         raise input_error("--open", "no page is written without --out", "--out scores --open")
+    from resnetlab.deploy.checks import check_model, match_classes
     from resnetlab.deploy.inputs import open_labeled_images
-    from resnetlab.deploy.request import check_model, match_classes
 
     file = check_model(model, accept_license, tta)
     _check_confidence(model, file, coverage, strangers, tta)
@@ -144,8 +144,8 @@ def _check_confidence(
     """Check the options that need the confidence of the model, before torch is imported."""
     if coverage is None and strangers is None:
         return
+    from resnetlab.deploy.checks import check_coverage, check_strangers
     from resnetlab.deploy.inputs import find_strangers
-    from resnetlab.deploy.request import check_coverage, check_strangers
     from resnetlab.model_folder.confidence import describe_missing, read_confidence
 
     confidence, missing = read_confidence(model, file), describe_missing(model)
@@ -184,8 +184,8 @@ def ensemble(
     Example:  resnetlab ensemble pets pets-2 --data photos
     """
     check_device(device)
+    from resnetlab.deploy.checks import check_model
     from resnetlab.deploy.inputs import open_labeled_images
-    from resnetlab.deploy.request import check_model
 
     files = [check_model(model, accept_license, tta) for model in models]
     labeled = open_labeled_images(

@@ -105,7 +105,7 @@ def _explain_photograph(
     """Write the heat map of one photograph as a PNG file, and print the class."""
     from resnetlab.data.photo_loader import image_from_file
     from resnetlab.data.sources.image_decoder import BadImageError, suppress_pillow_warnings
-    from resnetlab.deploy.request import check_model, match_label
+    from resnetlab.deploy.checks import check_model, match_label
     from resnetlab.files import atomic_write, sha256, short_hash
 
     if image.is_dir():
@@ -157,8 +157,8 @@ def _check(
 ) -> tuple[HeatMapCheck, Path | None]:
     """Check the heat maps on the photographs of a folder, and write the page."""
     from resnetlab.data.photo_loader import LazyImage, image_from_file
+    from resnetlab.deploy.checks import check_model
     from resnetlab.deploy.inputs import find_image_paths
-    from resnetlab.deploy.request import check_model
 
     if not folder.is_dir():
         raise input_error(str(folder), "not a folder", "give a folder of photographs, for --check")

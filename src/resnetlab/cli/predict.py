@@ -57,7 +57,9 @@ SortInto = Annotated[
     Path | None,
     typer.Option(help="Folder to sort the photographs into, by predicted class.", metavar="DIR"),
 ]
-SortBy = Annotated[str, typer.Option(help="Way to sort a photograph: copy or link.", metavar="HOW")]
+SortModeOption = Annotated[
+    str, typer.Option(help="Way to sort a photograph: copy or link.", metavar="HOW")
+]
 MinProbability = Annotated[
     float,
     typer.Option(help="Photographs below it are sorted into the folder _unsure.", min=0, max=1),
@@ -107,7 +109,7 @@ def predict(
         ),
     ] = False,
     sort_into: SortInto = None,
-    sort_by: SortBy = "copy",
+    sort_mode: SortModeOption = "copy",
     min_probability: MinProbability = 0.0,
     write: Write = False,
     undo: Undo = False,
@@ -132,10 +134,10 @@ def predict(
         raise input_error(
             "FILES", "no photograph is named", "give photographs, or a folder of them"
         )
-    sorting = Sorting(sort_into, sort_by, min_probability, write)
+    sorting = Sorting(sort_into, sort_mode, min_probability, write)
     check_sorting(sorting, files)
     _check_sheet_and_watch(files, sheet, watch, sorting)
-    from resnetlab.deploy.request import check_model
+    from resnetlab.deploy.checks import check_model
 
     file = check_model(model, accept_license, tta)
     if coverage is not None:
@@ -301,7 +303,7 @@ def _watch(
 
 def _check_coverage(model: Path, file: ModelFile, coverage: float, tta: str) -> None:
     """Raise InputError if the model cannot give the coverage, before torch is imported."""
-    from resnetlab.deploy.request import check_coverage
+    from resnetlab.deploy.checks import check_coverage
     from resnetlab.model_folder.confidence import describe_missing, read_confidence
 
     check_coverage(read_confidence(model, file), describe_missing(model), coverage, tta)

@@ -50,17 +50,6 @@ class Submission:
         outcomes = [item.outcome for item in self.checked]
         return max(outcomes, key=RANK.__getitem__, default="not checked")
 
-    @property
-    def correct_numbers(self) -> int:
-        """Number of correct numbers in the answers."""
-        given = [item for answer in self.answers.values() for item in answer.numbers.values()]
-        return sum(item.correct for item in given)
-
-    @property
-    def answered(self) -> int:
-        """Number of questions with an answer."""
-        return len(self.answers)
-
     def reasons(self) -> list[tuple[str, Text]]:
         """Return the exercise and the sentence of each check that was not passed."""
         if self.problem:

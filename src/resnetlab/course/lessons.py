@@ -191,7 +191,7 @@ class Picture:
 
     file: Name
     command: str
-    """Command without the option that names the file, which `{file}` stands for."""
+    """Command that draws the picture; `{file}` stands for the name of the file."""
     en: str
     """Text alternative and caption in English."""
     fr: str
@@ -219,7 +219,7 @@ class Lesson:
     goal_en: str
     goal_fr: str
     reading_en: str
-    """Markdown with values in braces and pictures as `{picture:NAME}`."""
+    """Markdown with values in braces and pictures as `[picture FILE]`."""
     reading_fr: str
     practice_en: str
     """Exercise in English, Markdown."""

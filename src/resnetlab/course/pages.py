@@ -30,8 +30,6 @@ WORDS = {
     "questions": Text("Questions", "Questions"),
     "hint": Text("Hint", "Indice"),
     "answer": Text("Model answer", "Réponse modèle"),
-    "numbers": Text("Numbers", "Nombres"),
-    "commands": Text("Commands", "Commandes"),
     "runs": Text("What runs show", "Ce que montrent des essais"),
     "course": Text(
         "Course: convolutional and residual networks",

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from resnetlab import files
+from resnetlab.course.pages import MARKS
 from resnetlab.course.report import AnswerSection, ReportPart, StudentReport
 from resnetlab.course.texts import Text
 from resnetlab.reports import figures
@@ -27,7 +28,6 @@ TITLES = {
 """Titles of the report, and of the short report of the starred questions."""
 
 NO_ANSWER = Text("No answer yet.", "Pas encore de réponse.")
-MARKS = {"": "", "star": " ★", "bonus": " (bonus)"}
 
 
 def write_student_report(report: StudentReport, folder: Path) -> dict[str, Path]:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resnetlab.data.class_names import lookalike_problems, match_names
-from resnetlab.data.config import DEFAULT_READING, FolderReading, Split
+from resnetlab.data.config import DEFAULT_READING, SPLITS, FolderReading, Split
 from resnetlab.data.near_copies import MAX_COMPARED_IMAGES, find_near_copies
 from resnetlab.data.sources import decode_cache
 from resnetlab.data.sources.folder import DEFAULT_IMAGE_SIZE, FIND_DAMAGE, FolderScan, scan_folder
@@ -23,8 +23,6 @@ from resnetlab.finetune.dataset import PhotoSplit
 from resnetlab.finetune.photo_record import LabeledSplit, PhotoRecord, splits_of_record
 from resnetlab.messages import Notify, format_count, silent
 from resnetlab.settings import cache_dir
-
-SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 
 
 @dataclass(frozen=True)

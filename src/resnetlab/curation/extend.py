@@ -21,14 +21,14 @@ from resnetlab.curation.extended_model import (
     SplitFeatures,
     classifier_as_arrays,
     compute_split_features,
+    fit_extended_confidence,
     save_extended_model,
-    write_confidence,
 )
 from resnetlab.curation.features import FeatureNetwork, open_model_folder, setup_features
 from resnetlab.curation.results import ClassAccuracy, ExtendResult
 from resnetlab.data.config import DEFAULT_READING, FolderReading
 from resnetlab.data.sources.manifest import SplitSpec
-from resnetlab.deploy.request import check_model
+from resnetlab.deploy.checks import check_model
 from resnetlab.errors import input_error
 from resnetlab.files import write_json
 from resnetlab.finetune.dataset import open_photographs
@@ -99,7 +99,14 @@ def extend(
     start = time.monotonic()
     cache = request.output / "cache"
     file = check_model(request.model, request.accept_license)
+    models = request.output / "models"
+    if request.name and (models / request.name).resolve() == request.model.resolve():
+        message = "the model itself, which is never overwritten"
+        raise input_error("--name", message, "--name another-name", got=request.name)
     old = _old_photographs(request, file, cache, notify)
+    if not splits_of_record(old, "test"):
+        message = "has no test photograph, so that nothing measures what an extension forgets"
+        raise input_error(str(request.model), message, "fine-tune it without --no-test")
     added = open_added_photos(
         request.add,
         file.classes,
@@ -115,16 +122,15 @@ def extend(
     network = open_model_folder(
         request.model, numerics, device, accept_license=request.accept_license
     )
+    before = classifier_as_arrays(network)
     features_start = time.monotonic()
     old_features, added_features = _compute_features(network, old, added, cache, on_item)
     features = old_features.join(added_features)
     feature_seconds = time.monotonic() - features_start
-    before = classifier_as_arrays(network)
     head, penalty = _fit_classifier(before.with_outputs(len(added.classes)), features, notify)
-    result = _evaluate(request, file, added, before, head, penalty, old_features, added_features)
+    result = _evaluate(file, added, before, head, penalty, old_features, added_features)
     folder = save_extended_model(
-        request.output / "models",
-        request.model,
+        models,
         request.name,
         file,
         network,
@@ -133,7 +139,7 @@ def extend(
         head,
         result,
     )
-    write_confidence(network, features, folder, len(added.classes), notify)
+    fit_extended_confidence(network, features, folder, len(added.classes), notify)
     _record_photographs(folder, old, added, cache)
     result = replace(
         result,
@@ -229,7 +235,6 @@ def _fit_classifier(
 
 
 def _evaluate(
-    request: ExtendRequest,
     file: ModelFile,
     added: AddedPhotos,
     before: LinearHead,
@@ -240,9 +245,6 @@ def _evaluate(
 ) -> ExtendResult:
     """Return the record, without the name of the model and the times."""
     old_test, added_test = old.test, new.test
-    if not len(old_test):
-        message = "has no test photograph, so that nothing measures what an extension forgets"
-        raise input_error(str(request.model), message, "fine-tune it without --no-test")
     earlier = SplitPredictions(before.probabilities(old_test.rows), old_test.labels)
     later = SplitPredictions(head.probabilities(old_test.rows), old_test.labels)
     comparison = compare(later, earlier)

@@ -14,7 +14,8 @@ from torch import nn
 from resnetlab.curation.added_photos import AddedPhotos
 from resnetlab.curation.features import FeatureNetwork, compute_features
 from resnetlab.curation.results import ExtendResult
-from resnetlab.deploy.request import check_model
+from resnetlab.data.class_names import class_indices
+from resnetlab.deploy.checks import check_model
 from resnetlab.errors import input_error
 from resnetlab.files import json_sha256, short_hash
 from resnetlab.finetune.confidence import (
@@ -82,9 +83,9 @@ def compute_split_features(
     on_item: ItemCallback,
 ) -> SplitFeatures:
     """Return the features and labels of the photographs of one split in all folders."""
-    number = {name: k for k, name in enumerate(classes)}
+    index_of = class_indices(classes)
     rows = [compute_features(network, part.photo_split, cache, on_item) for part in parts]
-    labels = [number[name] for part in parts for name in part.names]
+    labels = [index_of[name] for part in parts for name in part.names]
     empty = np.empty((0, network.head.in_features), np.float32)
     return SplitFeatures(np.concatenate([empty, *rows]), np.array(labels, np.int64))
 
@@ -100,7 +101,6 @@ def classifier_as_arrays(network: FeatureNetwork) -> LinearHead:
 
 def save_extended_model(
     models: Path,
-    base: Path,
     name: str,
     file: ModelFile,
     network: FeatureNetwork,
@@ -113,7 +113,6 @@ def save_extended_model(
 
     Args:
         models: Folder of the models.
-        base: Folder of the model that was extended. It is never changed.
         name: Name of the new folder; empty for one from the base and a hash.
         file: Description of the model that was extended.
         network: Network, which gets the new classifier.
@@ -123,7 +122,7 @@ def save_extended_model(
         result: Record of the extension.
 
     Raises:
-        InputError: The folder is that of the base, or has another model.
+        InputError: The folder has another model.
     """
     hashes = sorted(
         f"{row.sha256} {label} {row.split}"
@@ -133,9 +132,6 @@ def save_extended_model(
     data_sha256 = json_sha256([file.provenance.get("data_sha256"), hashes])
     identity = short_hash(file.weights_sha256, data_sha256, f"{result.penalty:g}")
     folder = models / (name or f"{file.name}-extended-{identity}")
-    if folder.resolve() == base.resolve():
-        message = "the model itself, which is never overwritten"
-        raise input_error("--name", message, "--name another-name", got=folder.name)
     if folder.exists() and check_model(folder, True).provenance.get("identity") != identity:
         message = "has another model"
         raise input_error(str(folder), message, "--name another-name, or remove the folder")
@@ -163,7 +159,7 @@ def save_extended_model(
     return folder
 
 
-def write_confidence(
+def fit_extended_confidence(
     network: FeatureNetwork,
     features: ExtensionFeatures,
     folder: Path,

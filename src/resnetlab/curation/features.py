@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from resnetlab.data.transforms.augment import normalize
 from resnetlab.data.transforms.eval_transform import EvalTransform
-from resnetlab.deploy.request import check_model
+from resnetlab.deploy.checks import check_model
 from resnetlab.errors import input_error
 from resnetlab.finetune.backbones import select_backbone, with_library_license
 from resnetlab.finetune.dataset import PhotoSplit

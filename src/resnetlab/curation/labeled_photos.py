@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from resnetlab.data.class_names import class_indices
 from resnetlab.data.config import DEFAULT_READING, FolderReading
 from resnetlab.data.sources.folder import DEFAULT_IMAGE_SIZE, FIND_DAMAGE, FolderScan, scan_folder
 from resnetlab.errors import input_error
@@ -72,7 +73,7 @@ def open_labeled_photos(
     )
     for note in scan.notes:
         notify(f"note: {note}")
-    number = {name: k for k, name in enumerate(scan.classes)}
-    labels = np.array([number[row.label] for row in scan.rows], np.int64)
+    index_of = class_indices(scan.classes)
+    labels = np.array([index_of[row.label] for row in scan.rows], np.int64)
     photos = PhotoSplit(root, scan.rows, labels, reading.follow_links != "no")
     return LabeledPhotos(photos, scan.classes, scan.groups.numbers, scan, reading, skip_bad)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from resnetlab.curation.labeled_photos import LabeledPhotos
 from resnetlab.curation.probe import FOLDS, choose_regularization, fit_classifier, reduce_features
-from resnetlab.curation.results import ClassCurve, EnoughReport
+from resnetlab.curation.results import ClassCurve, LearningCurveReport
 from resnetlab.data.stratify import assign_folds
 from resnetlab.errors import input_error
 from resnetlab.messages import ItemCallback, format_count, silent
@@ -194,7 +194,7 @@ def estimate_gains(
     model: str,
     *,
     on_item: ItemCallback = silent,
-) -> EnoughReport:
+) -> LearningCurveReport:
     """Estimate by class what more photographs are worth.
 
     Args:
@@ -226,7 +226,7 @@ def estimate_gains(
             samples[name] = gains
     mean_sizes = curves.sizes.mean(1)
     overall, _ = _describe_curve(OVERALL, curves.wrong, mean_sizes, groups, len(classes))
-    return EnoughReport(
+    return LearningCurveReport(
         data=labeled.name,
         model=model,
         images=len(labels),

@@ -77,7 +77,7 @@ class ClassCurve:
     error_pct: float | None = None
     """Error with all photographs of the class for training, by the fitted curve."""
     more_error_pct: float | None = None
-    """Error with `EnoughReport.more` more photographs."""
+    """Error with `LearningCurveReport.more` more photographs."""
     gain_points: float | None = None
     """Difference of the two, in percentage points."""
     gain_low_points: float | None = None
@@ -88,7 +88,7 @@ class ClassCurve:
 
 
 @strict_dataclass
-class EnoughReport:
+class LearningCurveReport:
     """Learning curves by class, and which class gains most by more photographs."""
 
     data: str

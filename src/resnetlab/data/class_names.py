@@ -132,3 +132,8 @@ def class_titles(names: Iterable[str]) -> dict[str, str]:
         titles[name] = match[1].replace("_", " ").strip() if match else name
     counts = Counter(titles.values())
     return {name: title if counts[title] == 1 else name for name, title in titles.items()}
+
+
+def class_indices(classes: Sequence[str]) -> dict[str, int]:
+    """Map each class to its index, which is its label in tensors."""
+    return {name: index for index, name in enumerate(classes)}

@@ -124,7 +124,7 @@ class _Progress:
             self.notify(f"{self.name}: {min(10 * tenths, 100)} %")
 
     def reset(self) -> None:
-        """Do nothing: pooch calls `reset`, `update(total)` and `close` after the last byte."""
+        """Forget the size: pooch calls `reset`, `update(total)` and `close` after the last byte."""
         self.total = 0
 
     def close(self) -> None:

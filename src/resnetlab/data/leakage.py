@@ -16,8 +16,11 @@ from PIL import Image
 from resnetlab.data.near_copies import standardize_rows
 
 TEST_FRACTION = 0.15
+"""Fraction of the images that the random split tests."""
 MAX_QUERIES = 2_000
+"""Maximum number of images whose nearest neighbors are sought."""
 RESAMPLES = 2_000
+"""Number of bootstrap samples of the groups."""
 SIDE = 16
 """Side in pixels of the images that are compared."""
 
@@ -35,8 +38,8 @@ class LeakageEstimate:
     """Percentage of the test images of a random split with an image of their group in train."""
     any_pct: float
     other_pct: float
-    low: float
-    high: float
+    gain_low_points: float
+    gain_high_points: float
 
     @property
     def gain_points(self) -> float:
@@ -49,9 +52,9 @@ class LeakageEstimate:
             f"a random split that ignores the groups (the largest of {self.groups:,} has "
             f"{self.largest_group:,} images) would flatter: {self.leaked_pct:.0f} % of its test "
             "images would have an image of their group in train; a nearest-neighbor classifier on "
-            f"{SIDE} x {SIDE} pixels gains {self.gain_points:.1f} points [{self.low:.1f}, "
-            f"{self.high:.1f}] by them (95 %, bootstrap over groups); a network may gain more or "
-            "less"
+            f"{SIDE} x {SIDE} pixels gains {self.gain_points:.1f} points "
+            f"[{self.gain_low_points:.1f}, {self.gain_high_points:.1f}] by them (95 %, bootstrap "
+            "over groups); a network may gain more or less"
         )
 
 
@@ -73,7 +76,8 @@ def estimate_leakage(
     totals = np.bincount(cluster, minlength=len(clusters))
     gains = np.bincount(cluster, any_right.astype(float) - other_right, minlength=len(clusters))
     drawn = generator.integers(len(clusters), size=(RESAMPLES, len(clusters)))
-    low, high = np.quantile(100 * gains[drawn].sum(1) / totals[drawn].sum(1), (0.025, 0.975))
+    resampled = 100 * gains[drawn].sum(1) / totals[drawn].sum(1)
+    low, high = np.quantile(resampled, (0.025, 0.975))
     leaked = 1 - TEST_FRACTION ** (sizes[group] - 1.0)
     return LeakageEstimate(
         groups=len(sizes),
@@ -81,8 +85,8 @@ def estimate_leakage(
         leaked_pct=float(100 * leaked.mean()),
         any_pct=float(100 * any_right.mean()),
         other_pct=float(100 * other_right.mean()),
-        low=float(low),
-        high=float(high),
+        gain_low_points=float(low),
+        gain_high_points=float(high),
     )
 
 

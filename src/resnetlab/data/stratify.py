@@ -162,7 +162,7 @@ def draw_test_split(
     where: str,
     groups: NDArray[np.int64] | None = None,
 ) -> NDArray[np.bool_]:
-    """Mark round(share N) images, at least one, as test, by split seed 0: the same for everyone."""
+    """Mark round(fraction N) images, at least one, as test, by split seed 0."""
     fix = "add images, or give the test images"
     total = max(1, round(fraction * len(labels)))
     return stratified_mask(labels, classes, total, "test", 0, where=where, fix=fix, groups=groups)

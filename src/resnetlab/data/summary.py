@@ -1,6 +1,6 @@
 """Description of a folder of images: sizes, broken files, duplicates, overlap with other data.
 
-It trains nothing and writes only the survey's cache.
+It trains nothing and writes only the caches of the scan.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resnetlab.data.check import Audit, audit_folder
+from resnetlab.data.class_names import class_indices
 from resnetlab.data.config import DEFAULT_READING, SPLITS, FolderReading
 from resnetlab.data.leakage import LeakageEstimate, estimate_leakage
 from resnetlab.data.sources.folder import DEFAULT_IMAGE_SIZE, FIND_DAMAGE, FolderScan, scan_folder
@@ -112,8 +113,8 @@ def summarize_folder(
         reading=reading,
         purpose=FIND_DAMAGE,
     )
-    number = {name: index for index, name in enumerate(scan.classes)}
-    labels = np.array([number[row.label] for row in scan.rows], np.int64)
+    index_of = class_indices(scan.classes)
+    labels = np.array([index_of[row.label] for row in scan.rows], np.int64)
     return FolderSummary(
         audit_folder(scan),
         scan.rows,

@@ -180,7 +180,7 @@ def score_novelty(
         assert auc is not None, "both sides have images"
         scores = StrangerScores(
             name=strangers.name,
-            turned_away=proportion(
+            rejected=proportion(
                 _count_novel(confidence, strangers.novelty), len(strangers.novelty)
             ),
             roc_auc=auc,

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resnetlab.data.photo_loader import LOADER_BATCH_SIZE, LazyImage, Tta
+from resnetlab.deploy.checks import check_coverage, check_strangers, match_classes
 from resnetlab.deploy.confidence_scores import (
     DEFAULT_COVERAGE,
     StrangerNovelty,
@@ -29,7 +30,6 @@ from resnetlab.deploy.confidence_scores import (
 from resnetlab.deploy.inputs import EvaluationImages, find_strangers
 from resnetlab.deploy.metrics import average_precision, average_scores, f1_by_class, roc_auc
 from resnetlab.deploy.predict import CalibratedPrediction, Classifier
-from resnetlab.deploy.request import check_coverage, check_strangers, match_classes
 from resnetlab.deploy.results import (
     ClassScore,
     Confusion,

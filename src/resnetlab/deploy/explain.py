@@ -15,8 +15,8 @@ from PIL import Image
 from torch import Tensor, nn
 
 from resnetlab.data.transforms.eval_transform import EvalTransform, apply_eval_transform
+from resnetlab.deploy.checks import match_label
 from resnetlab.deploy.predict import Classifier
-from resnetlab.deploy.request import match_label
 from resnetlab.errors import input_error
 from resnetlab.training.photo_predictions import check_outputs
 

@@ -20,11 +20,11 @@ from torch import Tensor
 
 from resnetlab.data.photo_loader import load_batches
 from resnetlab.data.transforms.eval_transform import apply_eval_transform
+from resnetlab.deploy.checks import NUM_CHECK_IMAGES, check_export_format, too_few_images_error
 from resnetlab.deploy.inputs import find_images
 from resnetlab.deploy.optional_imports import optional_import
 from resnetlab.deploy.predict import Classifier
-from resnetlab.deploy.request import NUM_CHECK_IMAGES, check_export_format, too_few_images_error
-from resnetlab.errors import input_error
+from resnetlab.errors import first_line, input_error
 from resnetlab.files import atomic_write
 from resnetlab.messages import Notify, silent
 from resnetlab.model_folder.card import describe_transform
@@ -81,7 +81,7 @@ def export(
             any shape.
     """
     check_export_format(model.file, export_format)
-    images, kind = check_images(model, check_on)
+    images, kind = comparison_images(model, check_on)
     example = model.preprocess(images[:2])
     try:
         with suppress_output():
@@ -93,10 +93,7 @@ def export(
             notify(f"comparing it with PyTorch on {len(images)} {kind}")
             largest = compare_logits(model, _read_files(export_format, files), images)
     except (RuntimeError, torch.onnx.OnnxExporterError) as error:
-        message = (
-            f"cannot be written as {export_format}: "
-            f"{(str(error).strip().splitlines() or ['?'])[0][:200]}"
-        )
+        message = f"cannot be written as {export_format}: {first_line(error)}"
         raise input_error(
             model.file.name, message, "choose another network, or the other format"
         ) from None
@@ -173,7 +170,7 @@ def temperature_metadata(model: Classifier) -> dict[str, str]:
     }
 
 
-def check_images(
+def comparison_images(
     model: Classifier, folder: Path | None
 ) -> tuple[NDArray[np.uint8], Literal["photographs", "generated images"]]:
     """Return eight images (N, H, W, C) after the evaluation transform."""

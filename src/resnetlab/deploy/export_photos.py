@@ -13,12 +13,13 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from resnetlab.data.photo_loader import LazyImage
+from resnetlab.deploy.checks import check_export_format, too_few_images_error
 from resnetlab.deploy.export import (
     ExportCheck,
     ImageKind,
     check_difference,
-    check_images,
     compare_logits,
+    comparison_images,
     generate_images,
     metadata,
     onnx_proto,
@@ -30,7 +31,6 @@ from resnetlab.deploy.inputs import find_images
 from resnetlab.deploy.optional_imports import optional_import
 from resnetlab.deploy.photo_graph import IMAGE, PROBABILITIES, add_photo_input, common_metadata
 from resnetlab.deploy.predict import Classifier
-from resnetlab.deploy.request import check_export_format, too_few_images_error
 from resnetlab.deploy.web_runtime import WebRuntime
 from resnetlab.errors import first_line, input_error
 from resnetlab.files import atomic_write
@@ -80,7 +80,7 @@ def onnx_with_preprocessing(
             any shape.
     """
     check_export_format(model.file, "onnx")
-    pixels, _ = check_images(model, None)
+    pixels, _ = comparison_images(model, None)
     with suppress_output():
         notify(f"writing {model.file.name} as onnx: tracing the network takes some seconds")
         try:

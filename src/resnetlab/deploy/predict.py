@@ -16,7 +16,7 @@ from PIL import Image
 from resnetlab.data.photo_loader import LOADER_BATCH_SIZE, LazyImage, Tta, image_from_file
 from resnetlab.data.sources import image_decoder
 from resnetlab.data.transforms.augment import normalize
-from resnetlab.deploy.request import check_coverage, check_model, check_tta
+from resnetlab.deploy.checks import check_coverage, check_model, check_tta
 from resnetlab.errors import InputError, Problem, ResourceError
 from resnetlab.messages import format_count
 from resnetlab.model_folder.model_file import ModelFile

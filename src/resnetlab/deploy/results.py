@@ -133,7 +133,7 @@ class StrangerScores:
 
     name: str
     """Name of their folder."""
-    turned_away: Proportion
+    rejected: Proportion
     """Percentage of them that are called none of these."""
     roc_auc: float
     """Probability that an image of other things has a higher novelty than one of the data."""

@@ -60,7 +60,7 @@ def check_sort_options(mode: str, folder: Path, inputs: Sequence[Path]) -> None:
     """Raise InputError for an unknown mode, or a folder that lies in one of the inputs."""
     if mode not in get_args(SortMode):
         allowed = ", ".join(get_args(SortMode))
-        raise input_error("--sort-by", "unknown", "--sort-by copy", got=mode, allowed=allowed)
+        raise input_error("--sort-mode", "unknown", "--sort-mode copy", got=mode, allowed=allowed)
     if folder.exists() and not folder.is_dir():
         raise input_error("--sort-into", "not a folder", "give a new folder", got=folder)
     inside = folder.resolve()
@@ -202,7 +202,7 @@ def _put(item: SortedPhoto, mode: SortMode) -> None:
             item.target.symlink_to(source)
         except (OSError, ValueError) as error:  # Windows: no right to, or another drive
             message = f"cannot be linked: {first_line(error)}"
-            raise input_error(str(item.source), message, "--sort-by copy") from None
+            raise input_error(str(item.source), message, "--sort-mode copy") from None
         return
     with atomic_write(item.target, "wb") as file:
         file.write(item.source.read_bytes())

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from resnetlab.data import stratify
+from resnetlab.data.class_names import class_indices
 from resnetlab.data.config import DEFAULT_READING, DataConfig, DataIdentity, FolderReading, Split
 from resnetlab.data.photo_loader import LazyImage, load_batches
 from resnetlab.data.sources import fast_jpeg, image_decoder
@@ -269,11 +270,11 @@ def open_photographs(
         purpose=FIND_DAMAGE,
     )
     rows, notes = _choose_splits(scan, split_spec, no_test=no_test, folds=folds, fold=fold)
-    number = {name: k for k, name in enumerate(scan.classes)}
+    index_of = class_indices(scan.classes)
 
     def part(split: Split) -> PhotoSplit:
         split_rows = tuple(row for row in rows if row.split == split)
-        labels = np.array([number[row.label] for row in split_rows], np.int64)
+        labels = np.array([index_of[row.label] for row in split_rows], np.int64)
         return PhotoSplit(root, split_rows, labels, reading.follow_links != "no")
 
     train, validation = part("train"), part("validation")

@@ -55,7 +55,9 @@ class _Best:
 
 
 @dataclass
-class _Sweep:
+class _ResolutionGrid:
+    """Grid of train and test sizes under measurement, with the best pair so far."""
+
     job: FinetuneJob
     finetune_model: FinetuneModel
     cache: StageCache
@@ -272,17 +274,17 @@ def measure_resolutions(
     finetune_model.partition_for_training(job.recipe.stages[0].trainable, train_sizes[0])
     table = _empty_table(job, finetune_model, train_sizes, test_sizes, command)
     key = stage_key(finetune_model, job.photos.sha256, "none")
-    progress = _Sweep(
+    grid = _ResolutionGrid(
         job, finetune_model, cache, key, should_stop, notify, finetune_model.clone_state()
     )
     for train_size in train_sizes:
-        for entry in progress.evaluate_row(train_size, test_sizes):
-            table = progress.update_table(table, entry, time.monotonic() - start)
+        for entry in grid.evaluate_row(train_size, test_sizes):
+            table = grid.update_table(table, entry, time.monotonic() - start)
             yield table
         if should_stop():
             break
-    if progress.best is not None:
-        progress.save_best(model)
+    if grid.best is not None:
+        grid.save_best(model)
     yield replace(table, seconds=round(time.monotonic() - start, 1))
 
 

@@ -107,7 +107,7 @@ class FinetuneSession:
             run.recipe.test_size, run.recipe.crop_mode
         )
         self.weights = run_folder.path / WEIGHTS
-        self.backbone = store_backbone(self.finetune_model, run.recipe, self.weights)
+        self.backbone_sha256 = store_backbone(self.finetune_model, run.recipe, self.weights)
         self.started = False
         self.total_steps = run.recipe.total_steps(len(photos.train))
         # Sums over the finished stages.
@@ -257,9 +257,9 @@ class FinetuneSession:
         }
         logits = torch.from_numpy(np.log(np.maximum(test.probabilities, 1e-300))).float()
         weights, labels = self.finetune_model.model.state_dict(), torch.from_numpy(test.labels)
-        if self.backbone:
-            weights = without_backbone(weights, self.backbone, self.weights)
-            description["backbone"] = self.backbone
+        if self.backbone_sha256:
+            weights = without_backbone(weights, self.backbone_sha256, self.weights)
+            description["backbone"] = self.backbone_sha256
         write_outputs(self.run_folder.path, description, weights, logits, labels)
 
     def _commit(
@@ -297,8 +297,8 @@ def _transform_metadata(transform: EvalTransform) -> dict[str, object]:
 
 def _to_scores(predictions: SplitPredictions) -> Scores:
     estimate = accuracy_estimate(predictions)
-    picked = predictions.probabilities[np.arange(len(predictions.labels)), predictions.labels]
-    beyond = (predictions.probabilities > picked[:, None]).sum(1) >= 5
+    higher = predictions.probabilities > predictions.label_probabilities[:, None]
+    beyond = higher.sum(1) >= 5
     return Scores(
         images=estimate.images,
         loss_nats=estimate.loss_nats,

@@ -15,7 +15,7 @@ from resnetlab.imported_runs.columns import Columns, find_columns
 from resnetlab.imported_runs.declaration import Declaration
 from resnetlab.imported_runs.measure import find_measure, rescale
 from resnetlab.imported_runs.raw_table import RawTable, select_rows
-from resnetlab.imported_runs.run_values import RunValue, absent_halves, read_runs
+from resnetlab.imported_runs.run_values import ImportedRun, missing_partners, read_runs
 from resnetlab.messages import format_count
 from resnetlab.schema import decode
 from resnetlab.stats.chance import is_at_chance
@@ -70,7 +70,7 @@ def import_runs(table: RawTable, declaration: Declaration, command: str = "") ->
         claims = []
     for claim in claims:
         if isinstance(claim, Greater | About | Equal) and claim.paired:
-            runs += absent_halves(runs, claim.left, claim.right)
+            runs += missing_partners(runs, claim.left, claim.right)
     imported = ImportedRuns(
         measure=measure,
         conditions=conditions,
@@ -104,7 +104,7 @@ def import_runs(table: RawTable, declaration: Declaration, command: str = "") ->
     )
 
 
-def _curve(run: RunValue, seed: int) -> Iterator[CurvePoint]:
+def _curve(run: ImportedRun, seed: int) -> Iterator[CurvePoint]:
     """Yield the evaluations of a run. They count as those of the test images."""
     for epoch, value in run.curve:
         yield CurvePoint(
@@ -113,7 +113,7 @@ def _curve(run: RunValue, seed: int) -> Iterator[CurvePoint]:
 
 
 def _number_of_folds(
-    table: RawTable, declaration: Declaration, columns: Columns, runs: Sequence[RunValue]
+    table: RawTable, declaration: Declaration, columns: Columns, runs: Sequence[ImportedRun]
 ) -> int | None:
     """Return the number of folds, or None if the runs are no folds."""
     if not (declaration.folds or declaration.cross_validation or columns.fold):
@@ -129,12 +129,12 @@ def _number_of_folds(
     return count
 
 
-def _scaled(run: RunValue, factor: float) -> RunValue:
+def _scaled(run: ImportedRun, factor: float) -> ImportedRun:
     curve = tuple((epoch, rescale(value, factor) or 0.0) for epoch, value in run.curve)
     return replace(run, value=rescale(run.value, factor), curve=curve)
 
 
-def _with_chance(run: RunValue, measure: Measure, images: int) -> RunValue:
+def _with_chance(run: ImportedRun, measure: Measure, images: int) -> ImportedRun:
     """Return the run as at chance if luck explains the best of its accuracies."""
     if run.status != "trained" or run.value is None or measure.chance is None:
         return run
@@ -233,7 +233,7 @@ def _published(declaration: Declaration, conditions: Sequence[str]) -> tuple[Pub
     return (*values, *declaration.reference)
 
 
-def _seed_numbers(runs: Sequence[RunValue]) -> dict[str, int]:
+def _seed_numbers(runs: Sequence[ImportedRun]) -> dict[str, int]:
     """Return a number for each key: the key itself if all are whole numbers, else its position."""
     keys = list(dict.fromkeys(run.key for run in runs))
     if all(re.fullmatch(r"\d{1,18}", key) for key in keys) and len({int(k) for k in keys}) == len(
@@ -243,7 +243,7 @@ def _seed_numbers(runs: Sequence[RunValue]) -> dict[str, int]:
     return {key: number for number, key in enumerate(keys)}
 
 
-def _run_row(run: RunValue, seed: int) -> RunRow:
+def _run_row(run: ImportedRun, seed: int) -> RunRow:
     origin = run.origin if run.key == str(seed) else f"{run.origin} ({run.key})"
     return RunRow(
         condition=run.condition,
@@ -256,7 +256,7 @@ def _run_row(run: RunValue, seed: int) -> RunRow:
     )
 
 
-def _count_sentence(runs: Sequence[RunValue], rows: int, conditions: int) -> str:
+def _count_sentence(runs: Sequence[ImportedRun], rows: int, conditions: int) -> str:
     """Return the counts of rows and runs in one sentence: they add up."""
     counts = count_outcomes(run.status for run in runs)
     parts = [

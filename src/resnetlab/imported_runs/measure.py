@@ -10,7 +10,7 @@ from resnetlab.errors import input_error
 from resnetlab.imported_runs.columns import Columns
 from resnetlab.imported_runs.declaration import Declaration
 from resnetlab.imported_runs.raw_table import RawTable, cell_text
-from resnetlab.imported_runs.run_values import RunValue
+from resnetlab.imported_runs.run_values import ImportedRun
 from resnetlab.studies.imported_design import Measure, Unit
 
 _ERRORS = re.compile(r"err|loss|nll|rmse|mse|mae|perplexity|ppl|wer|cer|fid", re.IGNORECASE)
@@ -22,7 +22,7 @@ _PERCENT_LIKE = re.compile(
 
 
 def find_measure(
-    table: RawTable, runs: Sequence[RunValue], columns: Columns, declaration: Declaration
+    table: RawTable, runs: Sequence[ImportedRun], columns: Columns, declaration: Declaration
 ) -> tuple[Measure, float, list[str]]:
     """Return the measure of the runs, the factor of their values, and sentences about both.
 

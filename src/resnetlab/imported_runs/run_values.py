@@ -38,7 +38,7 @@ of the network's name, except as the name of a folder."""
 
 
 @dataclass(frozen=True)
-class RunValue:
+class ImportedRun:
     """Run of a table."""
 
     condition: str
@@ -70,7 +70,7 @@ class _Cell:
 
 def read_runs(
     table: RawTable, columns: Columns, declaration: Declaration
-) -> tuple[list[RunValue], list[str]]:
+) -> tuple[list[ImportedRun], list[str]]:
     """Return the runs of a table in their order, and sentences about how they were read.
 
     Raises:
@@ -161,7 +161,7 @@ def _epoch(table: RawTable, columns: Columns, row: Row) -> float | None:
     return epoch
 
 
-def _run(table: RawTable, column: str, group: Sequence[_Cell], by_epoch: bool) -> RunValue:
+def _run(table: RawTable, column: str, group: Sequence[_Cell], by_epoch: bool) -> ImportedRun:
     """Return the run of one row, or of the rows of its epochs."""
     ordered = sorted(group, key=lambda cell: -1.0 if cell.epoch is None else cell.epoch)
     if by_epoch:
@@ -194,7 +194,7 @@ def _run(table: RawTable, column: str, group: Sequence[_Cell], by_epoch: bool) -
     origin = last.row.origin
     if by_epoch and len(group) > 1 and origin.startswith("row "):
         origin = f"{ordered[0].row.origin} to {origin.removeprefix('row ')}"
-    return RunValue(last.condition, last.key, status, value, curve, origin, last.fold, reason)
+    return ImportedRun(last.condition, last.key, status, value, curve, origin, last.fold, reason)
 
 
 def _read_value(table: RawTable, column: str, cell: _Cell) -> tuple[float | None, Outcome | None]:
@@ -277,7 +277,7 @@ def _parse_name(pattern: re.Pattern[str], name: str) -> dict[str, str]:
 def _reading(
     table: RawTable,
     columns: Columns,
-    runs: Sequence[RunValue],
+    runs: Sequence[ImportedRun],
     by_epoch: bool,
     is_paired: bool,
 ) -> list[str]:
@@ -302,20 +302,20 @@ def _reading(
     return [*sentences, *_absent_keys(runs, is_paired)]
 
 
-def absent_halves(runs: Sequence[RunValue], left: str, right: str) -> list[RunValue]:
+def missing_partners(runs: Sequence[ImportedRun], left: str, right: str) -> list[ImportedRun]:
     """Return a missing run for each run of two conditions whose partner has no row."""
     by_key = {
         label: {run.key: run for run in runs if run.condition == label} for label in (left, right)
     }
     return [
-        RunValue(label, key, "missing", None, (), "no row", run.fold, "no row in the table")
+        ImportedRun(label, key, "missing", None, (), "no row", run.fold, "no row in the table")
         for label, other in ((left, right), (right, left))
         for key, run in by_key[other].items()
         if key not in by_key[label]
     ]
 
 
-def _absent_keys(runs: Sequence[RunValue], is_paired: bool) -> list[str]:
+def _absent_keys(runs: Sequence[ImportedRun], is_paired: bool) -> list[str]:
     """Return a sentence for each condition that lacks a seed of the others."""
     keys = list(dict.fromkeys(run.key for run in runs))
     by_condition: dict[str, set[str]] = {}

@@ -15,7 +15,7 @@ from resnetlab.imported_runs.declaration import Declaration
 from resnetlab.imported_runs.imported_study import parse_claims
 from resnetlab.imported_runs.measure import find_measure
 from resnetlab.imported_runs.raw_table import RawTable, Row, cell_text, parse_number
-from resnetlab.imported_runs.run_values import RunValue
+from resnetlab.imported_runs.run_values import ImportedRun
 from resnetlab.imported_runs.sentences import ClaimSentences, describe_claims
 from resnetlab.stats.intervals import Interval, Moments, t_interval, within_range
 from resnetlab.stats.verdict import Verdict, compute_verdicts
@@ -119,7 +119,7 @@ def judge_summaries(table: RawTable, declaration: Declaration) -> SummaryReport:
     name = declaration.measure or "accuracy"
     columns = Columns((), "", "", name, "", "")
     means = [
-        RunValue(label, "0", "trained", row.mean, (), f"condition {label}")
+        ImportedRun(label, "0", "trained", row.mean, (), f"condition {label}")
         for label, row in rows.items()
     ]
     measure, factor, reading = find_measure(table, means, columns, declaration)

@@ -98,7 +98,7 @@ class Confidence:
 
     @property
     def temperature(self) -> float:
-        """Temperature."""
+        """Number that divides the logits, so that probabilities agree with the accuracy."""
         return self.metadata.temperature
 
     def calibrate(self, probabilities: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -67,8 +67,8 @@ def _details(result: EvaluationResult) -> Iterator[Detail]:
                 tr(
                     "{proportion} of {images} are called none of these. ROC-AUC {roc_auc:.3f}: the "
                     "probability that such an image has a higher novelty than one of the classes.",
-                    proportion=_proportion(others.turned_away),
-                    images=format_count(others.turned_away.images, "image"),
+                    proportion=_proportion(others.rejected),
+                    images=format_count(others.rejected.images, "image"),
                     roc_auc=others.roc_auc,
                 ),
             )

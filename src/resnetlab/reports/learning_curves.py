@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from resnetlab.curation.learning_curves import METHOD
-from resnetlab.curation.results import ClassCurve, EnoughReport
+from resnetlab.curation.results import ClassCurve, LearningCurveReport
 from resnetlab.files import write_json, write_text
 from resnetlab.reports.document import Cell, Column, Detail, Table, number_columns, text_columns
 from resnetlab.reports.figures import to_themed_svg
@@ -41,7 +41,7 @@ CAPTION = (
 
 
 def write_learning_curves_page(
-    report: EnoughReport,
+    report: LearningCurveReport,
     folder: Path,
     *,
     details: Sequence[Detail] = (),
@@ -62,7 +62,7 @@ def write_learning_curves_page(
 
 
 def render_learning_curves_page(
-    report: EnoughReport, details: Sequence[Detail], made_by: str
+    report: LearningCurveReport, details: Sequence[Detail], made_by: str
 ) -> str:
     """Return the page as HTML; see `write_learning_curves_page`."""
     from markupsafe import Markup, escape
@@ -102,7 +102,7 @@ def render_learning_curves_page(
     )
 
 
-def _table(report: EnoughReport) -> Table:
+def _table(report: LearningCurveReport) -> Table:
     columns = (
         *text_columns("Class"),
         *number_columns("Photographs", "Error now"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any, Literal
 
-from resnetlab.data.config import DataConfig, Split
+from resnetlab.data.config import SPLITS, DataConfig, Split
 from resnetlab.inspection.diagnostics_config import (
     BlockAblations,
     DiagnosticsConfig,
@@ -190,7 +190,7 @@ class RunRecord:
         metadata |= {"parameters": self.file.parameters or None, "folder": self.folder}
         rows = [
             (split, scores.images, scores.top1_accuracy_pct, scores.loss_nats)
-            for split in ("train", "validation", "test")
+            for split in SPLITS
             if (scores := getattr(result, split, None)) is not None
         ]
         header = ("split", "images", "accuracy, %", "loss, nats")
@@ -228,7 +228,7 @@ def to_dict(record: RunRecord) -> dict[str, Any]:
     """
     result, file = record.result, record.file
     by_split: dict[str, Any] = {}
-    for split in ("train", "validation", "test"):
+    for split in SPLITS:
         scores: Scores | None = getattr(result, split, None)
         by_split[f"{split}_images"] = scores.images if scores else None
         by_split[f"{split}_accuracy_pct"] = scores.top1_accuracy_pct if scores else None

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from resnetlab.data.config import SPLITS
 from resnetlab.errors import input_error
 from resnetlab.runs.records import Evaluation, Result, RunFile
 from resnetlab.schema import encode
@@ -96,7 +97,7 @@ def values_of(evaluation: Evaluation) -> dict[str, float]:
 def final_values(result: Result) -> dict[str, float]:
     """Return the final values of a run by their names in the tracker."""
     values = {"final/train_seconds": result.train_seconds}
-    for split in ("train", "validation", "test"):
+    for split in SPLITS:
         if (scores := getattr(result, split)) is not None:
             values[f"final/{split}_accuracy_pct"] = scores.top1_accuracy_pct
             if scores.loss_nats is not None:

@@ -38,7 +38,8 @@ def train_events(
     *,
     yield_every_step: bool = False,
 ) -> Generator[TrainEvent, None, None]:
-    """Train with `train` and yield an event at the start, every TICK_SECONDS, and after each epoch.
+    """Train with `train` and yield an event at the start, every TICK_SECONDS, after each epoch, and
+    when it is interrupted.
 
     The clock stops while the caller handles an event. With `yield_every_step` an event follows each
     step, so that another run can take one.

@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from resnetlab.data.class_names import class_indices
 from resnetlab.data.config import (
     DEFAULT_READING,
     SPLITS,
@@ -126,8 +127,8 @@ def to_source(scan: FolderScan) -> Source:
 
 
 def _to_cached_folder(scan: FolderScan, groups: NDArray[np.int64]) -> CachedFolder:
-    number = {name: k for k, name in enumerate(scan.classes)}
-    labels = np.array([number[row.label] for row in scan.rows], np.int64)
+    index_of = class_indices(scan.classes)
+    labels = np.array([index_of[row.label] for row in scan.rows], np.int64)
     splits = np.array(
         [SPLITS.index(row.split) if row.split else len(SPLITS) for row in scan.rows], np.uint8
     )
@@ -215,7 +216,7 @@ def scan_folder(
         cache: Folder of files that belong to the output: the manifest and the list of bad files.
         notify: Receives messages about slow work.
         skip_bad: Skip bad files instead of refusing them.
-        workers: Number of decoding processes; None for the number of processors.
+        workers: Number of threads that read and decode files; None for the number of processors.
         split: Fractions by which new splits are drawn, or the path of a manifest that they
             follow, or None for the splits of the folder's layout.
         rehash: Hash every file again, also those of unchanged size, time and inode.

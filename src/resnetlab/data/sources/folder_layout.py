@@ -18,7 +18,7 @@ from resnetlab.data.class_names import (
     normalize_name,
     suggest_lookalike,
 )
-from resnetlab.data.config import DEFAULT_READING, FolderReading, Split
+from resnetlab.data.config import DEFAULT_READING, SPLITS, FolderReading, Split
 from resnetlab.data.sources.folder_tree import (
     SYSTEM_FILES,
     FolderTree,
@@ -107,7 +107,7 @@ def list_folder(
     entries, folders = walk(root, reading.follow_links)
     tables = find_label_tables(root, entries)
     if tables and (tables[0].path == LABELS_FILE or not _has_class_folders(entries)):
-        files, passed, notes = read_labels(root, entries, reading, tables)
+        files, skipped, notes = read_labels(root, entries, reading, tables)
         classes = sort_classes({file.label for file in files})
         layout: Layout = "labels"
         class_folders: dict[str, str] = {}
@@ -120,10 +120,10 @@ def list_folder(
         layout = "splits" if splits else "classes"
         if reading.nested:
             _check_nested_splits(tree, labels)
-        files, passed = _assign_classes(entries, splits, labels, reading.nested)
+        files, skipped = _assign_classes(entries, splits, labels, reading.nested)
         classes = sort_classes(class_folders)
         notes = layout_notes(tree, splits, unlabeled, labels)
-        notes += nested_notes(files, passed, labels)
+        notes += nested_notes(files, skipped, labels)
     _check_classes(root, classes, folders, for_training)
     ordered = tuple(sorted(files, key=lambda file: file.path))
     return FolderListing(
@@ -131,7 +131,7 @@ def list_folder(
         layout,
         tuple(classes),
         ordered,
-        tuple(sorted(passed, key=lambda item: item.path)),
+        tuple(sorted(skipped, key=lambda item: item.path)),
         tuple(notes),
         class_folders,
         ", ".join(table.path for table in tables) if layout == "labels" else "",
@@ -171,7 +171,7 @@ def _split_folders(tree: FolderTree, for_training: bool) -> dict[str, Split]:
     if not has_classes and len(named) < len(visible):
         return {}  # folders of classes, one of which may be named train
     problems = []
-    for split in ("train", "validation", "test"):
+    for split in SPLITS:
         spellings = [name for name, other in named.items() if other == split]
         if len(spellings) > 1:
             message = f"two {split} splits: {', '.join(spellings)}"
@@ -204,7 +204,7 @@ def _check_links(tree: FolderTree, splits: dict[str, Split]) -> None:
 
 def _unlabeled_splits(tree: FolderTree, splits: dict[str, Split]) -> set[str]:
     """Return the validation and test folders whose images are in no folder of a class."""
-    trained = {
+    train_classes = {
         name_key(label)
         for name, split in splits.items()
         if split == "train"
@@ -214,7 +214,7 @@ def _unlabeled_splits(tree: FolderTree, splits: dict[str, Split]) -> set[str]:
     def is_unlabeled(name: str) -> bool:
         labels = tree.classes_in(name)
         stands_for_none = len(labels) == 1 and name_key(labels[0]) in UNLABELED_NAMES
-        return not labels or (stands_for_none and name_key(labels[0]) not in trained)
+        return not labels or (stands_for_none and name_key(labels[0]) not in train_classes)
 
     return {name for name, split in splits.items() if split != "train" and is_unlabeled(name)}
 
@@ -234,7 +234,7 @@ def _find_classes(
         if problems:
             raise InputError(*problems)
         return names, {label: name for name, label in names.items()}
-    order: list[Split] = ["train", "validation", "test"]
+    order = list(SPLITS)
     labels, class_folders, by_key = dict[str, str](), dict[str, str](), dict[str, str]()
     problems = []
     for name in sorted(splits, key=lambda name: order.index(splits[name])):
@@ -255,8 +255,10 @@ def _find_classes(
     return labels, class_folders
 
 
-def _untrained_problem(root: Path, split: str, folder: str, trained: Iterable[str]) -> Problem:
-    difference = suggest_lookalike(folder, trained)
+def _untrained_problem(
+    root: Path, split: str, folder: str, train_classes: Iterable[str]
+) -> Problem:
+    difference = suggest_lookalike(folder, train_classes)
     message = "a class that is not in train" + (f": {difference}" if difference else "")
     fix = "give both the same name" if difference else "add train images of it, or remove it"
     return Problem(f"{root}/{split}/{folder}", message, fix)
@@ -265,17 +267,17 @@ def _untrained_problem(root: Path, split: str, folder: str, trained: Iterable[st
 def _assign_classes(
     entries: list[ScannedFile], splits: dict[str, Split], labels: Mapping[str, str], nested: bool
 ) -> tuple[list[LabeledFile], list[SkippedFile]]:
-    files, passed = [], []
+    files, skipped = [], []
     for entry in entries:
         parts = entry.path.split("/")
         folder = class_folder(entry.path, labels) if nested else parent(entry.path)
         reason = _skip_reason(entry, parts, splits, folder in labels)
         if reason:
-            passed.append(SkippedFile(entry.path, reason))
+            skipped.append(SkippedFile(entry.path, reason))
         else:
             split = splits[parts[0]] if splits else None
             files.append(LabeledFile(entry.path, labels[folder], split))
-    return files, passed
+    return files, skipped
 
 
 def _check_nested_splits(tree: FolderTree, labels: Mapping[str, str]) -> None:

@@ -60,12 +60,12 @@ def collect_problems(
 def _empty_class_problems(
     listing: FolderListing, bad: tuple[BadFile, ...], rows: list[ManifestRow]
 ) -> list[Problem]:
-    trained = {row.label for row in rows if row.split in (None, "train")}
+    train_classes = {row.label for row in rows if row.split in (None, "train")}
     broken = [item.path for item in bad]
     problems = [
         listing.empty_class_problem(label, broken)
         for label in listing.classes
-        if label not in trained
+        if label not in train_classes
     ]
     for split in sorted(
         {file.split for file in listing.files if file.split}

@@ -75,8 +75,8 @@ def _test_split_note(
 
 def _check_all_in_train(rows: Sequence[ManifestRow], path: Path) -> None:
     """Raise InputError for each class that the manifest at `path` leaves without a train image."""
-    trained = {row.label for row in rows if row.split == "train"}
-    untrained = sorted({row.label for row in rows} - trained)
+    train_classes = {row.label for row in rows if row.split == "train"}
+    untrained = sorted({row.label for row in rows} - train_classes)
     fix = "give it train images, or remove it"
     if untrained:
         raise InputError(

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from resnetlab import files
 from resnetlab.data import stratify
-from resnetlab.data.class_names import name_key
+from resnetlab.data.class_names import class_indices, name_key
 from resnetlab.data.config import Split
 from resnetlab.errors import InputError, Problem, input_error
 from resnetlab.messages import format_count
@@ -98,7 +98,7 @@ class SplitSpec:
 def parse_split(text: str, option: str = "--split") -> SplitSpec | Path | None:
     """Parse the value of `--split`: fractions or counts, the path of a manifest, or None if empty.
 
-    Raises InputError if the file is no manifest.
+    Raises InputError if the text is neither fractions, counts nor the name of a CSV file.
     """
     if not text:
         return None
@@ -177,7 +177,7 @@ def resplit(
     With `keep_test`, a test split of the rows stays, and the other images are divided in the
     proportion of train and validation. Raises InputError if a class has too few images.
     """
-    index_of = {name: k for k, name in enumerate(classes)}
+    index_of = class_indices(classes)
     labels = np.array([index_of[row.label] for row in rows], np.int64)
     is_test = np.array([row.split == "test" for row in rows])
     if split_spec.keep_test and is_test.any():
@@ -275,7 +275,7 @@ def _path_key(path: str) -> str:
 def _draw_missing_splits(
     rows: Sequence[ManifestRow], classes: Sequence[str], where: str, groups: NDArray[np.int64]
 ) -> tuple[ManifestRow, ...]:
-    index_of = {name: k for k, name in enumerate(classes)}
+    index_of = class_indices(classes)
     if all(row.split is None for row in rows):
         labels = np.array([index_of[row.label] for row in rows], np.int64)
         splits = stratify.split_three_ways(labels, classes, DEFAULT_FRACTION, where, groups)

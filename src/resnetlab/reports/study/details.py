@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from resnetlab.analysis.run_measures import FirstLossMode, first_losses, is_far_from_uniform
 from resnetlab.analysis.study_data import Machine
+from resnetlab.data.config import SPLITS
 from resnetlab.recipes.numerics import Numerics
 from resnetlab.reports.document import Detail
 from resnetlab.reports.format import format_count, format_first_loss_values, join_words, name_some
@@ -24,8 +25,7 @@ def study_details(analysis: StudyAnalysis, first_loss: Sequence[str]) -> tuple[D
     details = []
     for data in study_data.data:
         where = f" ({join_words(data.conditions)})" if len(study_data.data) > 1 else ""
-        splits = ("train", "validation", "test")
-        counts = [(getattr(data, f"{split}_images"), split) for split in splits]
+        counts = [(getattr(data, f"{split}_images"), split) for split in SPLITS]
         images = join_words(
             [tr("{count:,} {split}", count=n, split=tr_word(split)) for n, split in counts if n]
         )

@@ -9,7 +9,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, get_args
 
-from resnetlab.data.class_names import match_names, suggest_lookalike, unnamed_classes
+from resnetlab.data.class_names import (
+    class_indices,
+    match_names,
+    suggest_lookalike,
+    unnamed_classes,
+)
 from resnetlab.data.photo_loader import Tta
 from resnetlab.data.transforms.eval_transform import EvalTransform
 from resnetlab.deploy.inputs import EvaluationImages, find_images
@@ -197,5 +202,5 @@ def match_classes(classes: Sequence[str], data: EvaluationImages) -> dict[str, i
             for name in missing
         ]
         raise InputError(*problems)
-    number = {name: k for k, name in enumerate(classes)}
-    return {name: number[match] for name, match in matches.items()}
+    index_of = class_indices(classes)
+    return {name: index_of[match] for name, match in matches.items()}
