@@ -95,7 +95,7 @@ SAFEGUARDS = (
     ),
     Safeguard(
         "MANIFEST.json of checkpoints",
-        "runs/checkpoint.py",
+        "runs/paths.py",
         'if p.name.isdigit() and (p / "MANIFEST.json").exists()',
         "if p.name.isdigit()",
         FAULTS,

@@ -52,7 +52,7 @@ def rounded_percent(share: float) -> float:
     percent = 100 * share
     if percent < 1:
         return float(f"{percent:.2g}")
-    return round(percent) if share >= 1 else min(99, round(percent))
+    return float(round(percent) if share >= 1 else min(99, round(percent)))
 
 
 def training_share(
