@@ -230,8 +230,8 @@ def ratios(pace: dict[str, float]) -> dict[str, float]:
 
 
 def grid(bench: Bench) -> dict[str, Any]:
-    """The shortcut report's grid, from the pace of each of its networks: an estimate, without
-    evaluation.
+    """Return the shortcut report's grid, from the pace of each of its networks: an estimate,
+    without evaluation.
     """
     study = load_study(GRID_STUDY).study
     seconds, left_out = 0.0, []

@@ -44,7 +44,7 @@ def preprocess(raw: bytes) -> Tensor:
 
 
 def answer(logits: Tensor) -> dict[str, Any]:
-    """The five most probable classes of one photograph."""
+    """Return the five most probable classes of one photograph."""
     probabilities, classes = logits.softmax(0).topk(5)
     return {
         "classes": [

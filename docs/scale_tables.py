@@ -41,7 +41,7 @@ def seconds_an_image() -> dict[int, float]:
 
 
 def table() -> str:
-    """The study `shortcuts`, by the number of threads that share its runs."""
+    """Return the study `shortcuts`, by the number of threads that share its runs."""
     each = {
         depth: EPOCHS * IMAGES * seconds / 3600 for depth, seconds in seconds_an_image().items()
     }

@@ -157,7 +157,7 @@ def train_here() -> Callable[[Plan, Path], None]:
 
 @pytest.fixture(scope="session")
 def small_npz(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The three classes as an .npz."""
+    """Return the three classes as an .npz."""
     path = tmp_path_factory.mktemp("data") / "bands.npz"
     np.savez(path, **small_arrays())
     return path
@@ -165,7 +165,7 @@ def small_npz(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def study_text(small_npz: Path) -> str:
-    """A study of two conditions and two seeds; a run takes one or two seconds."""
+    """Return a study of two conditions and two seeds; a run takes one or two seconds."""
     return STUDY.format(data=small_npz)
 
 

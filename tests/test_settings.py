@@ -19,7 +19,7 @@ from resnetlab.errors import InputError
 
 @pytest.fixture
 def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The configuration file of a person who has set no variable."""
+    """Return the configuration file of a person who has set no variable."""
     for name in (settings.CACHE_VARIABLE, settings.OFFLINE_VARIABLE):
         monkeypatch.delenv(name, raising=False)
     path = tmp_path / "config" / "config.toml"

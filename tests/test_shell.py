@@ -55,7 +55,9 @@ def test_a_command_is_quoted_for_posix_and_for_windows() -> None:
 
 
 def split_as_windows_does(line: str) -> list[str]:
-    """The words of a command line by the rules of Microsoft's C runtime: an independent reading."""
+    """Return the words of a command line by the rules of Microsoft's C runtime: an independent
+    reading.
+    """
     words, word, quoted, position = [], "", False, 0
     while position < len(line):
         run = len(line[position:]) - len(line[position:].lstrip("\\"))

@@ -18,7 +18,7 @@ RESULTS = Path(__file__).parents[2] / "results"
 
 
 def flat(value: Any, prefix: str) -> dict[str, Any]:
-    """The values of a config by dotted name, without those that are not set."""
+    """Return the values of a config by dotted name, without those that are not set."""
     if isinstance(value, dict):
         return {
             name: item

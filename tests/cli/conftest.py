@@ -39,7 +39,9 @@ def resnetlab(
 
 @pytest.fixture(scope="session")
 def workspace(tmp_path_factory: pytest.TempPathFactory, small_npz: Path, study_text: str) -> Path:
-    """A folder with a finished study, photographs, a fine-tuned model and a pre-trained network."""
+    """Return a folder with a finished study, photographs, a fine-tuned model and a pre-trained
+    network.
+    """
     import torch
 
     from helpers.texture_photographs import QUICK

@@ -34,7 +34,7 @@ VALIDATION = 16
 
 @pytest.fixture(scope="module")
 def here(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a fine-tuned model, its photographs, and photographs of other things."""
+    """Return a folder with a fine-tuned model, its photographs, and photographs of other things."""
     root = tmp_path_factory.mktemp("knows")
     folder(root / "stripes", {"train": 10, "val": VALIDATION, "test": 8})
     for number in range(12):

@@ -386,7 +386,7 @@ def test_commands_options_and_names_are_completed_without_torch(
 
 @pytest.fixture
 def on_path(tmp_path: Path) -> dict[str, str]:
-    """An environment in which `resnetlab` is a command."""
+    """Return an environment in which `resnetlab` is a command."""
     program = tmp_path / "bin" / "resnetlab"
     program.parent.mkdir()
     program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m resnetlab "$@"\n')

@@ -17,7 +17,7 @@ Resnetlab = Callable[..., tuple[int, str, str]]
 
 @pytest.fixture
 def root(workspace: Path, tmp_path: Path) -> Path:
-    """A copy of the runs and the cache."""
+    """Return a copy of the runs and the cache."""
     for name in ("runs", "cache"):
         shutil.copytree(workspace / name, tmp_path / "root" / name)
     return tmp_path / "root"

@@ -36,7 +36,7 @@ def command(words: list[str], monkeypatch: pytest.MonkeyPatch) -> int:
 
 @pytest.fixture
 def stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folder of a run that was stopped at its first step, on photographs in `photos`."""
+    """Return the folder of a run that was stopped at its first step, on photographs in `photos`."""
     root = tmp_path / "a"
     class_tree(root / "photos", size=(8, 8))
     monkeypatch.chdir(root)

@@ -40,7 +40,7 @@ run()
 
 @pytest.fixture(scope="module")
 def here(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a small model, photographs, and files that are none."""
+    """Return a folder with a small model, photographs, and files that are none."""
     root = tmp_path_factory.mktemp("startup")
     write_model(root / "pets")
     for number in range(6):
@@ -57,8 +57,8 @@ def here(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def command(here: Path, *words: str) -> tuple[int, str, str, list[str]]:
-    """The exit code, output and errors of a command in its own process, and which heavy packages it
-    imported.
+    """Return the exit code, output and errors of a command in its own process, and which heavy
+    packages it imported.
     """
     (here / "modules.json").unlink(missing_ok=True)
     driver = DRIVER.replace("HEAVY", repr(HEAVY))

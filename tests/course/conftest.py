@@ -16,7 +16,7 @@ from resnetlab.course.student import register_student
 
 @pytest.fixture(scope="session")
 def trained_class(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a submission of each student: one trained run of `SHORT`."""
+    """Return a folder with a submission of each student: one trained run of `SHORT`."""
     root = tmp_path_factory.mktemp("class")
     for name in NAMES:
         folder = root / name.replace(" ", "-")
@@ -26,13 +26,13 @@ def trained_class(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def submissions(trained_class: Path, tmp_path: Path) -> Path:
-    """A copy of the class that a test may change."""
+    """Return a copy of the class that a test may change."""
     return Path(shutil.copytree(trained_class, tmp_path / "submissions"))
 
 
 @pytest.fixture
 def reference(trained_class: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """A function that makes runs with these accuracies the reference runs of `SHORT`."""
+    """Return a function that makes runs with these accuracies the reference runs of `SHORT`."""
     submission = next(path for path in sorted(trained_class.iterdir()) if path.is_dir())
     file = run_checks.read_run(run_folder(submission)).file  # type: ignore[union-attr]
 

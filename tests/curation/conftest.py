@@ -16,7 +16,9 @@ from resnetlab.models.weights import write_weights
 
 @pytest.fixture(scope="session")
 def finetuned(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with `stripes`, `tiny.toml` and a model of the three textures in `models/`."""
+    """Return a folder with `stripes`, `tiny.toml` and a model of the three textures in
+    `models/`.
+    """
     root = tmp_path_factory.mktemp("curation")
     folder(root / "stripes", {"train": 10, "val": 4, "test": 6})
     torch.manual_seed(0)

@@ -25,7 +25,7 @@ def blot(seed: int) -> Image.Image:
 
 @pytest.fixture(scope="module")
 def old(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, PhotoRecord]:
-    """A folder of photographs unlike each other, and its record."""
+    """Return a folder of photographs unlike each other, and its record."""
     root = tmp_path_factory.mktemp("old") / "old"
     for number in range(40):
         split = ("train", "train", "val", "test")[number % 4]

@@ -38,7 +38,7 @@ def checks(seed: int) -> Image.Image:
 
 @pytest.fixture(scope="module")
 def workplace(finetuned: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The fine-tuned model, and a folder `more` with a new class and more of an old one."""
+    """Return the fine-tuned model, and a folder `more` with a new class and more of an old one."""
     root = tmp_path_factory.mktemp("extend") / "here"
     shutil.copytree(finetuned, root)
     # The record of the fine-tuning has the path of the photographs, which stay where they are.

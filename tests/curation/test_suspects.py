@@ -94,7 +94,7 @@ def test_margins_and_odds_equal_values_computed_by_hand() -> None:
 
 @pytest.fixture
 def wrong_labels(finetuned: Path, tmp_path: Path) -> Path:
-    """The textures, with one of stripes across in the folder of stripes down."""
+    """Return the textures, with one of stripes across in the folder of stripes down."""
     root = tmp_path / "photos"
     shutil.copytree(finetuned / "stripes", root)
     (root / "train/across/09.png").rename(root / "train/down/moved.png")

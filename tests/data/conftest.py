@@ -7,6 +7,8 @@ import pytest
 
 @pytest.fixture(autouse=True)
 def person(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The cache of a person who has just begun: what one test decoded is no help to another."""
+    """Return the cache of a person who has just begun: what one test decoded is no help to
+    another.
+    """
     monkeypatch.setenv("RESNETLAB_CACHE", str(tmp_path / "person"))
     return tmp_path / "person"

@@ -33,7 +33,7 @@ def refused(raw: bytes) -> str:
 
 
 def png_header(width: int, height: int) -> bytes:
-    """A PNG of that size with no pixels in it: a bomb without the powder."""
+    """Return a PNG of that size with no pixels in it: a bomb without the powder."""
 
     def chunk(kind: bytes, body: bytes) -> bytes:
         return (

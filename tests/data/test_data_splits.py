@@ -28,8 +28,8 @@ GOLDEN_CUT = [3, 5, 8, 15, 17]
 def source_of(
     counts: list[int], with_validation: bool = False, order: list[int] | None = None
 ) -> Source:
-    """A source whose images carry their own number; `order` renumbers the classes without moving an
-    image.
+    """Return a source whose images carry their own number; `order` renumbers the classes without
+    moving an image.
     """
     labels = np.random.default_rng(0).permutation(np.repeat(np.arange(len(counts)), counts))
     names = [f"class {k}" for k in range(len(counts))]

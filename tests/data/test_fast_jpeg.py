@@ -32,7 +32,9 @@ def _checked_again() -> Iterator[None]:
 
 
 def textured(seed: int, width: int = 203, height: int = 151, mode: str = "RGB") -> Image.Image:
-    """An image with edges and noise, so that a wrong upsampling or color conversion shows."""
+    """Return an image with edges and noise, so that a wrong upsampling or color conversion
+    shows.
+    """
     rng = np.random.default_rng(seed)
     coarse = Image.fromarray(rng.integers(0, 256, (7, 9, 3), dtype=np.uint8))
     smooth = np.asarray(coarse.resize((width, height), Image.Resampling.NEAREST), np.int16)
@@ -41,7 +43,7 @@ def textured(seed: int, width: int = 203, height: int = 151, mode: str = "RGB") 
 
 
 def result(raw: bytes, factor: int = 1) -> NDArray[np.uint8] | str:
-    """The pixels, or the reason of a refusal."""
+    """Return the pixels, or the reason of a refusal."""
     try:
         return decode_rgb(raw, factor)
     except BadImageError as error:
@@ -135,7 +137,7 @@ def test_the_first_picture_of_a_file_of_several_is_decoded() -> None:
 
 
 def with_adobe_marker(raw: bytes, transform: int) -> bytes:
-    """The file with an Adobe APP14 marker in place of its JFIF marker."""
+    """Return the file with an Adobe APP14 marker in place of its JFIF marker."""
     assert raw[2:4] == b"\xff\xe0"
     end = 4 + int.from_bytes(raw[4:6], "big")
     body = b"Adobe\0\x64\0\0\0\0" + bytes([transform])

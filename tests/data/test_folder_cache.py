@@ -102,7 +102,7 @@ def test_exchanged_pixels_in_the_cache_are_detected(tmp_path: Path) -> None:
 
 
 def aged(root: Path, seconds: int = 60) -> Path:
-    """The folder as if every file of it were older than any clock's tick."""
+    """Return the folder as if every file of it were older than any clock's tick."""
     for path in root.rglob("*"):
         if path.is_file():
             then = path.stat().st_mtime_ns - seconds * 10**9
@@ -112,7 +112,7 @@ def aged(root: Path, seconds: int = 60) -> Path:
 
 @pytest.fixture
 def reads(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
-    """The files of images that are opened."""
+    """Return the files of images that are opened."""
     collected: list[Path] = []
     read = image_decoder.read_bytes
     monkeypatch.setattr(

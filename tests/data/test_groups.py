@@ -30,7 +30,7 @@ LABELS = st.lists(st.integers(0, 3), min_size=12, max_size=60)
 
 
 def photograph(seed: int, width: int = 80, height: int = 60) -> Image.Image:
-    """A picture with structure of its own, as a photograph has."""
+    """Return a picture with structure of its own, as a photograph has."""
     noise = np.random.default_rng(seed).integers(0, 256, (9, 12, 3), np.uint8)
     return Image.fromarray(noise).resize((width, height), Image.Resampling.BICUBIC)
 
@@ -40,7 +40,7 @@ def tiles(images: Sequence[Image.Image]) -> np.ndarray:
 
 
 def bits_of(image: np.ndarray) -> list[bool]:
-    """The difference hash, written out: is a cell brighter than the one to its left?"""
+    """Return the difference hash, written out: is a cell brighter than the one to its left?"""
     gray = np.asarray(Image.fromarray(image).convert("L").resize((17, 16), Image.Resampling.BOX))
     return [bool(row[column + 1] > row[column]) for row in gray.astype(int) for column in range(16)]
 

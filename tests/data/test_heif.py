@@ -22,7 +22,7 @@ from resnetlab.data.sources.image_decoder import BadImageError, decode, read_tim
 
 
 def gradient(width: int = 96, height: int = 64) -> Image.Image:
-    """A smooth picture without symmetry, so that a turn or a mirror shows."""
+    """Return a smooth picture without symmetry, so that a turn or a mirror shows."""
     x, y = np.meshgrid(np.linspace(0, 255, width), np.linspace(0, 255, height))
     return Image.fromarray(np.stack([x, y, (x + 2 * y) / 3], -1).astype(np.uint8))
 

@@ -20,7 +20,7 @@ from resnetlab.errors import InputError
 
 
 def arrays(**changes: object) -> dict[str, Any]:
-    """A right set of arrays, with changes; a change to None takes an array away."""
+    """Return a right set of arrays, with changes; a change to None takes an array away."""
     rng = np.random.default_rng(0)
     right = {
         "x_train": rng.integers(0, 256, (12, 6, 6, 3), np.uint8),

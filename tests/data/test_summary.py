@@ -21,7 +21,7 @@ DOGS = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "dogs"
 
 
 def textured(seed: int) -> Image.Image:
-    """A picture with structure of its own at every scale that a hash looks at."""
+    """Return a picture with structure of its own at every scale that a hash looks at."""
     noise = np.random.default_rng(seed).integers(0, 256, (12, 16, 3), np.uint8)
     return Image.fromarray(noise).resize((160, 120), Image.Resampling.BICUBIC)
 

@@ -42,7 +42,7 @@ SWIN = {"embed_dim": 24, "depths": [1, 1, 1, 1], "num_heads": [1, 2, 4, 8]}
 
 
 def write_external(folder: Path, source: str, side: int, **kwargs: object) -> Path:
-    """A model folder of a network of another package, with random weights."""
+    """Return a model folder of a network of another package, with random weights."""
     config = ExternalConfig(source=source, kwargs=kwargs)  # type: ignore[arg-type]
     module = build_model(config, 3, 6, lambda _: torch.Generator().manual_seed(0))
     view = EvalTransform(size=side, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))

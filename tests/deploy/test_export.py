@@ -157,7 +157,7 @@ SIZES = [
 
 
 def smooth(width: int, height: int, seed: int) -> Image.Image:
-    """A picture as a photograph is: neighbors are similar, and no two pictures are."""
+    """Return a picture as a photograph is: neighbors are similar, and no two pictures are."""
     coarse = picture(seed, max(3, width // 6), max(3, height // 6))
     return coarse.resize((width, height), Image.Resampling.BICUBIC)
 

@@ -48,7 +48,7 @@ class Blocks(HTMLParser):
 
 @pytest.fixture
 def package(tmp_path: Path) -> Path:
-    """A folder with the two files of the npm package that a page needs."""
+    """Return a folder with the two files of the npm package that a page needs."""
     folder = tmp_path / "onnxruntime-web"
     (folder / "dist").mkdir(parents=True)
     (folder / "dist" / web_runtime.SCRIPT).write_bytes(SCRIPT)

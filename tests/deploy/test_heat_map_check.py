@@ -42,13 +42,13 @@ WEIGHTS = {1: 1 / 6, 2: 1 / 12}
 
 
 def smooth(seed: int, side: int = SIDE) -> NDArray[np.float32]:
-    """A random smooth map, 0 to 1."""
+    """Return a random smooth map, 0 to 1."""
     values = gaussian_filter(np.random.default_rng(seed).normal(size=(side, side)), side / 10)
     return ((values - values.min()) / np.ptp(values)).astype(np.float32)
 
 
 def photo_with_patch(seed: int, side: int = SIDE) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
-    """A gray photograph with a white patch anywhere, and the pixels of the patch."""
+    """Return a gray photograph with a white patch anywhere, and the pixels of the patch."""
     draw = np.random.default_rng(1000 + seed)
     top, left = draw.integers(side - PATCH, size=2)
     patch = np.zeros((side, side), bool)
@@ -58,7 +58,7 @@ def photo_with_patch(seed: int, side: int = SIDE) -> tuple[NDArray[np.uint8], ND
 
 
 def patch_classifier(images: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """The probability of class 0 is high where a white patch is; nothing else matters."""
+    """Return a high probability of class 0 where a white patch is; nothing else matters."""
     brightest = uniform_filter(images[..., 0].astype(float), (0, PATCH - 2, PATCH - 2)).max((1, 2))
     probability = 1 / (1 + np.exp(-(brightest - 180) / 12))
     return np.stack([probability, 1 - probability], 1)
@@ -179,7 +179,7 @@ class RedDetector(nn.Module):
 
 @pytest.fixture(scope="module")
 def red_model(tmp_path_factory: pytest.TempPathFactory) -> Classifier:
-    """A model whose evidence is a red patch."""
+    """Return a model whose evidence is a red patch."""
     loaded_model = load_model_folder(write_model(tmp_path_factory.mktemp("red") / "red"))
     return Classifier(LoadedModel(RedDetector().eval(), loaded_model.file), device="cpu", threads=1)
 

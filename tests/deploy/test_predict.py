@@ -45,7 +45,7 @@ Run = Callable[..., SimpleNamespace]
 
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Run:
-    """The command line in this process, with the attributes of a finished process."""
+    """Return the command line in this process, with the attributes of a finished process."""
 
     def call(*arguments: str | Path) -> SimpleNamespace:
         monkeypatch.setattr("sys.argv", ["resnetlab", *map(str, arguments)])

@@ -43,7 +43,9 @@ BREEDS = {
 
 @pytest.fixture(scope="module")
 def real(tmp_path_factory: pytest.TempPathFactory) -> tuple[Classifier, list[LazyImage]]:
-    """The network as a model's folder, and the first three test photographs of each breed."""
+    """Return the network as a model's folder, and the first three test photographs of each
+    breed.
+    """
     pytest.importorskip("timm", reason="the extra [timm] is not installed")
     if not WEIGHTS.is_file() or not DOGS.is_dir():
         pytest.skip(

@@ -58,7 +58,7 @@ def service(pets: Path) -> Iterator[TestClient]:
 
 
 def error_text(response: httpx.Response, status: int) -> str:
-    """An error is one line of JSON."""
+    """Check that an error is one line of JSON, and return it."""
     assert response.status_code == status, response.text
     assert list(response.json()) == ["error"]
     text = str(response.json()["error"])

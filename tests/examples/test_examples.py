@@ -34,7 +34,7 @@ def images(count: int = 6, seed: int = 0) -> Tensor:
 
 
 def stepped(model: nn.Module, steps: int = 3) -> nn.Module:
-    """A few steps of training, as the loop does them: in whatever mode the network is."""
+    """Return a few steps of training, as the loop does them: in whatever mode the network is."""
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
     for step in range(steps):
         optimizer.zero_grad()

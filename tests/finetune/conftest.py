@@ -22,7 +22,9 @@ def photos(tmp_path: Path) -> Path:
 
 
 def pretrained(root: Path) -> Path:
-    """A model file with pre-trained weights beside it: a network that was made for five classes."""
+    """Return a model file with pre-trained weights beside it: a network that was made for five
+    classes.
+    """
     from helpers.user_network import tiny
 
     torch.manual_seed(0)
@@ -48,7 +50,9 @@ def backbone(tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def fitting(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with both, `stripes` and `tiny.toml`, for what tests of a module only look at."""
+    """Return a folder with both, `stripes` and `tiny.toml`, for what tests of a module only look
+    at.
+    """
     root = tmp_path_factory.mktemp("fitting")
     folder(root / "stripes", {"train": 10, "val": 4, "test": 6})
     pretrained(root)

@@ -29,7 +29,7 @@ def request(photos: Path, backbone: Path, *, skip_bad: bool) -> FinetuneRequest:
 
 
 def listed(photos: Path) -> set[str]:
-    """The names in the list that is written beside the cache."""
+    """Return the names in the list that is written beside the cache."""
     (file,) = (photos.parent / "out" / "cache").glob("*-bad.csv")
     with file.open(newline="", encoding="utf-8") as stream:
         return {Path(row["path"]).name for row in csv.DictReader(stream) if row["reason"]}

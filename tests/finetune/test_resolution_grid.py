@@ -37,7 +37,7 @@ def request(photos: Path, backbone: Path, **more: object) -> FinetuneRequest:
 
 
 def swept(requested: FinetuneRequest, **more: object) -> tuple[ResolutionTable, Path]:
-    """The whole table of 16 and 24 by 16, 24 and 32."""
+    """Return the whole table of 16 and 24 by 16, 24 and 32."""
     return list(
         fixres(requested, (16, 24), (16, 24, 32), command="resnetlab fixres stripes", **more)
     )[-1]  # type: ignore[arg-type]
@@ -45,7 +45,7 @@ def swept(requested: FinetuneRequest, **more: object) -> tuple[ResolutionTable, 
 
 @pytest.fixture(scope="module")
 def table(fitting: Path) -> tuple[ResolutionTable, Path]:
-    """The whole table and the folder of its report."""
+    """Return the whole table and the folder of its report."""
     return swept(request(fitting / "stripes", fitting / "tiny.toml"))
 
 

@@ -58,7 +58,7 @@ def part_of(
 def crops(
     part: PhotoSplit, how: Augmentation, scaled: bool, draws: PhotoDraws
 ) -> NDArray[np.float64]:
-    """The photographs of an epoch, (N, S, S, 3), levels."""
+    """Return the photographs of an epoch, (N, S, S, 3), levels."""
     images = []
     for index in range(len(part)):
         by = partial(jpeg_draft_factor, VIEW, how, draws, index) if scaled else lambda *_: 1

@@ -57,7 +57,7 @@ def data(photos: Path, tmp_path: Path) -> PhotoDataset:
 def fitted(
     cache: StageCache, one: FinetuneModel, one_stage: Stage, photos: PhotoDataset
 ) -> tuple[StageResult, int]:
-    """The stage as it is kept or computed, and how often it was computed."""
+    """Return the stage as it is kept or computed, and how often it was computed."""
     view, calls = one.eval_transform(24), []
 
     def compute() -> StageResult:
@@ -245,7 +245,7 @@ def finished(process: subprocess.Popen[str]) -> str:
 
 
 def weights(root: Path) -> dict[str, str]:
-    """The SHA-256 of every network below `models` and `runs`."""
+    """Return the SHA-256 of every network below `models` and `runs`."""
     paths = [*root.glob("models/*/model.safetensors"), *root.glob("runs/*/weights.safetensors")]
     return {path.parent.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}
 

@@ -98,7 +98,7 @@ def loaded(photos: Path, model: Path | str | dict[str, str], **changed: object) 
 
 
 def do(plan: Plan, root: Path, stop: Callable[[], bool] = lambda: False) -> list[Result | None]:
-    """The runs of a plan in this process, in their order."""
+    """Return the runs of a plan in this process, in their order."""
     photos = load_photographs(plan.runs[0].file.data, root / "cache")
     attempts = (
         run_finetune_attempt(

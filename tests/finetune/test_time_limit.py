@@ -38,7 +38,7 @@ def make_stage(**fields: Any) -> Stage:
 
 
 def limit_with(remaining: float, image_seconds: float = 0.0) -> TimeLimit:
-    """A limit of which so many seconds are left for training."""
+    """Return a limit of which so many seconds are left for training."""
     limit = TimeLimit(1000.0, time.monotonic())
     limit.image_seconds, limit.reserved_seconds = image_seconds, 1000.0 - remaining
     return limit

@@ -49,7 +49,7 @@ recipe = { batch_size = 16, steps = 60, optimizer = { name = "adamw" } }
 
 
 def write_network(workspace: Path, name: str, seed: int, scale: float = 1.0) -> Path:
-    """A network with weights of its own; with a `scale` of 0 its features tell nothing."""
+    """Return a network with weights of its own; with a `scale` of 0 its features tell nothing."""
     torch.manual_seed(seed)
     tensors = tiny(num_classes=5).state_dict()
     tensors["stem.weight"] *= scale
@@ -77,7 +77,7 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True, scope="module")
 def _tiny_batches() -> Iterator[None]:
-    """The time of a prediction is measured on few images."""
+    """Let the time of a prediction be measured on few images."""
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr("resnetlab.finetune.time_limit.TIMED_IMAGES", 2)
         yield
@@ -339,7 +339,7 @@ def test_the_command_prints_the_trials_and_writes_them_to_the_page(
 
 @pytest.fixture(scope="module")
 def uneven(workspace: Path) -> Path:
-    """A folder in which one class has three train photographs, the others twenty."""
+    """Return a folder in which one class has three train photographs, the others twenty."""
     root = workspace / "uneven"
     folder(root, {"train": 20, "val": 6, "test": 5})
     for path in sorted((root / "train" / "plain").iterdir())[3:]:

@@ -164,7 +164,7 @@ def processor() -> str:
 
 
 def streams() -> list[int]:
-    """The seeds of STREAMS."""
+    """Return the seeds of STREAMS."""
     from resnetlab.training.rng import derive_seed
 
     return [derive_seed(seed, *names) for seed, names in STREAMS]
@@ -194,7 +194,7 @@ def committed() -> dict[str, dict[str, Any]]:
 
 
 def _measured_cells(path: Path) -> Iterator[str]:
-    """The cells of a CSV file, without the columns of settings."""
+    """Yield the cells of a CSV file, without the columns of settings."""
     with path.open(newline="", encoding="utf-8") as file:
         for row in csv.DictReader(file):
             for name, cell in row.items():

@@ -69,7 +69,7 @@ WINDOWS = (
 
 
 def networks() -> list[str]:
-    """A line a network: name, input, classes, weighted layers, parameters, multiply-adds."""
+    """Return a line a network: name, input, classes, weighted layers, parameters, multiply-adds."""
     lines = ["name\tinput\tclasses\tdepth\tparameters\tmacs"]
     for entry in registered_models():
         parameters, macs = traced_cost(
@@ -83,7 +83,7 @@ def networks() -> list[str]:
 
 
 def layers() -> list[str]:
-    """A line a layer: network, layer, output size, weights, biases."""
+    """Return a line a layer: network, layer, output size, weights, biases."""
     lines = ["network\tlayer\toutput\tweights\tbiases"]
     for title, (value, channels, side) in LAYERS.items():
         lines += [f"{title}\t{line}" for line in layers_of(parse_model(value, ""), channels, side)]
@@ -116,8 +116,8 @@ def layers_of(config: ModelConfig, channels: int, side: int) -> list[str]:
 
 
 def fields() -> list[str]:
-    """A line a row of `inspect model`; fields and jumps in pixels, through the longest and the
-    shortest way.
+    """Return a line a row of `inspect model`; fields and jumps in pixels, through the longest and
+    the shortest way.
     """
     names = (
         "layer",
@@ -143,7 +143,7 @@ def fields() -> list[str]:
 
 
 def families() -> list[str]:
-    """A line a cell of each table: family, row, column, value."""
+    """Return a line a cell of each table: family, row, column, value."""
     lines = ["family\trow\tcolumn\tvalue"]
     for family in TABLE_NAMES:
         for row in architecture_table(family):
@@ -155,7 +155,7 @@ def families() -> list[str]:
 
 
 def windows() -> list[str]:
-    """A line a layer: filters 0 is a pooling."""
+    """Return a line a layer: filters 0 is a pooling."""
     names = ("height", "width", "depth", "kernel", "stride", "padding", "filters")
     given = ("output", "weights", "macs", "fully_connected_weights")
     lines = ["\t".join((*names, *given))]

@@ -7,7 +7,7 @@ from resnetlab.stats.intervals import Interval, summarize
 
 
 def arm(values=(), bounds=None, chance=10.0, **others):
-    """An arm with these trained values, and others given as outcome = values."""
+    """Return an arm with these trained values, and others given as outcome = values."""
     runs = [("trained", value) for value in values]
     for outcome, other_values in others.items():
         runs += [(outcome.replace("_", " "), value) for value in other_values]

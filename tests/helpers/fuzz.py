@@ -107,7 +107,7 @@ def _raise_timeout(*_: object) -> None:
 
 @st.composite
 def damaged(draw: st.DrawFn, seeds: list[bytes]) -> bytes:
-    """A valid file with a few changes, or any bytes."""
+    """Return a valid file with a few changes, or any bytes."""
     if draw(st.integers(0, 5)) == 0:
         return draw(st.binary(max_size=300))
     content = bytearray(draw(st.sampled_from(seeds)))

@@ -29,7 +29,7 @@ CLASSES = ("cat", "dog", "newt", "owl", "pig", "rat")
 def write_model(
     folder: Path, seed: int = 0, classes: tuple[str, ...] = CLASSES, **fields: object
 ) -> Path:
-    """A model with random weights, large enough that its predictions differ."""
+    """Return a model with random weights, large enough that its predictions differ."""
     channels = getattr(fields.get("eval_transform"), "channels", 3)
     module = build_model(
         NET, channels, len(classes), lambda name: torch.Generator().manual_seed(seed + len(name))

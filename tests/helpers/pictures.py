@@ -15,7 +15,9 @@ from resnetlab.errors import InputError
 
 
 def picture(seed: int, width: int = 24, height: int = 16, mode: str = "RGB") -> Image.Image:
-    """A smooth gradient with a color of its own, which survives JPEG and resizing recognizably."""
+    """Return a smooth gradient with a color of its own, which survives JPEG and resizing
+    recognizably.
+    """
     rng = np.random.default_rng(seed)
     ramp = np.linspace(0, 1, width)[None, :, None] * np.linspace(0.2, 1, height)[:, None, None]
     pixels = (ramp * rng.integers(60, 255, 3) + rng.integers(0, 3, (height, width, 3))).clip(0, 255)
@@ -23,7 +25,7 @@ def picture(seed: int, width: int = 24, height: int = 16, mode: str = "RGB") -> 
 
 
 def encoded(image: Image.Image, kind: str = "PNG", **options: object) -> bytes:
-    """The bytes of an image file."""
+    """Return the bytes of an image file."""
     file = io.BytesIO()
     image.save(file, kind, **options)
     return file.getvalue()
@@ -59,7 +61,7 @@ def class_tree(root: Path, **options: object) -> Path:
 
 
 def opened(root: Path, **options: object) -> Source:
-    """The source in a folder, with its cache beside it."""
+    """Return the source in a folder, with its cache beside it."""
     cache = options.pop("cache", root.parent / "cache")
     return open_source(str(root), cache=cache, **options)
 

@@ -14,7 +14,7 @@ C = (90.0, 90.4, 90.1, 89.9, 90.3)
 
 
 def long_rows(**arms: tuple[object, ...]) -> str:
-    """The lines of a table with a row for each run."""
+    """Return the lines of a table with a row for each run."""
     lines = ["model,seed,accuracy"]
     for name, values in arms.items():
         lines += [f"{name},{seed},{value}" for seed, value in enumerate(values)]
@@ -24,17 +24,17 @@ def long_rows(**arms: tuple[object, ...]) -> str:
 def report_of(
     text: str, folder: Path, name: str = "runs.csv", **declared: object
 ) -> ImportedReport:
-    """The report on a table of this text."""
+    """Return the report on a table of this text."""
     path = folder / name
     path.write_text(text, encoding="utf-8")
     return report_table(path, declare(**declared))
 
 
 def values_of(path: Path, metric: str = "") -> list[tuple[object, ...]]:
-    """The cells of the rows of a path."""
+    """Return the cells of the rows of a path."""
     return [tuple(row.cells.values()) for row in open_table(path, metric).rows]
 
 
 def verdicts(report: ImportedReport) -> list[str]:
-    """The verdicts of a report, in the order of its claims."""
+    """Return the verdicts of a report, in the order of its claims."""
     return [verdict.verdict for verdict in report.verdicts]

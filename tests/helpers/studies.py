@@ -51,8 +51,8 @@ def outcomes(root: Path) -> dict[str, Any]:
 
 
 def workers_of(root: Path) -> list[int]:
-    """The worker processes that belong to the study under `root`: their log is their standard
-    error.
+    """Return the worker processes that belong to the study under `root`: their log is their
+    standard error.
     """
     pids = []
     for entry in Path("/proc").iterdir():

@@ -72,7 +72,7 @@ EVERY_STATUS = TRUTH | {
 def study_record(
     truth=TRUTH, *, study: Study | None = None, classes=DIGITS, events=(EVENT,), test_curve=False
 ):
-    """The record of the digits study, or of `study`, whose runs end as `truth` says."""
+    """Return the record of the digits study, or of `study`, whose runs end as `truth` says."""
     study = study or load_study("digits")
     if test_curve:
         conditions = tuple(
@@ -96,7 +96,7 @@ PLANS = {}
 
 
 def _planned(study, details):
-    """The plan, made once for each study: most of its cost is the names of the runs."""
+    """Return the plan, made once for each study: most of its cost is the names of the runs."""
     key = json.dumps([encode(study), repr(details)])
     if key not in PLANS:
         PLANS[key] = make_plan(

@@ -22,14 +22,14 @@ EXAMPLES = int(os.environ.get("DAMAGED_TABLES", "60"))
 
 
 def record(data: bytes) -> bytes:
-    """A record of an event file."""
+    """Return a record of an event file."""
     length = struct.pack("<Q", len(data))
     checksums = [struct.pack("<I", _masked_crc(part)) for part in (length, data)]
     return length + checksums[0] + data + checksums[1]
 
 
 def event(step: int, tag: bytes, value: float) -> bytes:
-    """An event with a scalar, with the numbers of its fields in protobuf."""
+    """Return an event with a scalar, with the numbers of its fields in protobuf."""
     scalar = b"\x0a" + bytes([len(tag)]) + tag + b"\x15" + struct.pack("<f", value)
     summary = b"\x0a" + bytes([len(scalar)]) + scalar
     return b"\x10" + bytes([step]) + b"\x2a" + bytes([len(summary)]) + summary
@@ -42,7 +42,7 @@ CHART = '"Step","a-s0 - acc","a-s0 - acc__MIN","a-s0 - acc__MAX"\n"1","0.5","0.5
 
 
 def database(folder: Path) -> bytes:
-    """A database with the tables of MLflow that are read."""
+    """Return a database with the tables of MLflow that are read."""
     path = folder / "seed.db"
     with contextlib.closing(sqlite3.connect(path)) as connection:
         connection.executescript(

@@ -64,7 +64,7 @@ FOLDS = LONG.replace("seed", "fold")
 
 
 def by_hand(differences, folds):
-    """The t and p of the corrected resampled t-test, from its formula."""
+    """Return the t and p of the corrected resampled t-test, from its formula."""
     n = len(differences)
     variance = np.var(differences, ddof=1) * (1 / n + 1 / (folds - 1))
     t = np.mean(differences) / np.sqrt(variance)
@@ -206,7 +206,7 @@ PAIRED_B = (90.1, 91.4, 89.9, 92.0, 90.9, 91.3)
 
 
 def paired_rows(left, right):
-    """The table of two conditions; None is an empty cell, and "-" no row at all."""
+    """Return the table of two conditions; None is an empty cell, and "-" no row at all."""
     lines = ["model,seed,accuracy"]
     for name, values in (("A", left), ("B", right)):
         rows = [f"{name},{k},{'' if v is None else v}" for k, v in enumerate(values) if v != "-"]

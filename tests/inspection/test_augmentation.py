@@ -21,7 +21,7 @@ Call = Callable[..., tuple[int, str, str]]
 
 
 def noise(side: int) -> Dataset:
-    """A data set of random images, none like another."""
+    """Return a data set of random images, none like another."""
     pixels = np.random.default_rng(0).integers(0, 256, (6, side, side, 3), np.uint8)
     labels = np.tile([0, 1], 3)
     images = LabeledImages(pixels, labels)

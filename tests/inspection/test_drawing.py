@@ -133,7 +133,7 @@ class CallRecorder(TorchFunctionMode):
 
 
 def drawn_operations(svg: str) -> tuple[list[str], list[int]]:
-    """The operations of a drawing from top to bottom, and for each shortcut the number of
+    """Return the operations of a drawing from top to bottom, and for each shortcut the number of
     operations above its beginning.
     """
     root = ET.fromstring(svg)

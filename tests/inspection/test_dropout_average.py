@@ -35,7 +35,7 @@ dropout = 0.5
 
 
 def stub(model: nn.Module) -> Any:
-    """A training state of a network that takes floating-point pixels as they are."""
+    """Return a training state of a network that takes floating-point pixels as they are."""
     return SimpleNamespace(
         model=model,
         seed=0,

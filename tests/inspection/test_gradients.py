@@ -104,7 +104,7 @@ def network(
     never_active: tuple[float | None, ...] = (),
     active: tuple[float | None, ...] = (),
 ) -> Any:
-    """A network whose layers have these weight gradient norms, from the input on."""
+    """Return a network whose layers have these weight gradient norms, from the input on."""
     shares = never_active or (None,) * len(gradients)
     active = active or (None,) * len(gradients)
     layers = tuple(

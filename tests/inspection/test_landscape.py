@@ -51,7 +51,7 @@ class Small(nn.Module):
 
 @pytest.fixture
 def loss() -> MeasuredLoss:
-    """The loss of a small network with running statistics of its own."""
+    """Return the loss of a small network with running statistics of its own."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
         model = Small()
@@ -224,7 +224,7 @@ def test_contour_levels_cover_the_losses_and_mark_values_outside_of_them() -> No
 
 @pytest.fixture(scope="module")
 def runs(small_npz: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """A plain and a residual network, trained for an epoch."""
+    """Return a plain and a residual network, trained for an epoch."""
     root = tmp_path_factory.mktemp("runs")
     folders = []
     for shortcut in ("none", "A"):

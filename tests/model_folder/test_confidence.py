@@ -33,7 +33,7 @@ from resnetlab.schema import encode
 
 @pytest.fixture
 def model(tmp_path: Path) -> Path:
-    """A model folder with the file."""
+    """Return a model folder with the file."""
     return add_confidence(write_model(tmp_path / "pets"))
 
 

@@ -39,7 +39,7 @@ NETWORKS = [
 
 
 def network(model: ModelConfig, channels: int = 3) -> nn.Module:
-    """A network with weights and running statistics that differ from the initial ones."""
+    """Return a network with weights and running statistics that differ from the initial ones."""
     with_classes = model
     if isinstance(model, ExternalConfig):
         with_classes = replace(model, kwargs=dict(model.kwargs) | {"num_classes": 3})

@@ -45,7 +45,7 @@ def build(config: CifarConfig, seed: int = 0) -> nn.Module:
 
 
 def reference(state: dict[str, Tensor], config: CifarConfig, x: Tensor) -> Tensor:
-    """The network from its weights alone, a formula an arrangement."""
+    """Return the network from its weights alone, a formula an arrangement."""
 
     def norm(name: str, x: Tensor) -> Tensor:
         mean, variance, weight, bias = (

@@ -108,7 +108,7 @@ def test_depth_counts_the_weighted_layers_on_the_longest_path(option: Any, depth
 def reference(
     state: dict[str, Tensor], config: CifarConfig, images: Tensor, training: bool
 ) -> Tensor:
-    """The network as the paper describes it, from its weights alone."""
+    """Return the network as the paper describes it, from its weights alone."""
 
     def convolve(name: str, x: Tensor, stride: int, padding: int) -> Tensor:
         return F.conv2d(x, state[f"{name}.weight"], state.get(f"{name}.bias"), stride, padding)
@@ -143,7 +143,7 @@ def reference(
 
 
 def stirred(config: CifarConfig, channels: int = 3) -> nn.Module:
-    """A network in double precision whose normalizations are not the identity."""
+    """Return a network in double precision whose normalizations are not the identity."""
     model = build(config, channels).double()
     draw = torch.Generator().manual_seed(1)
     with torch.no_grad():

@@ -35,7 +35,7 @@ SOURCE = "lab_nets.nets:small"
 
 @pytest.fixture
 def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A package of two modules, and one that they do not import."""
+    """Return a package of two modules, and one that they do not import."""
     folder = tmp_path / "code" / "lab_nets"
     folder.mkdir(parents=True)
     (folder / "__init__.py").write_text("")

@@ -38,7 +38,7 @@ def network() -> Any:
 
 @pytest.fixture
 def folder(network: Any, tmp_path: Path) -> Path:
-    """A folder that timm itself wrote."""
+    """Return a folder that timm itself wrote."""
     path = tmp_path / "theirs"
     save_for_hf(
         network,
@@ -53,7 +53,7 @@ def folder(network: Any, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def hub(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The cache of huggingface_hub with that folder as `someone/birds`, and no network."""
+    """Return the cache of huggingface_hub with that folder as `someone/birds`, and no network."""
     cache = tmp_path / "hub"
     repository = cache / "models--someone--birds"
     commit = "0123456789" * 4

@@ -45,7 +45,7 @@ def generator(name: str) -> torch.Generator:
 
 
 def pretrained(tmp_path: Path, source: str, classes: int) -> ExternalConfig:
-    """A config with weights that were drawn for `classes`."""
+    """Return a config with weights that were drawn for `classes`."""
     config = ExternalConfig(source=source, kwargs={"num_classes": classes})
     model = build_with_new_head(config, classes, generator)
     for module in model.modules():

@@ -106,7 +106,7 @@ def figures(record_property: Callable[[str, object], None]) -> Callable[[str], N
 def uninterrupted(
     tmp_path_factory: pytest.TempPathFactory, study_text: str
 ) -> tuple[Path, dict[str, Any]]:
-    """A study that was never interrupted, with one worker."""
+    """Return a study that was never interrupted, with one worker."""
     folder = tmp_path_factory.mktemp("whole")
     study = folder / "small.toml"
     study.write_text(study_text)

@@ -27,7 +27,7 @@ PREPARE = "helpers.injections:fork_launcher;helpers.injections:without_checkpoin
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A disk of 32 MB of its own."""
+    """Return a disk of 32 MB of its own."""
     mount = tmp_path / "disk"
     mount.mkdir()
     if subprocess.run(

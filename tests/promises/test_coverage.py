@@ -52,7 +52,7 @@ WITHOUT_OUTPUT = (
 
 
 def study(entry: dict[str, Any]) -> str:
-    """The study that an entry's command runs."""
+    """Return the study that an entry's command runs."""
     words = shlex.split(entry.get("command", ""))
     return words[3] if words[1:3] == ["study", "run"] else ""
 
@@ -69,7 +69,7 @@ def results(name: str) -> StudyData | None:
 
 
 def needed_conditions(entry: dict[str, Any]) -> list[Condition]:
-    """The conditions of the catalog's study that an entry names; every pattern has one."""
+    """Return the conditions of the catalog's study that an entry names; every pattern has one."""
     conditions = catalog_study(study(entry)).conditions
     chosen = []
     for pattern in entry["conditions"]:
@@ -80,7 +80,9 @@ def needed_conditions(entry: dict[str, Any]) -> list[Condition]:
 
 
 def state_by_results(name: str, needed: list[Condition], study_data: StudyData | None) -> str:
-    """The state of an entry that needs these conditions of a study, by the study's results."""
+    """Return the state of an entry that needs these conditions of a study, by the study's
+    results.
+    """
     if study_data is None:
         return "not run"
     measured = {condition.label: condition for condition in study_data.study.conditions}
@@ -148,8 +150,8 @@ def test_every_entry_has_an_existing_command_study_and_test(
 
 @pytest.fixture(scope="module")
 def output_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], str]:
-    """A function that runs a command in a folder with photographs and the report of a study; single
-    spaces in its output.
+    """Return a function that runs a command in a folder with photographs and the report of a study;
+    single spaces in its output.
     """
     here = tmp_path_factory.mktemp("here")
     classes = ("n02085620-Chihuahua", "n02086240-Shih-Tzu")
@@ -191,7 +193,7 @@ def test_the_state_of_an_entry_follows_from_conditions_recipe_images_and_seeds()
     needed = list(catalog_study("ladder-mnist").conditions)
 
     def changed(**changes: Any) -> StudyData:
-        """The results with other fields in the first condition."""
+        """Return the results with other fields in the first condition."""
         first, *rest = study_data.study.conditions
         conditions = (replace(first, **changes), *rest)
         return replace(study_data, study=replace(study_data.study, conditions=conditions))

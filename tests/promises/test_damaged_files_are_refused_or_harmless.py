@@ -101,7 +101,7 @@ def kinds(
     tmp_path_factory: pytest.TempPathFactory,
     short_run: ShortRun,
 ) -> tuple[Kind, ...]:
-    """A folder of each kind."""
+    """Return a folder of each kind."""
     root = tmp_path_factory.mktemp("damaged")
     counted = short_run.train(root / "finished", *SELECTION, root=root / "finished")
     assert counted.code == 0, counted.output

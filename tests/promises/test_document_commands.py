@@ -26,7 +26,9 @@ SMALL_NETWORK = "mobilenetv3_small_050"
 
 @pytest.fixture(scope="session")
 def backbones(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder for RESNETLAB_WEIGHTS. Its network learned nothing, and no network is needed."""
+    """Return a folder for RESNETLAB_WEIGHTS. Its network learned nothing, and no network is
+    needed.
+    """
     import timm
     from safetensors.torch import save_file
 
@@ -38,7 +40,9 @@ def backbones(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def environment(tmp_path: Path, backbones: Path) -> dict[str, str]:
-    """The environment of a reader: the commands are on the path, and nothing is downloaded."""
+    """Return the environment of a reader: the commands are on the path, and nothing is
+    downloaded.
+    """
     scripts = Path(sys.executable).parent
     tools = tmp_path / "tools"
     tools.mkdir()

@@ -147,7 +147,7 @@ RUN = frozenset(commands("resnetlab", every=False))
 
 @pytest.fixture(scope="module")
 def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the files that the commands of the documents name."""
+    """Return a folder with the files that the commands of the documents name."""
     return write_workspace(tmp_path_factory.mktemp("documents"))
 
 

@@ -135,7 +135,7 @@ def test_two_processes_train_as_one_does_on_the_whole_batch(
 
 
 def ranks(agent: subprocess.Popen[str]) -> list[int]:
-    """The processes that torchrun started, by rank."""
+    """Return the processes that torchrun started, by rank."""
     children = Path(f"/proc/{agent.pid}/task/{agent.pid}/children").read_text().split()
     processes = {}
     for child in children:

@@ -50,6 +50,8 @@ OLD_WORDS = frozenset(
     """.split()  # noqa: SIM905
 )
 """Words that are no part of a name of this project, its tests or its benchmarks."""
+HELPER_OPENING = re.compile(r"(A|An|The) ")
+"""First words of docstrings of helper functions in tests that begin with no verb."""
 TEST_OPENING = re.compile(
     r"test_(it|its|neither|nobody|nor|of|others|that|they|this|those|what|whatever|where|which|who"
     r"|whoever|whose|why)_"
@@ -95,7 +97,7 @@ Definition = Function | ast.ClassDef | ast.Module
 
 
 def docstrings(tree: ast.Module) -> Iterator[tuple[int, str]]:
-    """The docstrings of modules, classes, functions and fields, with their lines."""
+    """Yield the docstrings of modules, classes, functions and fields, with their lines."""
     for node in ast.walk(tree):
         if isinstance(node, Definition) and (text := ast.get_docstring(node)):
             yield getattr(node, "lineno", 1), text
@@ -111,7 +113,7 @@ def docstrings(tree: ast.Module) -> Iterator[tuple[int, str]]:
 
 
 def property_docstrings(tree: ast.Module) -> Iterator[tuple[int, str]]:
-    """The docstrings of properties, which read like fields and begin with a noun."""
+    """Yield the docstrings of properties, which read like fields and begin with a noun."""
     for node in ast.walk(tree):
         if isinstance(node, Function) and (text := ast.get_docstring(node)):
             decorators = {item.id for item in node.decorator_list if isinstance(item, ast.Name)}
@@ -120,7 +122,7 @@ def property_docstrings(tree: ast.Module) -> Iterator[tuple[int, str]]:
 
 
 def comments(path: Path) -> Iterator[tuple[int, str]]:
-    """The comments of a file, with their lines."""
+    """Yield the comments of a file, with their lines."""
     with path.open("rb") as file:
         for token in tokenize.tokenize(file.readline):
             if token.type == tokenize.COMMENT:
@@ -128,7 +130,7 @@ def comments(path: Path) -> Iterator[tuple[int, str]]:
 
 
 def declared_names(tree: ast.Module) -> Iterator[tuple[int, str]]:
-    """The names of classes, functions, parameters and fields, with their lines."""
+    """Yield the names of classes, functions, parameters and fields, with their lines."""
     for node in ast.walk(tree):
         if isinstance(node, Function | ast.ClassDef):
             yield node.lineno, node.name
@@ -141,19 +143,19 @@ def declared_names(tree: ast.Module) -> Iterator[tuple[int, str]]:
 
 
 def variables(tree: ast.Module) -> Iterator[tuple[int, str]]:
-    """The variables that something is assigned to, with their lines."""
+    """Yield the variables that something is assigned to, with their lines."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
             yield node.lineno, node.id
 
 
 def words(name: str) -> set[str]:
-    """The words of an identifier in lower case: `{"model", "config"}` of `ModelConfig`."""
+    """Return the words of an identifier in lower case: `{"model", "config"}` of `ModelConfig`."""
     return set(re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower().split("_"))
 
 
 def keys(value: Any) -> Iterator[str]:
-    """The keys of a table and of the tables in it."""
+    """Yield the keys of a table and of the tables in it."""
     if isinstance(value, dict):
         yield from value
         for item in value.values():
@@ -211,7 +213,7 @@ def is_unclear(name: str) -> bool:
 
 
 def unclear_names(tree: ast.Module) -> Iterator[tuple[int, str]]:
-    """The names in a test file that are not plain, with their lines."""
+    """Yield the names in a test file that are not plain, with their lines."""
     functions = {(x.lineno, x.name) for x in ast.walk(tree) if isinstance(x, Function)}
     tests = {(line, name) for line, name in functions if name.startswith("test_")}
     yield from ((line, name) for line, name in sorted(tests) if is_unclear(name))
@@ -234,6 +236,14 @@ def metaphors_in_prose(text: str) -> set[str]:
 def test_docstrings_and_names_in_tests_are_plain(path: Path) -> None:
     tree = ast.parse(path.read_text(encoding="utf-8"))
     assert [(line, text[:60]) for line, text in docstrings(tree) if OPENING.match(text)] == []
+    helpers = [
+        (node.lineno, text[:60])
+        for node in ast.walk(tree)
+        if isinstance(node, Function)
+        and not node.name.startswith("test_")
+        and HELPER_OPENING.match(text := ast.get_docstring(node) or "")
+    ]
+    assert helpers == []
     assert list(unclear_names(tree)) == []
     assert metaphors_in_prose(ast.get_docstring(tree) or "") == set()
     if path.name.startswith("test_"):

@@ -81,7 +81,7 @@ def copy_of(value: Any) -> Any:
 
 @st.composite
 def changed_studies(draw: st.DrawFn) -> bytes:
-    """A valid study of which a value, a name or some bytes changed, or any bytes."""
+    """Return a valid study of which a value, a name or some bytes changed, or any bytes."""
     table = copy_of(VALID)
     kind = draw(st.sampled_from(["value", "value", "name", "bytes", "cut", "any"]))
     if kind in ("value", "name"):
@@ -170,7 +170,7 @@ TREES = st.recursive(
 
 
 def valid_tree() -> dict[str, Any]:
-    """A folder of two splits and two classes."""
+    """Return a folder of two splits and two classes."""
     return {
         split: {
             name: {f"{number}.png": GOOD[number] for number in range(2)} for name in ("cat", "dog")
@@ -181,7 +181,9 @@ def valid_tree() -> dict[str, Any]:
 
 @st.composite
 def changed_trees(draw: st.DrawFn) -> dict[str, Any]:
-    """A valid folder of two splits and two classes, with up to three files or names changed."""
+    """Return a valid folder of two splits and two classes, with up to three files or names
+    changed.
+    """
     tree = valid_tree()
     for _ in range(draw(st.integers(0, 3))):
         folder = tree

@@ -21,7 +21,7 @@ CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 
 
 def code_cells(notebook: dict[str, Any]) -> list[dict[str, Any]]:
-    """The cells of code of a notebook."""
+    """Return the cells of code of a notebook."""
     return [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
 
 
@@ -76,7 +76,7 @@ def run(path: Path, folder: Path) -> list[dict[str, Any]]:
 
 
 def texts(output: dict[str, Any]) -> list[str]:
-    """The texts of an output of a cell."""
+    """Return the texts of an output of a cell."""
     return [output.get("text", ""), *map(str, output.get("data", {}).values())]
 
 
@@ -105,7 +105,7 @@ def test_a_notebook_runs_without_warnings(path: Path, tmp_path: Path) -> None:
 
 
 def written(folder: Path, code: str) -> Path:
-    """A notebook with one cell of code."""
+    """Return a notebook with one cell of code."""
     nbformat = pytest.importorskip("nbformat")
     path = folder / "cell.ipynb"
     nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(code)]), path)

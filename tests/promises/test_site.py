@@ -39,7 +39,7 @@ PICTURE_OF_PACKAGES = "packages.svg"
 
 @pytest.fixture(scope="module")
 def reference() -> Any:
-    """The module that generates the reference."""
+    """Return the module that generates the reference."""
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(str(DOCS))
         return importlib.import_module("site_reference")
@@ -47,13 +47,13 @@ def reference() -> Any:
 
 @pytest.fixture(scope="module")
 def fields(reference: Any) -> Any:
-    """The module that describes the fields, which the other one imports."""
+    """Return the module that describes the fields, which the other one imports."""
     return sys.modules[reference.fields_page.__module__]
 
 
 @pytest.fixture(scope="session")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The site, built strictly and once for all processes of the tests."""
+    """Return the site, built strictly and once for all processes of the tests."""
     base = tmp_path_factory.getbasetemp()
     folder = (base.parent if "popen-gw" in base.name else base) / "site"
     with FileLock(f"{folder}.lock"):
@@ -195,7 +195,7 @@ def test_every_table_of_a_configuration_is_on_the_page(fields: Any) -> None:
 
 
 def parts(hint: Any) -> list[Any]:
-    """The types in a type."""
+    """Return the types in a type."""
     arguments = typing.get_args(hint)
     return [part for argument in arguments for part in parts(argument)] if arguments else [hint]
 

@@ -101,7 +101,7 @@ def test_judging_reports_and_course_checks_import_no_torch(tmp_path: Path) -> No
 
 @pytest.fixture(scope="module")
 def environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of programs of a fresh environment, with the package and without extras."""
+    """Return the folder of programs of a fresh environment, with the package and without extras."""
     folder = tmp_path_factory.mktemp("bare")
     uv = shutil.which("uv") or str(Path(sys.executable).parent / "uv")
     subprocess.run([uv, "venv", "--quiet", "--python", sys.executable, str(folder)], check=True)

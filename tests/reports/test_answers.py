@@ -87,7 +87,7 @@ TRUTHS: dict[str, dict[str, list[tuple[str, float | None]]]] = {
 
 @cache
 def planted(truth: str = "usual", settings: tuple[str, ...] = ()) -> StudyAnalysis:
-    """A study of known truth with a claim of each kind."""
+    """Return a study of known truth with a claim of each kind."""
     raw = tomllib.loads(TEXT) | {"claim": CLAIMS}
     study = parse_study(raw, "planted.toml", Overrides(settings=settings))
     return analyze(collect_study_data(study_record(TRUTHS[truth], study=study, test_curve=True)))
@@ -283,7 +283,7 @@ NUMBER = re.compile(r"(?<![\w.])[+−]?\d[\d,\xa0]*(?:\.\d+)?")
 
 
 def numbers(text: str, language: str) -> list[str]:
-    """The numbers of a text outside of quotes, as Python writes them."""
+    """Return the numbers of a text outside of quotes, as Python writes them."""
     text = re.sub("“.*?”|«.*?»", "", text)
     if language == "fr":
         text = re.sub(r"(?<=\d)\xa0(?=\d{3})", "", text).replace(",", ".")

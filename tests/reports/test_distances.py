@@ -29,7 +29,7 @@ def distance_study(distance=PAIRS):
 
 
 def curves(values, label, field):
-    """An array (runs, epochs) of the trained runs, without step 0."""
+    """Return an array (runs, epochs) of the trained runs, without step 0."""
     seeds = [row.seed for row in values.rows if row.condition == label and row.status == "trained"]
     result: dict[int, list[float]] = {seed: [] for seed in seeds}
     for point in values.curve_points:
@@ -86,7 +86,7 @@ def test_the_distance_table_is_in_every_file_of_a_study_that_declares_distances(
 
 
 def published_record():
-    """The study `shortcuts` with two epochs of made-up runs on the data of the source."""
+    """Return the study `shortcuts` with two epochs of made-up runs on the data of the source."""
     study = load_study("shortcuts")
     truth = {c.label: [("trained", 60.0 + seed) for seed in range(5)] for c in study.conditions}
     record = study_record(truth, study=study, test_curve=True)

@@ -106,7 +106,7 @@ def test_an_unfinished_study_has_no_exploratory_table():
 
 @pytest.fixture(scope="module")
 def written(tmp_path_factory):
-    """A folder with a report in every form."""
+    """Return a folder with a report in every form."""
     evidence, folder = reports.collect_study_data(study_record()), tmp_path_factory.mktemp("report")
     reports.write_report(evidence, folder)
     latex.write_latex(evidence, folder)

@@ -30,7 +30,7 @@ UNTESTED = "<script>rare</script> & ünusual"
 
 @pytest.fixture(scope="module")
 def outcome(tmp_path_factory: pytest.TempPathFactory) -> FinetuneOutcome:
-    """A model of four classes, of which one has a hostile name and no test image."""
+    """Return a model of four classes, of which one has a hostile name and no test image."""
     root = tmp_path_factory.mktemp("page")
     photos = folder(root / "stripes", {"train": 8, "val": 3, "test": 5})
     for split in ("train", "val"):
@@ -65,7 +65,7 @@ def page(outcome: FinetuneOutcome) -> str:
 
 
 def plain(page: str) -> str:
-    """The words of a page."""
+    """Return the words of a page."""
     return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", page)).replace("\N{NO-BREAK SPACE}", " ")
 
 

@@ -29,7 +29,7 @@ def plain(text):
 
 
 def rows(document):
-    """The cells of every table, notes included."""
+    """Return the cells of every table, notes included."""
     rows_ = []
     for table in re.findall(r"\\toprule\n(.*?)\\end\{longtable\}", document, re.S):
         for line in table.splitlines():
@@ -150,7 +150,7 @@ MAX_OVERFULL_PT = 5.0
 
 @pytest.fixture(scope="module", params=COMMITTED)
 def committed(request, tmp_path_factory):
-    """The LaTeX of a committed report."""
+    """Return the LaTeX of a committed report."""
     return write_latex(
         load_study_data(RESULTS / request.param), tmp_path_factory.mktemp(request.param)
     )

@@ -31,7 +31,7 @@ ablate_sets = true
 
 @pytest.fixture(scope="module")
 def outcome(tmp_path_factory: pytest.TempPathFactory, study_text: str) -> rl.StudyOutcome:
-    """A finished study of plain and residual networks with all measurements."""
+    """Return a finished study of plain and residual networks with all measurements."""
     root = tmp_path_factory.mktemp("study")
     (root / "small.toml").write_text(study_text.replace("epochs = 2", "epochs = 4") + MEASURED)
     return rl.load_study(root / "small.toml").run(root, workers=1, progress=False)
@@ -227,7 +227,7 @@ def test_a_report_rebuilt_without_run_folders_has_no_run_page_and_no_broken_link
 
 
 def copied(outcome: rl.StudyOutcome, folder: Path) -> tuple[rl.LoadedStudy, Path]:
-    """A copy of the study with its runs, and the study again."""
+    """Return a copy of the study with its runs, and the study again."""
     shutil.copytree(outcome.report.parents[2], folder)
     shutil.rmtree(folder / "studies")
     return rl.load_study(folder / "small.toml"), folder

@@ -29,7 +29,7 @@ SETTINGS = ("recipe.epochs=2", "recipe.batch_size=16", "numerics.precision=fp32"
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory: pytest.TempPathFactory, study_text: str) -> Path:
-    """The output folder of a finished study with a report."""
+    """Return the output folder of a finished study with a report."""
     root = tmp_path_factory.mktemp("study")
     (root / "small.toml").write_text(study_text)
     loaded = rl.load_study(root / "small.toml", seeds=1, settings=["recipe.epochs=1"])

@@ -21,7 +21,7 @@ from resnetlab.studies.single_run import plan_run
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory, small_npz: Path) -> Path:
-    """A finished run."""
+    """Return a finished run."""
     settings = ("recipe.epochs=2", "recipe.batch_size=16")
     record = rl.train(
         "cifar-resnet8",
@@ -35,13 +35,13 @@ def finished(tmp_path_factory: pytest.TempPathFactory, small_npz: Path) -> Path:
 
 @pytest.fixture
 def run(finished: Path, tmp_path: Path) -> Path:
-    """A copy of it, to be damaged."""
+    """Return a copy of it, to be damaged."""
     return Path(shutil.copytree(finished, tmp_path / "runs" / finished.name))
 
 
 @pytest.fixture
 def stopped(tmp_path: Path, small_npz: Path) -> Path:
-    """A run that was stopped, with two checkpoints."""
+    """Return a run that was stopped, with two checkpoints."""
     calls = iter([False] * 20)
     settings = ("recipe.epochs=4", "recipe.batch_size=16")
     plan = plan_run("cifar-resnet8", str(small_npz), "adam", settings=settings, output=tmp_path)

@@ -33,7 +33,7 @@ EDITS: dict[str, Callable[[Any], None]] = {
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory, small_npz: Path) -> Path:
-    """A study of two finished runs."""
+    """Return a study of two finished runs."""
     root = tmp_path_factory.mktemp("trained")
     for seed in (0, 1):
         rl.train(

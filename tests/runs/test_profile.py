@@ -24,7 +24,7 @@ from resnetlab.training.profiler import PHASES, TRACE_FILE, TRACED_STEPS
 def trained(
     root: Path, data: Path, profile: bool, *settings: str, until: int | None = None
 ) -> RunFolder:
-    """A run of three epochs of eight steps, or as far as `until`."""
+    """Return a run of three epochs of eight steps, or as far as `until`."""
     model = rl.CifarConfig(blocks=(1, 1), widths=(4, 8), dropout=0.1)
     fixed = (
         "numerics.threads=1",

@@ -135,7 +135,7 @@ def test_a_resumed_run_has_the_bits_of_an_uninterrupted_one(
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory, small_npz: Path) -> Runner:
-    """A run that was never stopped."""
+    """Return a run that was never stopped."""
     uninterrupted = Runner(small_npz, tmp_path_factory.mktemp("whole"), RECIPE)
     uninterrupted()
     return uninterrupted

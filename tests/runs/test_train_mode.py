@@ -59,7 +59,7 @@ class Run(SmallRun):
 
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory: pytest.TempPathFactory, small_npz: Path) -> Run:
-    """A run that was never stopped, which tests only read."""
+    """Return a run that was never stopped, which tests only read."""
     run = Run(small_npz, tmp_path_factory.mktemp("whole"))
     run()
     return run

@@ -23,7 +23,9 @@ PERCENTS = st.integers(1, 99)
 
 
 def exact_rank(images: int, percent: int) -> int:
-    """The rank k = ceil((n + 1) c) in exact arithmetic (Angelopoulos and Bates 2021, sec. 1)."""
+    """Return the rank k = ceil((n + 1) c) in exact arithmetic (Angelopoulos and Bates 2021, sec.
+    1).
+    """
     return math.ceil((images + 1) * Fraction(percent, 100))
 
 

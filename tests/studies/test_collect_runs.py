@@ -59,13 +59,13 @@ def train_machine(
 
 @pytest.fixture(scope="module")
 def first(train_machine: Machine) -> Path:
-    """The output folder of a machine that trained seeds 0 and 1."""
+    """Return the output folder of a machine that trained seeds 0 and 1."""
     return train_machine("first", (0, 1))
 
 
 @pytest.fixture(scope="module")
 def second(train_machine: Machine) -> Path:
-    """The output folder of a machine that trained seed 2."""
+    """Return the output folder of a machine that trained seed 2."""
     return train_machine("second", (2,))
 
 

@@ -32,7 +32,7 @@ SPEC = RunConfig(
 def write(
     root: Path, config: RunConfig, accuracy_pct: float | None, status: Status = "trained"
 ) -> Path:
-    """A finished run, or with None one that is not."""
+    """Return a finished run, or with None one that is not."""
     file = RunFile(
         schema=SCHEMA,
         run=config,

@@ -64,7 +64,7 @@ def finished(
     small_npz: Path,
     train_here: Callable[[Plan, Path], None],
 ) -> tuple[LoadedStudy, Plan, Path]:
-    """The study with its trained runs and its report, which tests only read."""
+    """Return the study with its trained runs and its report, which tests only read."""
     root = tmp_path_factory.mktemp("modes")
     loaded = rl.load_study(written(root, TEXT.format(data=small_npz) + AXIS + CLAIM))
     plan = loaded.plan(root)

@@ -63,7 +63,7 @@ def tables(**changes: Any) -> dict[str, Any]:
 
 
 def changed(index: int, **changes: Any) -> dict[str, Any]:
-    """The right file with changes of one rung."""
+    """Return the right file with changes of one rung."""
     table = copy.deepcopy(tables())
     table["rung"][index] |= changes
     return table

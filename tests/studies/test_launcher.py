@@ -41,7 +41,7 @@ def jobs(small_npz: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Job]
 
 
 def read_first_line(worker: ForkedWorker) -> str:
-    """The first line of a worker: it is ready."""
+    """Return the first line of a worker: it is ready."""
     return worker.stdout.readline()
 
 

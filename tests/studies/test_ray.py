@@ -64,7 +64,7 @@ def begin(study: Path, output: Path, address: str) -> subprocess.Popen[str]:
 
 
 def checkpointed(output: Path) -> list[Path]:
-    """The runs that have a checkpoint and no result."""
+    """Return the runs that have a checkpoint and no result."""
     runs = {path.parents[2] for path in output.glob("runs/*/checkpoints/*/MANIFEST.json")}
     return [run for run in runs if not (run / "result.json").exists()]
 

@@ -35,7 +35,7 @@ FABRICATE = runpy.run_path(str(Path(__file__).parents[2] / "benchmarks" / "fabri
 
 @pytest.fixture(scope="module")
 def fifty(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of the report of a study of fifty runs."""
+    """Return the folder of the report of a study of fifty runs."""
     folder: Path = FABRICATE(tmp_path_factory.mktemp("fifty"), 50)
     return folder
 
@@ -54,7 +54,7 @@ def eight(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def few(eight: Path, tmp_path: Path) -> Path:
-    """A copy of the eight runs, to be harmed."""
+    """Return a copy of the eight runs, to be harmed."""
     shutil.copytree(eight.parents[1], tmp_path, dirs_exist_ok=True)
     return tmp_path / eight.relative_to(eight.parents[1])
 
@@ -245,7 +245,7 @@ def test_each_file_of_a_run_is_read_a_fixed_number_of_times_and_not_again_for_a_
 
 @pytest.fixture
 def indexed(few: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, list[Path]]:
-    """A study of eight runs with an index, and the folders of its runs."""
+    """Return a study of eight runs with an index, and the folders of its runs."""
     monkeypatch.setattr(status_index, "MIN_AGE_NS", AT_ONCE)
     assert study_status(few, few.parents[1]).finished == 8
     return few, [few.parents[1] / "runs" / run.id for run in read_plan(few).runs]

@@ -44,13 +44,13 @@ right = { model.depth = 14, model.shortcut = "none" }
 
 
 def tables(**changes: Any) -> dict[str, Any]:
-    """The right study with changes; None takes a field away."""
+    """Return the right study with changes; None takes a field away."""
     table = tomllib.loads(RIGHT) | changes
     return {key: value for key, value in table.items() if value is not None}
 
 
 def single(**changes: Any) -> dict[str, Any]:
-    """A study without a grid."""
+    """Return a study without a grid."""
     return tables(**{"grid": None, "claim": None, "model": "cifar-resnet8"} | changes)
 
 

@@ -36,7 +36,7 @@ def trained(
     study_text: str,
     train_here: Callable[[Plan, Path], None],
 ) -> Path:
-    """An output folder with four finished runs of a study."""
+    """Return an output folder with four finished runs of a study."""
     root = tmp_path_factory.mktemp("trained")
     (root / "small.toml").write_text(study_text)
     loaded = rl.load_study(root / "small.toml")

@@ -21,7 +21,7 @@ from resnetlab.tracking.tracker_copy import TrackerCopy, copy_reports
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[str]:
-    """The address of a server with its store and its files in `tmp_path`."""
+    """Return the address of a server with its store and its files in `tmp_path`."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

@@ -66,7 +66,7 @@ def plan_of(root: Path) -> Plan:
 
 
 def is_complete(tracker: Recorder, root: Path) -> bool:
-    """The tracker has the evaluations and the result of every run, each once."""
+    """Check that the tracker has the evaluations and the result of every run, each once."""
     for run in plan_of(root).unique_runs:
         run_folder, handle = RunFolder(root / "runs" / run.id), f"handle-{run.id}"
         assert tracker.curves[handle] == run_folder.metrics()

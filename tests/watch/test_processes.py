@@ -182,7 +182,7 @@ class CutServer(WatchServer):
 
 
 def report_page(number: int) -> LivePage:
-    """A long page; in the second one a new paragraph stands above the reader's place.
+    """Return a long page; in the second one a new paragraph stands above the reader's place.
 
     As in a report, a script of its own declares the names of the status line's script.
     """

@@ -30,7 +30,7 @@ def trained(
     study_text: str,
     train_here: Callable[[Plan, Path], None],
 ) -> Trained:
-    """The folder of a finished study, its plan, and the page that `study report` writes."""
+    """Return the folder of a finished study, its plan, and the page that `study report` writes."""
     root = tmp_path_factory.mktemp("watched")
     (root / "small.toml").write_text(study_text)
     study = rl.load_study(root / "small.toml")
@@ -41,7 +41,7 @@ def trained(
 
 @pytest.fixture
 def copy(trained: Trained, tmp_path: Path) -> Path:
-    """A copy of the study's folder that a test may change."""
+    """Return a copy of the study's folder that a test may change."""
     return shutil.copytree(trained[0], tmp_path / "copy")
 
 
