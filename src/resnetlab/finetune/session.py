@@ -245,13 +245,13 @@ class FinetuneSession:
 
     def _write_outputs(self, test: SplitPredictions) -> None:
         """Write the weights and the logits of the test images into the folder of the run."""
-        license = self.job.backbone.license
+        weights_license = self.job.backbone.license
         description: dict[str, object] = {
             "model": encode(self.file.run.identity.model),
             "classes": self.photos.classes,
             "eval_transform": encode(self.transform),
             **_transform_metadata(self.transform),
-            "license": license.name,
+            "license": weights_license.name,
             "caveats": self.job.caveats,
             "run": self.run_folder.path.name,
         }

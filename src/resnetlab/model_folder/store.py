@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from resnetlab import trust
 from resnetlab.errors import input_error
 from resnetlab.files import (
+    atomic_write,
     disk_errors_as_resource_error,
     fsync_folder,
     is_in_use,
@@ -139,7 +140,8 @@ def _replace_files(new: Path, folder: Path) -> None:
     except PermissionError as error:
         (folder / PENDING_FILE).unlink()
         if old_timm_config is not None:
-            timm_file.write_bytes(old_timm_config)
+            with atomic_write(timm_file, "wb") as old:
+                old.write(old_timm_config)
         if not is_in_use(error):
             raise
         fix = "close the program that uses the model, then repeat the command"

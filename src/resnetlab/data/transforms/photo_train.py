@@ -49,20 +49,26 @@ JITTER_STRENGTH = {"standard": 0.3, "test-like": 0.05}
 
 @dataclass(frozen=True)
 class PhotoDraws:
-    """Random draws of one epoch.
+    """Random draws of one epoch; the fp64 ones lie between 0 and 1."""
 
-    All lie between 0 and 1 except `order`, `rows`, `jitter_order`, `trivial` and `erase`.
-    """
-
-    order: Tensor  # (N,) int64: image indices in the order of use
-    rows: Tensor  # (N,) int64: rows of the other draws in the order of use
-    crop: Tensor  # (N, TRIES, 4): fraction of the area, aspect ratio, top, left
-    shift: Tensor  # (N,): along the longer side
-    hflip: Tensor  # (N,) bool
-    jitter: Tensor  # (N, 3): brightness, contrast, saturation
-    jitter_order: Tensor  # (N, 3) int64: order of these three changes
-    trivial: Tensor  # (N, 3) int64: operation, magnitude, sign of TrivialAugment
-    erase: Tensor  # (N, 4) int64: top, left, height, width of the erased rectangle, 0 for none
+    order: Tensor
+    """Indices (N,) int64 of the images in the order of use."""
+    rows: Tensor
+    """Rows (N,) int64 of the other draws in the order of use."""
+    crop: Tensor
+    """Fraction of the area, aspect ratio, top and left of each try (N, MAX_CROP_TRIES, 4)."""
+    shift: Tensor
+    """Shift along the longer side (N,)."""
+    hflip: Tensor
+    """Horizontal flips (N,) bool."""
+    jitter: Tensor
+    """Brightness, contrast and saturation (N, 3)."""
+    jitter_order: Tensor
+    """Order (N, 3) int64 of these three changes."""
+    trivial: Tensor
+    """Operation, magnitude and sign of TrivialAugment (N, 3) int64."""
+    erase: Tensor
+    """Top, left, height and width (N, 4) int64 of the erased rectangle; 0 for none."""
 
 
 def draw_photo_epoch(
