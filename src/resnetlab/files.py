@@ -184,7 +184,7 @@ def read_text(path: Path, max_bytes: int = MAX_BYTES) -> str:
             raise input_error(
                 str(path),
                 f"larger than {max_bytes:,} bytes",
-                "a specification is a small text file",
+                f"give a text file of at most {max_bytes:,} bytes",
             )
         return content.decode()
     except UnicodeDecodeError:

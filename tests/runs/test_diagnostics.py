@@ -16,6 +16,7 @@ import resnetlab as rl
 from helpers.small_run import SmallRun
 from resnetlab.errors import InputError
 from resnetlab.inspection.block_ablation import ablate_blocks
+from resnetlab.runs.damage import check_run
 from resnetlab.training.distributed import World
 
 pytestmark = pytest.mark.usefixtures("tick_after_every_step")
@@ -329,3 +330,29 @@ def _call(
         code = int(ended.code or 0)
     output = capsys.readouterr()
     return code, output.out, output.err
+
+
+def test_a_removed_measurement_is_made_again_though_its_bytes_may_differ(
+    tmp_path: Path, small_npz: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The command `doctor` says so of a damaged file: another machine may measure other digits."""
+    run = Run(small_npz, tmp_path)
+    run()
+    path = run.run_folder.path / "diagnostics" / "block-ablation.json"
+    path.write_text("{")
+    (damage,) = check_run(run.run_folder.path).damage
+    assert damage.fix.startswith("remove ")
+    assert "study run measures it again" in damage.fix
+    path.unlink()
+
+    def ablate(*arguments: Any) -> Any:
+        return replace(ablate_blocks(*arguments), images=59)
+
+    monkeypatch.setattr("resnetlab.runs.session.ablate_blocks", ablate)
+    run()
+    assert check_run(run.run_folder.path).damage == ()
+    assert run.run_folder.record() is not None
+    norms = run.run_folder.path / "diagnostics" / "gradient-norms-1.json"
+    norms.write_text("{")
+    (damage,) = check_run(run.run_folder.path).damage
+    assert "resume" in damage.fix  # they are measured while the run trains

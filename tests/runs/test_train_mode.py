@@ -20,6 +20,7 @@ from resnetlab.runs.load import load_run
 from resnetlab.runs.paths import TRAIN_MODE
 from resnetlab.runs.records import Evaluation
 from resnetlab.runs.run_folder import RunFolder
+from resnetlab.stats.chance import UNDECIDED
 from resnetlab.training.rng import make_generator
 
 pytestmark = pytest.mark.usefixtures("tick_after_every_step")
@@ -237,3 +238,18 @@ def test_a_damaged_file_is_reported_with_a_fix_that_works(tmp_path: Path, small_
     run()
     assert run.evaluation()["test"] == expected
     assert check_run(run.run_folder.path).damage == ()
+
+
+def test_a_late_request_is_decided_by_the_images_of_the_test_split(
+    tmp_path: Path, small_npz: Path
+) -> None:
+    """Without a curve in training mode, the test result and its number of images count."""
+    rates = ("data.validation=0.5", "recipe.optimizer.lr=1e-9")
+    assert Run(small_npz, tmp_path, rl.DiagnosticsConfig(), *rates)()
+    late = Run(small_npz, tmp_path, REQUESTED, *rates)
+    assert late()
+    evaluation = late.evaluation()
+    assert evaluation["curve"] == []
+    count = len(late.dataset.test)
+    assert evaluation["status"] == "at chance" or str(UNDECIDED) in evaluation["reason"]
+    assert f"% of {count} test images" in evaluation["reason"]

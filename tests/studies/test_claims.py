@@ -429,6 +429,20 @@ def test_mistakes_in_claims_are_reported_together_with_other_mistakes_of_the_fil
     ]
 
 
+def test_runs_with_other_numerics_are_no_pairs() -> None:
+    """They are trained separately, though model, data and recipe are the same."""
+    grid = (
+        GRID.split("[grid]")[0]
+        + 'model = "cifar-resnet8"\n[grid]\nnumerics.precision = ["fp32", "bf16-emulated"]\n'
+    )
+    text = (
+        'paired = true\nleft = { numerics.precision = "fp32" }\n'
+        'right = { numerics.precision = "bf16-emulated" }'
+    )
+    with pytest.raises(InputError, match="share only a seed, so they are not pairs"):
+        study(text, grid=grid)
+
+
 def test_runs_of_the_same_training_are_compared_as_pairs() -> None:
     grid = (
         GRID.split("[grid]")[0]

@@ -52,6 +52,16 @@ def write(
     return run_folder.path
 
 
+def test_a_run_whose_attempts_all_failed_counts_as_missing(tmp_path: Path) -> None:
+    many(tmp_path / "a", PLAIN, [50.0, 52.0])
+    many(tmp_path / "b", SPEC, [60.0, 61.0])
+    lost = write(tmp_path / "a", replace(PLAIN, seed=7), None)
+    RunFolder(lost).log_event({"event": "gave up", "reason": "the worker was killed"})
+    comparison = compare(tmp_path / "a" / "runs" / "*", tmp_path / "b" / "runs" / "*")
+    counts = comparison.a.summary.counts
+    assert (counts.trained, counts.missing, counts.waiting) == (2, 1, 0)
+
+
 def many(root: Path, config: RunConfig, values: list[float]) -> None:
     for seed, value in enumerate(values):
         write(root, replace(config, seed=seed), value)

@@ -280,7 +280,7 @@ def test_numbers_without_a_matching_condition_are_listed_separately():
         ("he2016-cifar11", 'did you mean "he2016-cifar10"'),
         ("fixres-dogs", "no number of fixres-dogs is of a condition"),
         (3, "neither a name nor a list of names"),
-        (["he2016-cifar10", "he2016-cifar10"], "a source stands twice"),
+        (["he2016-cifar10", "he2016-cifar10"], "a source is given twice"),
     ],
 )
 def test_a_reference_without_a_matching_number_is_refused(published, message):

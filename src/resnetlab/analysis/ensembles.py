@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    Answers = tuple[NDArray[np.float64], NDArray[np.int64]]
+    TestOutputs = tuple[NDArray[np.float64], NDArray[np.int64]]
 
 
 @strict_dataclass
@@ -62,23 +62,23 @@ def _rows_of_ensemble(
     index: int, labels: tuple[str, ...], study_runs: Sequence[StudyRun]
 ) -> Iterator[EnsembleRow]:
     """Yield an ensemble for each condition, then one for each seed trained in every condition."""
-    answers: dict[str, dict[int, Answers]] = {label: {} for label in labels}
+    outputs: dict[str, dict[int, TestOutputs]] = {label: {} for label in labels}
     for study_run in study_runs:
-        run_answers = (
-            _test_probabilities(study_run) if study_run.planned.condition in answers else None
+        run_outputs = (
+            _test_probabilities(study_run) if study_run.planned.condition in outputs else None
         )
-        if run_answers is not None:
-            answers[study_run.planned.condition][study_run.planned.seed] = run_answers
-    for label, runs in answers.items():
+        if run_outputs is not None:
+            outputs[study_run.planned.condition][study_run.planned.seed] = run_outputs
+    for label, runs in outputs.items():
         if len(runs) > 1:
             yield _ensemble_row(index, list(runs.values()), condition=label)
-    if len(answers) > 1:
-        for seed in next(iter(answers.values())):
-            if all(seed in runs for runs in answers.values()):
-                yield _ensemble_row(index, [runs[seed] for runs in answers.values()], seed=seed)
+    if len(outputs) > 1:
+        for seed in next(iter(outputs.values())):
+            if all(seed in runs for runs in outputs.values()):
+                yield _ensemble_row(index, [runs[seed] for runs in outputs.values()], seed=seed)
 
 
-def _test_probabilities(study_run: StudyRun) -> Answers | None:
+def _test_probabilities(study_run: StudyRun) -> TestOutputs | None:
     record = study_run.record
     trained = record is not None and record.result is not None and record.result.status == "trained"
     if record is not None and trained and record.folder:
@@ -87,7 +87,7 @@ def _test_probabilities(study_run: StudyRun) -> Answers | None:
 
 
 def _ensemble_row(
-    index: int, members: list[Answers], *, condition: str = "", seed: int | None = None
+    index: int, members: list[TestOutputs], *, condition: str = "", seed: int | None = None
 ) -> EnsembleRow:
     from resnetlab.deploy.ensemble_stats import ensemble_result
 

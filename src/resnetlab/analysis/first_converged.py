@@ -32,7 +32,7 @@ class FirstConverged:
     label: str
     trained_pct: tuple[float, ...]
     """Accuracy of each trained run."""
-    finished: int
+    ended: int
     all_mean_pct: float | None
     """Mean accuracy of all runs; a diverged run counts with the accuracy of a constant guess."""
 
@@ -56,7 +56,7 @@ class FirstConverged:
         (n + 1) / (m + 1).
         """
         m = len(self.trained_pct)
-        return (self.finished + 1) / (m + 1) if m else None
+        return (self.ended + 1) / (m + 1) if m else None
 
 
 @dataclass(frozen=True)

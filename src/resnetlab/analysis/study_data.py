@@ -1,6 +1,6 @@
 """Data of a study as plain values, from which alone a report is built.
 
-`collect_study_data.py` gathers them from runs, `data_files.py` writes and reads them.
+`collect.py` gathers them from runs, `data_files.py` writes and reads them.
 """
 
 from __future__ import annotations

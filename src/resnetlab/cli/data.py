@@ -1,4 +1,4 @@
-"""Commands of `resnetlab data`: check, describe, split and fetch data sets.
+"""Commands of `resnetlab data`: check, describe, show, split and fetch data sets.
 
 Heavy imports stay inside them.
 """
@@ -21,7 +21,7 @@ from resnetlab.errors import input_error
 data = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
-    help="Check and describe a data set before training.",
+    help="Check, describe, show, split and fetch data sets, and correct their labels.",
 )
 
 Folder = Annotated[Path, typer.Argument(help="Folder of photographs.", metavar="DIR")]

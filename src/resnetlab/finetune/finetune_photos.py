@@ -91,7 +91,7 @@ def finetune(
         time_limit_seconds: Time limit, from the call to the last file; stages get fewer epochs
             or are left out to meet it.
         baseline: Folder of an earlier model to compare with on the test images.
-        should_stop: Function that is asked between steps; training ends once it returns True.
+        should_stop: Function that is called between steps; training ends once it returns True.
         notify: Function that receives a line about each stage.
         on_item: Callback for the progress of long steps.
 

@@ -265,8 +265,10 @@ def _train_and_save(
     """Train the stages, write each model that is the best so far, and load the best one.
 
     Returns:
-        The results of the stages, each with its accuracy on validation. Raises StoppedError if
-        there is none.
+        The results of the stages, each with its accuracy on validation.
+
+    Raises:
+        StoppedError: No stage has a result.
     """
     world, stages = finetune_model.world, list[tuple[StageResult, AccuracyEstimate]]()
     best: dict[str, torch.Tensor] = {}

@@ -51,7 +51,7 @@ class DiagnosticsConfig:
     ablate_blocks: bool = False
     """Block ablation at the end of training: accuracy without each block in turn."""
     ablate_sets: bool = False
-    """Block ablation without sets of several blocks too: pairs and random sets, at most 500."""
+    """Block ablation of sets too: accuracy without pairs and random sets of blocks, at most 500."""
     loss_landscape: LandscapeConfig | None = None
     """Loss on random planes through the final weights, at the end of training."""
     train_mode: bool = False

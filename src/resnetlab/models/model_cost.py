@@ -46,7 +46,7 @@ def traced_cost(config: ModelConfig, channels: int, num_classes: int, side: int)
     try:
         with counter, torch.no_grad():
             model(images)
-    except RuntimeError as error:
+    except (RuntimeError, ValueError, AssertionError) as error:
         problem = f"cannot take images of {channels}x{side}x{side}: {first_line(error)}"
         raise input_error(
             config.slug, problem, "images of another size, or another network"

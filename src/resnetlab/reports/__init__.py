@@ -1,7 +1,7 @@
 """Reports: pages, documents and figures from what an analysis found.
 
-`write(collect_study_data(record), folder)` writes a report while a study runs and when it ends;
-`rebuild(folder)` writes it again. Start with `study/assemble.py`, then `write.py`.
+`write_report(collect_study_data(record), folder)` writes a report while a study runs and when it
+ends; `rebuild(folder)` writes it again. Start with `study/assemble.py`, then `write.py`.
 """
 
 from resnetlab.analysis.collect import collect_study_data

@@ -222,12 +222,12 @@ def _is_record(line: bytes) -> bool:
 
 
 def _diagnostics(folder: Path) -> Iterator[Damage]:
-    unused, repeated = "no report needs it", "study run measures it again where a study needs it"
+    again = "study run measures it again where a study needs it"
     forms = (
-        ("gradient-norms-*.json", GradientNorms, unused),
-        ("block-ablation.json", BlockAblations, unused),
-        ("loss-landscape.json", LossLandscape, repeated),
-        ("train-mode.json", TrainModeEvaluation, repeated),
+        ("gradient-norms-*.json", GradientNorms, ""),  # made while the run trains
+        ("block-ablation.json", BlockAblations, again),
+        ("loss-landscape.json", LossLandscape, again),
+        ("train-mode.json", TrainModeEvaluation, again),
     )
     for pattern, reader, consequence in forms:
         for path in sorted((folder / "diagnostics").glob(pattern)):
@@ -235,6 +235,7 @@ def _diagnostics(folder: Path) -> Iterator[Damage]:
                 decode(reader, read_json(path, MAX_GENERATED_BYTES), str(path))
             except InputError as error:
                 fix = f"remove {command_line([str(path)])}; {consequence}"
+                fix = fix if consequence else _repeat_command(folder)
                 yield Damage(str(path), "unreadable", error.problems[0].message, fix)
 
 

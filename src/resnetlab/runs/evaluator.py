@@ -200,9 +200,9 @@ class RunEvaluator:
         """
         split: Split = "validation" if "validation" in self.splits else "test"
         errors = [line.top1_error_pct for line in curve if line.split == split]
-        from_curve = bool(errors)
-        errors = errors or [test.top1_error_pct]
-        images = len((self.curve_splits if from_curve else self.splits).get(split, self.test))
+        images = len(self.curve_splits.get(split, self.test))
+        if not errors:
+            split, errors, images = "test", [test.top1_error_pct], len(self.test)
         best = 100 - min(errors)
         predictions = self.test.labels.cpu().numpy(), test.logits.argmax(1).numpy()
         chance = compare_with_chance(best, self.file.class_share, images, len(errors), predictions)

@@ -183,6 +183,12 @@ class RunRecord:
         """Return the evaluations of the run as a table, a row for each."""
         return Table.from_rows(map(vars, self.metrics), f"Curves of {self.id}")
 
+    @property
+    def is_missing(self) -> bool:
+        """True if the last attempt failed and no other one follows."""
+        last = self.provenance[-1] if self.provenance else {}
+        return self.result is None and last.get("event") == "gave up"
+
     def _summary(self) -> ObjectSummary:
         result, run = self.result, self.file.run
         metadata: dict[str, object] = {"status": result.status if result else "unfinished"}

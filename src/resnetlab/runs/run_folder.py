@@ -30,6 +30,7 @@ from resnetlab.files import (
     json_sha256,
     read_json,
     read_jsonl,
+    remove_tree,
     try_lock,
     write_json,
     write_once,
@@ -39,6 +40,7 @@ from resnetlab.inspection.diagnostics_config import BlockAblations, GradientNorm
 from resnetlab.models.configs.external import record_origin
 from resnetlab.runs.config import RunConfig
 from resnetlab.runs.paths import (
+    BLOCK_ABLATION,
     LANDSCAPE,
     LOCK,
     LOGITS,
@@ -47,6 +49,7 @@ from resnetlab.runs.paths import (
     check_run_id,
     locate_runs,
 )
+from resnetlab.runs.recorded_logits import read_logits
 from resnetlab.runs.records import Evaluation, Result, RunFile, RunRecord, TrainModeEvaluation
 from resnetlab.schema import check_schema, decode, decode_lines, encode
 
@@ -159,7 +162,8 @@ class RunFolder:
         if written:
             diagnostics = (f"diagnostics/{path.name}" for path in self._diagnostics())
             write_checksums(self.path, (*CHECKED_FILES, *LARGE_FILES, *diagnostics))
-        shutil.rmtree(self.checkpoints, ignore_errors=True)
+        with contextlib.suppress(OSError):  # the result counts, whatever is left of them
+            remove_tree(self.checkpoints)
         return written
 
     def metrics(self) -> list[Evaluation]:
@@ -193,7 +197,7 @@ class RunFolder:
                 json.dumps(encode(evaluation), allow_nan=False) + "\n" for evaluation in evaluations
             )
             write_text(self.path / "metrics.jsonl", text)
-        for name in ("diagnostics/block-ablation.json", LANDSCAPE):  # made after the last step
+        for name in (BLOCK_ABLATION, LANDSCAPE):  # made after the last step
             (self.path / name).unlink(missing_ok=True)
         for gradients in self.gradient_norms():
             if gradients.step > step:
@@ -216,12 +220,13 @@ class RunFolder:
 
     def block_ablation(self) -> BlockAblations | None:
         """Read the block ablation, or return None if the run has none."""
-        return self._read(BlockAblations, "diagnostics/block-ablation.json")
+        return self._read(BlockAblations, BLOCK_ABLATION)
 
     def save_block_ablation(self, ablations: BlockAblations) -> None:
         """Write the block ablation atomically."""
-        with self._renewed_checksum("diagnostics/block-ablation.json"):
-            write_json(self.path / "diagnostics" / "block-ablation.json", encode(ablations))
+        path = self.path / BLOCK_ABLATION
+        with self._renewed_checksum(BLOCK_ABLATION, replaced=not path.exists()):
+            write_json(path, encode(ablations))
 
     def loss_landscape(self) -> LossLandscape | None:
         """Read the loss landscapes, or return None if the run has none."""
@@ -264,11 +269,10 @@ class RunFolder:
         if not path.exists():
             return None
         check_file(path)
-        from safetensors.numpy import load_file
         from scipy.special import softmax
 
-        tensors = load_file(path)
-        return softmax(tensors["logits"].astype("float64"), axis=1), tensors["labels"]
+        recorded = read_logits(self.path)
+        return softmax(recorded.logits.astype("float64"), axis=1), recorded.labels
 
     def needs_work(self, file: RunFile) -> bool:
         """Return True if the run has no result, or lacks a measurement that `file` requests.
@@ -288,7 +292,7 @@ class RunFolder:
         """Return True if `file` requests a block ablation and there is none, or none of sets."""
         if not file.diagnostics.measures_blocks:
             return False
-        if not (self.path / "diagnostics" / "block-ablation.json").exists():
+        if not (self.path / BLOCK_ABLATION).exists():
             return True
         ablations = self.block_ablation() if file.diagnostics.ablate_sets else None
         return ablations is not None and ablations.lacks_sets

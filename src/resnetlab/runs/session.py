@@ -120,10 +120,15 @@ def _measure_missing(
             if is_missing(file):
                 make()
         except (MemoryError, RuntimeError) as error:
-            if not is_out_of_memory(error):
-                raise
-            event = "measurement out of memory"
-            run_folder.log_event({"event": event, "time": utc_now(), "reason": first_line(error)})
+            _log_measurement_out_of_memory(run_folder, error)
+
+
+def _log_measurement_out_of_memory(run_folder: RunFolder, error: Exception) -> None:
+    """Record that a measurement ran out of memory. Raises any other error."""
+    if not is_out_of_memory(error):
+        raise error
+    event = "measurement out of memory"
+    run_folder.log_event({"event": event, "time": utc_now(), "reason": first_line(error)})
 
 
 def _check_batch_size(file: RunFile, num_train_images: int) -> None:
@@ -320,9 +325,8 @@ class RunSession:
         start = time.monotonic()
         try:
             self.run_folder.save_gradient_norms(measure_gradients(self.state, self.train_images))
-        except RuntimeError as error:
-            if not is_out_of_memory(error):
-                raise
+        except (MemoryError, RuntimeError) as error:
+            _log_measurement_out_of_memory(self.run_folder, error)
         self.evaluator.seconds += time.monotonic() - start
 
     def _save_checkpoint(self) -> None:

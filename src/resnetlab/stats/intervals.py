@@ -212,7 +212,7 @@ class ConditionSummary:
     sd_pct: float | None
     interval_pct: Interval | None
     success_wilson: Interval
-    """Wilson interval of the share of finished runs that trained."""
+    """Wilson interval of the share of ended runs that trained."""
     all_mean_pct: float | None
     """Mean of the trained, at chance and diverged runs."""
     all_range_pct: Interval | None

@@ -41,9 +41,14 @@ class OutcomeCounts:
         return self.ended + self.running + self.waiting
 
     @property
+    def finished(self) -> int:
+        """Number of runs with a result."""
+        return self.trained + self.failed
+
+    @property
     def ended(self) -> int:
         """Number of runs that are finished or missing: the denominator of a success rate."""
-        return self.trained + self.failed + self.missing
+        return self.finished + self.missing
 
     @property
     def failed(self) -> int:

@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from itertools import product
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, assert_never
 
 from resnetlab.stats import exact
 from resnetlab.stats.contrasts import Effect, contrast_range
@@ -280,6 +280,8 @@ def _test(hypothesis: Hypothesis) -> _TestResult:
         case SpeedHypothesis():
             times = product(*map(_time_scenarios, arms, hypothesis.epochs))
             results = [_test_speed(*case) for case in times]
+        case _:
+            assert_never(hypothesis)
     worst = max(results, key=lambda result: result.p)
     p_of_cases = tuple(result.p for result in results) if len(results) > 1 else ()
     if any(result.side != worst.side for result in results):
@@ -409,19 +411,23 @@ def _verdict(
 
 def _forecast(hypothesis: Hypothesis, effect: Effect | None, alpha: float) -> SeedForecast | None:
     """Return the seeds that would decide a claim if the observed effect is the true one."""
-    if isinstance(hypothesis, MeansHypothesis):
-        if effect and not hypothesis.overlap:  # more folds of the same images decide little
-            return forecast_seeds(effect, hypothesis.arm_sizes, hypothesis.region, alpha)
-        return None
     min_runs = 1 + min(arm.counts.ended for arm in hypothesis.arms)
-    if isinstance(hypothesis, SpeedHypothesis):
-        _, _, win_probability = exact.time_to_accuracy_rank_test(*hypothesis.epochs)
-        return rank_test_seeds(win_probability, alpha, min_runs)
-    counts = [arm.counts for arm in hypothesis.arms]
-    left, right = ((arm.at_chance + arm.diverged) / arm.ended for arm in counts)
-    return smallest_sufficient_seeds(
-        lambda n: exact.decision_power(n, left, right, alpha) >= 0.8, min_runs
-    )
+    match hypothesis:
+        case MeansHypothesis():
+            if effect and not hypothesis.overlap:  # more folds of the same images decide little
+                return forecast_seeds(effect, hypothesis.arm_sizes, hypothesis.region, alpha)
+            return None
+        case SpeedHypothesis():
+            _, _, win_probability = exact.time_to_accuracy_rank_test(*hypothesis.epochs)
+            return rank_test_seeds(win_probability, alpha, min_runs)
+        case FailureHypothesis():
+            counts = [arm.counts for arm in hypothesis.arms]
+            left, right = ((arm.at_chance + arm.diverged) / arm.ended for arm in counts)
+            return smallest_sufficient_seeds(
+                lambda n: exact.decision_power(n, left, right, alpha) >= 0.8, min_runs
+            )
+        case _:
+            assert_never(hypothesis)
 
 
 def _combine_direction(size: Verdict, direction: Verdict) -> Verdict:

@@ -14,6 +14,8 @@ from resnetlab.checksums import check_file
 from resnetlab.errors import input_error
 from resnetlab.messages import format_count
 from resnetlab.notebook import ObjectSummary, with_summary
+from resnetlab.runs.paths import LOGITS
+from resnetlab.runs.recorded_logits import read_logits
 from resnetlab.runs.records import RunRecord
 from resnetlab.runs.run_folder import RunFolder
 from resnetlab.schema import encode
@@ -158,7 +160,7 @@ def _matching_folders(pattern: str) -> list[Path]:
 def _outcome(record: RunRecord) -> tuple[Outcome, float | None]:
     result = record.result
     if result is None:
-        return "waiting", None
+        return "missing" if record.is_missing else "waiting", None
     return result.status, None if result.test is None else result.test.top1_accuracy_pct
 
 
@@ -222,21 +224,18 @@ def _warnings(a: RunSet, b: RunSet, effect: Effect | None) -> tuple[str, ...]:
 def _disagreement(a: RunSet, b: RunSet) -> Disagreement | None:
     """Return McNemar's exact test, if both runs saved their logits on the same test images."""
     import numpy as np
-    from safetensors.numpy import load_file
 
     if a.records[0].file.run.data.sha256 != b.records[0].file.run.data.sha256:
         return None
-    files = [Path(runs.records[0].folder) / "logits-test.safetensors" for runs in (a, b)]
-    if not all(path.exists() for path in files):
+    folders = [Path(runs.records[0].folder) for runs in (a, b)]
+    if not all((folder / LOGITS).exists() for folder in folders):
         return None
-    for path in files:
-        check_file(path)
-    saved = [load_file(path) for path in files]
-    if not all("labels" in tensors for tensors in saved):
-        return None
-    right = [tensors["logits"].argmax(1) == tensors["labels"] for tensors in saved]
-    only_a, only_b = int(np.sum(right[0] & ~right[1])), int(np.sum(right[1] & ~right[0]))
-    return Disagreement(only_a, only_b, len(right[0]), mcnemar(only_a, only_b))
+    for folder in folders:
+        check_file(folder / LOGITS)
+    saved = [read_logits(folder) for folder in folders]
+    correct = [recorded.logits.argmax(1) == recorded.labels for recorded in saved]
+    only_a, only_b = int(np.sum(correct[0] & ~correct[1])), int(np.sum(correct[1] & ~correct[0]))
+    return Disagreement(only_a, only_b, len(correct[0]), mcnemar(only_a, only_b))
 
 
 def format_lines(comparison: Comparison) -> Sequence[str]:

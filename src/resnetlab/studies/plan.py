@@ -34,7 +34,7 @@ ResolveNumerics = Callable[[Numerics], Numerics]
 
 @dataclass(frozen=True)
 class DataProperties:
-    """Properties about a data set that a plan needs."""
+    """Properties of a data set that a plan needs."""
 
     name: str
     identity: DataIdentity
@@ -235,12 +235,7 @@ def _state(run_record: RunRecord | None, running: bool) -> RunState:
         return "finished"
     if running:
         return "running"
-    gave_up = (
-        run_record is not None
-        and run_record.provenance
-        and run_record.provenance[-1].get("event") == "gave up"
-    )
-    return "missing" if gave_up else "waiting"
+    return "missing" if run_record is not None and run_record.is_missing else "waiting"
 
 
 def _plan_run(

@@ -104,7 +104,7 @@ class FinetuneTrainer:
 
 
 def properties_without_data(data: DataConfig) -> DataProperties:
-    """Return the properties about a named data set from the table of known sets.
+    """Return the properties of a named data set from the table of known sets.
 
     The content of the images is unknown, so the ids of the planned runs are not final.
     """

@@ -37,7 +37,7 @@ class WatchServer(ThreadingHTTPServer):
     """Server of one study on 127.0.0.1, with a thread for each connection.
 
     Args:
-        board: Latest page of the study.
+        latest_page: Latest page of the study.
         title: Question of the study.
         language: Language of the page.
         port: Port to listen on; 0 takes a free one.

@@ -89,9 +89,10 @@ def _describe_difference(
                 unit=unit(claim, measure),
             )
         case claims.Equal():
-            margin = tr("{margin:g} {unit}", margin=claim.margin, unit=unit(claim, measure))
-            if claim.margin == 1:
-                margin = margin.removesuffix("s")
+            name = unit(claim, measure)
+            if claim.margin == 1 and measure.unit == "%":  # not the name of a measure
+                name = name.removesuffix("s")
+            margin = tr("{margin:g} {unit}", margin=claim.margin, unit=name)
             return tr("{compared}: within ± {margin}", compared=compared, margin=margin)
 
 
@@ -222,7 +223,7 @@ def claims_note(declared_claims: Sequence[AnyClaim], correction: str) -> str:
             "The train images: a fixed part of the train split, evaluated as the test images are"
         )
     if any(getattr(claim, "by_more_than", 0.0) for claim in declared_claims):
-        how += ". A claim that declares an amount: the difference is above it"
+        how += ". " + tr("A claim that declares an amount: the difference is above it")
     paired = ""
     if any(_is_paired(c) for c in declared_claims):
         paired = " " + tr("Paired: the two results of the same training run are compared.")

@@ -70,7 +70,7 @@ def _condition_row(condition: FirstConverged) -> tuple[Cell, ...]:
     trained = tr(
         "{trained} of {finished}",
         trained=len(condition.trained_pct),
-        finished=condition.finished,
+        finished=condition.ended,
     )
     expected_runs = tr("never")
     if condition.expected_runs is not None:

@@ -42,7 +42,7 @@ def headline(analysis: StudyAnalysis) -> str:
     if not analysis.counts.is_complete:
         progress = tr(
             "{finished:,} of {planned}",
-            finished=analysis.counts.ended,
+            finished=analysis.counts.finished,
             planned=format_count(analysis.counts.planned, "run"),
         )
         reason = (
@@ -50,7 +50,7 @@ def headline(analysis: StudyAnalysis) -> str:
             if claims
             else tr("the means may still change")
         )
-        if analysis.counts.ended == 1:
+        if analysis.counts.finished == 1:
             return tr("{progress} is finished: {reason}.", progress=progress, reason=reason)
         return tr("{progress} are finished: {reason}.", progress=progress, reason=reason)
     if not claims:

@@ -1,4 +1,4 @@
-"""Tables of a report: conditions, claims, outcomes, ledger and settings."""
+"""Tables of a report: conditions, claims, outcomes and settings."""
 
 from __future__ import annotations
 

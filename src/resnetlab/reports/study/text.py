@@ -25,7 +25,11 @@ def banner(analysis: StudyAnalysis) -> str:
     counts = analysis.counts
     if counts.is_complete:
         return ""
-    pairs = ((counts.running, "running"), (counts.waiting, "waiting"))
+    pairs = (
+        (counts.missing, "missing"),
+        (counts.running, "running"),
+        (counts.waiting, "waiting"),
+    )
     remaining = join_words(
         [
             tr("{number:,} {status}", number=number, status=tr_word(name))
@@ -36,7 +40,7 @@ def banner(analysis: StudyAnalysis) -> str:
     total = format_count(counts.planned, "run")
     return tr(
         "Partial report: {finished:,} of {total} finished, {remaining}",
-        finished=counts.ended,
+        finished=counts.finished,
         total=total,
         remaining=remaining,
     )

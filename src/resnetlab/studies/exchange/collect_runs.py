@@ -16,7 +16,7 @@ from typing import Any, Literal, get_args
 
 from resnetlab.checksums import CHECKSUMS, check_file, read_checksums, renew_checksum
 from resnetlab.errors import InputError
-from resnetlab.files import atomic_write, sha256, write_json
+from resnetlab.files import atomic_write, remove_tree, sha256, write_json
 from resnetlab.models.tensorfile import backbone_file, read_metadata
 from resnetlab.runs.paths import LOGITS, WEIGHTS
 from resnetlab.runs.recorded_logits import disagreement
@@ -230,8 +230,9 @@ def _copy(folder: Path, target: RunFolder) -> None:
 
     The caller has the lock. A run that was interrupted here is replaced by the finished one.
     """
-    shutil.rmtree(target.checkpoints, ignore_errors=True)
-    shutil.rmtree(target.path / "diagnostics", ignore_errors=True)
+    for stale in (target.checkpoints, target.path / "diagnostics"):
+        if stale.exists():
+            remove_tree(stale)
     names = [name for name in (*CHECKED_FILES, LOGITS) if name != "result.json"]
     names += sorted(f"diagnostics/{path.name}" for path in folder.glob("diagnostics/*.json"))
     for name in names:

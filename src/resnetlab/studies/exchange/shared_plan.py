@@ -15,6 +15,7 @@ from resnetlab.studies.command_lines import with_seeds
 from resnetlab.studies.exchange.remove_paths import study_without_paths
 from resnetlab.studies.exchange.run_sources import RunSource
 from resnetlab.studies.execution import read_plan
+from resnetlab.studies.parsing.toml_tables import flatten
 from resnetlab.studies.plan import Plan, PlannedRun, folder_name
 from resnetlab.studies.status import find_started, source_sha256, study_path
 from resnetlab.studies.study import Study
@@ -109,10 +110,10 @@ def _without_seed(run: PlannedRun) -> RunConfig:
 
 def describe_difference(run: RunConfig, planned: Iterable[PlannedRun]) -> str:
     """Return in which fields a run differs from the most similar run of the study."""
-    fields = _flatten(encode(run.identity))
+    fields = flatten(encode(run.identity))
     nearest: dict[str, tuple[object, object]] | None = None
     for candidate in planned:
-        other = _flatten(encode(candidate.config.identity))
+        other = flatten(encode(candidate.config.identity))
         different = {
             name: (fields.get(name), other.get(name))
             for name in [*fields, *(name for name in other if name not in fields)]
@@ -126,12 +127,3 @@ def describe_difference(run: RunConfig, planned: Iterable[PlannedRun]) -> str:
     ]
     rest = len(nearest or {}) - len(parts)
     return "; ".join([*parts, *([f"{format_count(rest, 'more difference')}"] if rest else [])])
-
-
-def _flatten(table: object, prefix: str = "") -> dict[str, object]:
-    if not isinstance(table, dict):
-        return {prefix.removesuffix("."): table}
-    fields: dict[str, object] = {}
-    for name, value in table.items():
-        fields |= _flatten(value, f"{prefix}{name}.")
-    return fields

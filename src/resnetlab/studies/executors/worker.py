@@ -93,7 +93,7 @@ class JobRunner:
     def run(self, *jobs: dict[str, Any]) -> None:
         """Run jobs of `encode_job`, several of them side by side, and send messages about them.
 
-        The last message about each is busy, failed, interrupted or finished. A job that lacked
+        The last message about each is locked, failed, interrupted or finished. A job that lacked
         memory on the shared device runs alone after the others.
         """
         shares_device = len(jobs) > 1

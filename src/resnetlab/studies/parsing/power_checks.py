@@ -185,8 +185,9 @@ def _value_in_metric(claim: ClaimWithMargin, value: ReferenceValue) -> float | N
 def share_training(left: Condition, right: Condition) -> bool:
     """Return True if runs of one seed share their training and differ in the evaluation."""
 
-    def plain(c: Condition) -> tuple[ModelConfig, DataConfig, AnyRecipe]:
-        return c.model, replace(c.data, test_curve=False, curve_images=None), c.recipe.training
+    def plain(c: Condition) -> tuple[ModelConfig, DataConfig, AnyRecipe, object]:
+        data = replace(c.data, test_curve=False, curve_images=None)
+        return c.model, data, c.recipe.training, c.numerics
 
     return plain(left) == plain(right)
 

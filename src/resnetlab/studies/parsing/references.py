@@ -36,20 +36,20 @@ def load_reference_source(
 def parse_references(
     raw_names: object, conditions: Sequence[Condition], where: str
 ) -> tuple[tuple[MatchedReference, ...], tuple[Problem, ...]]:
-    """Parse `published = "he2016-cifar10"` (or a list) and assign the numbers to conditions.
+    """Parse `references = "he2016-cifar10"` (or a list) and assign the numbers to conditions.
 
     A number belongs to the conditions that have its network and the fields in its `at`. A number
     without a condition comes last, with an empty label.
     """
     source_names = [raw_names] if isinstance(raw_names, str) else raw_names
-    fix = 'published = "he2016-cifar10"'
+    fix = 'references = "he2016-cifar10"'
     if not isinstance(source_names, list) or not all(
         isinstance(item, str) for item in source_names
     ):
         return (), (Problem(where, "neither a name nor a list of names", fix, field="references"),)
     if len(set(source_names)) < len(source_names):
         return (), (
-            Problem(where, "a source stands twice", "give each source once", field="references"),
+            Problem(where, "a source is given twice", "give each source once", field="references"),
         )
     pairs: list[MatchedReference] = []
     unmatched: list[MatchedReference] = []

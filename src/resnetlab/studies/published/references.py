@@ -192,7 +192,7 @@ class Protocol:
 
     def __post_init__(self) -> None:
         if self.epochs is not None and self.steps is not None:
-            raise FieldError("epochs", "given beside steps", "keep one of the two")
+            raise FieldError("epochs", "given together with steps", "keep one of the two")
 
 
 @strict_dataclass
@@ -220,11 +220,11 @@ class ReferenceSource:
         duplicate = next((label for label in labels if labels.count(label) > 1), None)
         if duplicate:
             raise FieldError(
-                "value", f'"{duplicate}" stands twice', "give each value a label of its own"
+                "value", f'"{duplicate}" is given twice', "give each value a label of its own"
             )
         if self.protocol.steps is not None and any(value.epochs for value in self.value):
             raise FieldError(
-                "protocol.steps", "given beside a value's epochs", "keep one of the two"
+                "protocol.steps", "given together with a value's epochs", "keep one of the two"
             )
 
     def match(self, value: ReferenceValue, condition: str) -> MatchedReference:

@@ -80,7 +80,7 @@ def _measured(
     if not question.evidence:
         return "", ()
     if not analysis.counts.is_complete:
-        finished = writer.count("finished runs", analysis.counts.ended)
+        finished = writer.count("finished runs", analysis.counts.finished)
         planned = writer.count("planned runs", analysis.counts.planned)
         text = writer.say(
             f"Not answered yet: {finished} of {planned} runs are finished.",

@@ -283,7 +283,7 @@ def _sides(
 
 def no_trained_run(writer: AnswerWriter, analysis: StudyAnalysis, label: str) -> str:
     """Say that no run of a condition was above chance."""
-    runs = writer.count(f"finished runs of {label}", analysis.summaries[label].counts.ended)
+    runs = writer.count(f"finished runs of {label}", analysis.summaries[label].counts.finished)
     return writer.say(
         f"{writer.label(label)} has no trained run ({runs} finished)",
         f"{writer.label(label)} n'a aucun essai entraîné ({runs} terminés)",
