@@ -158,7 +158,10 @@ def test_a_diverged_run_is_counted_as_chance_with_a_note():
 
 def test_a_partial_study_has_no_verdicts_and_reports_its_progress():
     report = reports.build_report_from_record(study_record(EVERY_STATUS))
-    assert report.banner == "Partial report: 16 of 20 runs finished, 2 missing, 1 running and 1 waiting"
+    assert (
+        report.banner
+        == "Partial report: 16 of 20 runs finished, 2 missing, 1 running and 1 waiting"
+    )
     assert report.verdicts[0].badge == "waiting"
     assert texts(report.claims)[0][1:] == ["–"] * 5 + ["Waiting"]
 

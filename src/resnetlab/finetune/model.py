@@ -33,7 +33,7 @@ from resnetlab.models.external import weights_assumptions, weights_metadata
 from resnetlab.models.transfer import (
     FrozenTrunk,
     build_with_new_head,
-    check_image_size,
+    check_accepts_image_size,
     classifier,
     freeze,
     is_folded,
@@ -151,7 +151,7 @@ class FinetuneModel:
 
         Raises InputError if the network does not accept it.
         """
-        check_image_size(self.model, size, self.config.slug)
+        check_accepts_image_size(self.model, size, self.config.slug)
         return EvalTransform(crop_mode=crop_mode, size=size, mean=self.mean, std=self.std)  # type: ignore[arg-type]
 
     def partition_for_training(

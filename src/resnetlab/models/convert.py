@@ -22,7 +22,7 @@ from resnetlab.models.library_transform import LibraryTransform, library_transfo
 from resnetlab.models.parse import parse_model
 from resnetlab.models.tensorfile import read_metadata
 from resnetlab.models.timm_source import TimmSource, is_timm_source, read_timm_source
-from resnetlab.models.transfer import check_image_size, classifier
+from resnetlab.models.transfer import check_accepts_image_size, classifier
 from resnetlab.models.weight_sources import CIFAR10_CLASSES, find_source
 from resnetlab.models.weights import load_weights, write_weights
 from resnetlab.schema import encode
@@ -126,7 +126,7 @@ def import_weights(
         **origin,
         "license": metadata.license,
     }
-    check_image_size(model, transform.size, str(file), channels)
+    check_accepts_image_size(model, transform.size, str(file), channels)
     _check_replaced(out, path, header)
     out.mkdir(parents=True, exist_ok=True)
     write_weights(path, model.state_dict(), header)

@@ -208,7 +208,7 @@ def last_batch_norm(model: nn.Module, size: int) -> str | None:
     return names[-1] if names else None
 
 
-def check_image_size(model: nn.Module, size: int, where: str, channels: int = 3) -> None:
+def check_accepts_image_size(model: nn.Module, size: int, where: str, channels: int = 3) -> None:
     """Raise InputError unless the network takes images of `size` pixels and gives logits (B, K)."""
     try:
         logits = forward_in_eval_mode(model, torch.zeros(1, channels, size, size))

@@ -130,7 +130,7 @@ class Display:
         title: str,
         runs: tuple[PlannedRun, ...],
         finished: set[str],
-        workers: int,
+        parallel_runs: int,
         load_result: Callable[[str], Result | None],
         screen: Screen | None = None,
         quiet: bool = False,
@@ -139,7 +139,7 @@ class Display:
         self.runs = {run.id: run for run in runs}
         self.finished = set(finished)
         self.active: dict[str, _RunProgress] = {}
-        self.time_estimator = TimeEstimator(runs, finished, workers)
+        self.time_estimator = TimeEstimator(runs, finished, parallel_runs)
         self.start_time = self.last_line_time = time.monotonic()
         self.estimate_printed = False
         self.screen, self.quiet = screen or default_screen(), quiet

@@ -120,14 +120,16 @@ def _training_run(study_run: StudyRun) -> TrainingRun:
     return TrainingRun(study_run.planned.condition, study_run.planned.seed, epoch, epochs)
 
 
-def _seconds_left(study_runs: Sequence[StudyRun], workers: int) -> float | None:
+def _seconds_left(study_runs: Sequence[StudyRun], parallel_runs: int) -> float | None:
     """Estimate the time of all unfinished runs from the steps that the files record."""
     finished = [
         study_run.planned.id
         for study_run in study_runs
         if study_run.state in ("finished", "missing")
     ]
-    estimator = TimeEstimator([study_run.planned for study_run in study_runs], finished, workers)
+    estimator = TimeEstimator(
+        [study_run.planned for study_run in study_runs], finished, parallel_runs
+    )
     for study_run in study_runs:
         steps, total, seconds = _steps(study_run)
         if steps:

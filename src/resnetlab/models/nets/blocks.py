@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from resnetlab.models.configs.cifar import Arrangement
-from resnetlab.models.nets.shortcuts import HighwayGate, ProjectionShortcut
+from resnetlab.models.nets.shortcuts import GatedShortcut, ProjectionShortcut
 
 
 class BasicBlock(nn.Module):
@@ -142,7 +142,7 @@ def add_shortcut(shortcut: nn.Module | None, x: Tensor, branch: Tensor) -> Tenso
     match shortcut:
         case None:
             return branch
-        case HighwayGate():
+        case GatedShortcut():
             return shortcut.mix(x, branch)
         case _:
             out: Tensor = shortcut(x) + branch

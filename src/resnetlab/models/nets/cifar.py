@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from resnetlab.models.configs.cifar import EXPANSION, CifarConfig
 from resnetlab.models.nets.blocks import BasicBlock, Block
-from resnetlab.models.nets.shortcuts import HighwayGate, make_shortcut
+from resnetlab.models.nets.shortcuts import GatedShortcut, make_shortcut
 
 
 class CifarNetwork(nn.Module):
@@ -75,7 +75,7 @@ def _make_shortcut(
         return None
     at_end = config.zero_channels == "end"
     if config.shortcut == "gated":
-        return HighwayGate(in_channels, out_channels, stride, at_end)
+        return GatedShortcut(in_channels, out_channels, stride, at_end)
     # With full pre-activation, the input of a projection is normalized before.
     norm = config.batch_norm and config.arrangement != "full-preactivation"
     return make_shortcut(

@@ -12,7 +12,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from resnetlab.models.nets.shortcuts import HighwayGate
+from resnetlab.models.nets.shortcuts import GatedShortcut
 
 GeneratorFor = Callable[[str], torch.Generator]
 """Function from a parameter's name to its random generator on the CPU."""
@@ -44,8 +44,8 @@ def init_weights(
         elif module.bias is not None:
             _fill_(module.bias, generator_for(f"{name}.bias"), normal=False, scale=scale)
     for module in model.modules():
-        if isinstance(module, HighwayGate) and module.gate.bias is not None:
-            module.gate.bias.fill_(HighwayGate.initial_bias)
+        if isinstance(module, GatedShortcut) and module.gate.bias is not None:
+            module.gate.bias.fill_(GatedShortcut.initial_bias)
 
 
 def _fill_(parameter: Tensor, generator: torch.Generator, normal: bool, scale: float) -> None:

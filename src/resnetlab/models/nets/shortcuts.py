@@ -73,7 +73,7 @@ class ProjectionShortcut(nn.Sequential):
         self.norm = nn.BatchNorm2d(out_channels) if batch_norm else nn.Identity()
 
 
-class HighwayGate(ZeroPadShortcut):
+class GatedShortcut(ZeroPadShortcut):
     """Gated shortcut: a learned weight for the branch, and the rest for the shortcut of option A.
 
     g = sigmoid of a 1x1 convolution of the block's input; the block returns g x branch + (1 - g) x

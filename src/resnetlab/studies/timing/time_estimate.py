@@ -21,7 +21,7 @@ MIN_STEPS = 20
 
 
 @dataclass
-class _Throughput:
+class _StepTimes:
     """Progress of a run: step and time of the first and of the latest message."""
 
     first_step: int
@@ -43,16 +43,18 @@ class _Throughput:
 class TimeEstimator:
     """Estimator of the seconds that a study still needs, from the steps of its runs."""
 
-    def __init__(self, runs: Iterable[PlannedRun], finished: Iterable[str], workers: int) -> None:
+    def __init__(
+        self, runs: Iterable[PlannedRun], finished: Iterable[str], parallel_runs: int
+    ) -> None:
         self.runs = {run.id: run for run in runs}
         self.unfinished = set(self.runs) - set(finished)
-        self.workers = max(1, workers)
-        self.throughputs: dict[str, _Throughput] = {}
+        self.parallel_runs = max(1, parallel_runs)
+        self.throughputs: dict[str, _StepTimes] = {}
         self.total_steps: dict[str, int] = {}
 
     def update(self, run_id: str, step: int, total: int, now: float) -> None:
         """Record that a run took `step` of `total` steps at `now`, in seconds of any clock."""
-        throughput = self.throughputs.setdefault(run_id, _Throughput(step, now, step, now))
+        throughput = self.throughputs.setdefault(run_id, _StepTimes(step, now, step, now))
         throughput.step, throughput.time = step, now
         self.total_steps[run_id] = total
 
@@ -94,7 +96,7 @@ class TimeEstimator:
             run_seconds = share * seconds_by_condition.get(run.condition, per_mac * run.macs)
             seconds += run_seconds
             longest = max(longest, run_seconds)
-        return max(longest, seconds / self.workers)
+        return max(longest, seconds / self.parallel_runs)
 
 
 @dataclass(frozen=True)
