@@ -19,7 +19,7 @@ from resnetlab.models.model_cost import count_parameters, model_cost
 from resnetlab.models.registry import get_model_config
 from resnetlab.models.transfer import (
     build_with_new_head,
-    check_image_size,
+    check_accepts_image_size,
     classifier,
     count_trainable_parameters,
     forward_in_eval_mode,
@@ -172,7 +172,7 @@ def test_weights_of_another_architecture_are_refused_by_name(tmp_path: Path) -> 
 def test_impossible_image_sizes_and_freezing_all_layers_are_refused() -> None:
     model = build_with_new_head(ExternalConfig(source="torchvision/alexnet"), 3, generator)
     with pytest.raises(InputError, match=r"does not take images of 32 x 32: .*Fix: a larger size"):
-        check_image_size(model, 32, "torchvision/alexnet")
+        check_accepts_image_size(model, 32, "torchvision/alexnet")
     count = len(list_parts(model))
     with pytest.raises(
         InputError, match=f"freeze: {count} of its {count} parts leave nothing to train"
