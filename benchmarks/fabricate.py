@@ -23,7 +23,7 @@ from resnetlab.studies.execution import plan_study, save_plan
 from resnetlab.studies.executors.local import LocalExecutor
 from resnetlab.studies.parsing.study_file import load_study
 from resnetlab.studies.plan import Plan, folder_name
-from resnetlab.studies.status import source_sha256
+from resnetlab.studies.started import source_sha256
 from resnetlab.training.round_robin import round_robin
 
 SEEDS = 10

@@ -49,10 +49,10 @@ from resnetlab.model_folder.model_file import ModelFile
 from resnetlab.model_folder.store import LoadedModel
 from resnetlab.models.configs import ExternalConfig
 from resnetlab.models.inference import prepare_for_inference
+from resnetlab.models.photo_predictions import PhotoOutputs, make_predict_outputs
 from resnetlab.models.weights import write_weights
 from resnetlab.recipes.numerics import available_cpus
 from resnetlab.training.memory import retain_freed_memory
-from resnetlab.training.photo_predictions import PhotoOutputs, make_predict_outputs
 
 RESULT = Path(__file__).with_suffix(".json")
 NETWORKS = ("resnet18", "resnet50", "resnext50_32x4d", "mobilenetv2_100")
@@ -225,7 +225,7 @@ def timm_side(name: str, photographs: Path, count: int) -> dict[str, Any]:
 def our_sides(name: str, photographs: Path, count: int, folder: Path) -> dict[str, Any]:
     """Return the rates of our sides, and whether they predict the same."""
     images = find_images([photographs])[0][:count]
-    model = classifier(name)
+    model = find_head(name)
     sides = {"as it is": as_it_is, "prepared": prepared, "onnxruntime": ort, "openvino": openvino}
     rates, starts, probabilities = {}, {}, {}
     for side, make in sides.items():
@@ -255,7 +255,7 @@ def our_sides(name: str, photographs: Path, count: int, folder: Path) -> dict[st
     }
 
 
-def classifier(name: str) -> Classifier:
+def find_head(name: str) -> Classifier:
     """Return the network as a model of this package, with timm's evaluation transform."""
     module = build(name)
     data_config = timm.data.resolve_data_config({}, model=module)

@@ -43,9 +43,9 @@ from resnetlab.recipes.train import (
     Constant,
     Cosine,
     Exponential,
+    MultiStep,
     OneCycle,
     Recipe,
-    Step,
 )
 from resnetlab.runs.config import RunConfig
 from resnetlab.runs.run_folder import RunFolder
@@ -60,7 +60,7 @@ from resnetlab.schema import (
     strict_dataclass,
 )
 from resnetlab.schema_errors import RENAMED_FIELDS, FieldError
-from resnetlab.studies.claims import Greater
+from resnetlab.studies.claims import Better
 from resnetlab.studies.published.references import Protocol, ProtocolDifference, ReferenceValue
 from resnetlab.studies.study import Condition, Distance, Ensemble, Study
 
@@ -335,7 +335,7 @@ RUN = RunConfig(
     model=CifarConfig(blocks=(3, 3, 3), shortcut="B"),
     data=DataIdentity(sha256="0" * 64, validation=0.0),
     recipe=Recipe(
-        epochs=10, optimizer=SGD(lr=0.05, weight_decay=1e-4), schedule=Step(milestones=(0.5,))
+        epochs=10, optimizer=SGD(lr=0.05, weight_decay=1e-4), schedule=MultiStep(milestones=(0.5,))
     ),
     numerics=Numerics(device="cpu", precision="fp32", memory_format="channels_last", threads=1),
     seed=3,
@@ -344,7 +344,7 @@ STUDY = Study(
     name="depth",
     question="?",
     seeds=(0, 1),
-    claims=(Greater(statement="better", left="a", right="b"),),
+    claims=(Better(statement="better", left="a", right="b"),),
     conditions=(
         Condition(
             label="a",
@@ -435,7 +435,9 @@ optimizers = st.one_of(
 )
 schedules = st.one_of(
     st.builds(Constant, warmup=fraction),
-    st.builds(Step, milestones=st.lists(fraction, max_size=3).map(tuple), gamma=positive_amount),
+    st.builds(
+        MultiStep, milestones=st.lists(fraction, max_size=3).map(tuple), gamma=positive_amount
+    ),
     st.builds(Exponential, gamma=positive_amount),
     st.builds(Cosine, final=fraction, warmup=fraction),
     st.builds(OneCycle, peak=st.floats(0.1, 0.9), start=fraction),
@@ -680,7 +682,7 @@ RENAMED_KEYS = [
     (DiagnosticsConfig, "gradients", "gradient_norms"),
     (FILE, "instruments", "diagnostics"),
     (FILE, "published", "references"),
-    (Greater, "says", "statement"),
+    (Better, "says", "statement"),
     (Distance, "says", "statement"),
     (Ensemble, "of", "conditions"),
     (Ensemble, "says", "statement"),

@@ -18,7 +18,7 @@ from helpers.pictures import encoded, picture
 from resnetlab.deploy.batching import BatchedNetwork
 from resnetlab.deploy.predict import Classifier, load_model
 from resnetlab.deploy.serve import create_app
-from resnetlab.training.photo_predictions import PhotoOutputs
+from resnetlab.models.photo_predictions import PhotoOutputs
 
 
 def views(level: int, side: int = 4) -> NDArray[np.uint8]:

@@ -12,10 +12,10 @@ from scipy.stats import binomtest
 from helpers.model_folders import CLASSES, write_model
 from resnetlab.cli import evaluate as commands
 from resnetlab.deploy.ensemble import evaluate_ensemble
-from resnetlab.deploy.ensemble_stats import ensemble_result
 from resnetlab.deploy.inputs import open_labeled_images
 from resnetlab.deploy.predict import load_model
 from resnetlab.errors import InputError
+from resnetlab.stats.ensembles import ensemble_result
 from resnetlab.stats.exact import paired_interval
 
 

@@ -36,7 +36,7 @@ from resnetlab.model_folder.model_file import ModelFile
 from resnetlab.model_folder.store import load_model_folder, save_model_folder
 from resnetlab.models.build import build_model
 from resnetlab.models.configs import ExternalConfig
-from resnetlab.training.photo_predictions import make_predict_outputs
+from resnetlab.models.photo_predictions import make_predict_outputs
 
 SWIN = {"embed_dim": 24, "depths": [1, 1, 1, 1], "num_heads": [1, 2, 4, 8]}
 

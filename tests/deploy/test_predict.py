@@ -31,8 +31,8 @@ from resnetlab.deploy.predict import load_model
 from resnetlab.errors import InputError, ResourceError
 from resnetlab.model_folder.model_file import License
 from resnetlab.model_folder.store import load_model_folder
+from resnetlab.models.photo_predictions import PredictOutputs, make_predict_outputs
 from resnetlab.training.device import restored_settings
-from resnetlab.training.photo_predictions import PredictOutputs, make_predict_outputs
 
 HALF = {"mean": (0.5,) * 3, "std": (0.5,) * 3}
 THEIRS = Compose(

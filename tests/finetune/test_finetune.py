@@ -42,6 +42,7 @@ from resnetlab.finetune.stage_cache import StageCache, stage_key
 from resnetlab.finetune.state import FinetuneState
 from resnetlab.model_folder.store import load_model_folder
 from resnetlab.models.configs import ExternalConfig
+from resnetlab.models.photo_predictions import SplitPredictions
 from resnetlab.recipes.finetune import (
     FinetuneRecipe,
     Trainable,
@@ -50,7 +51,6 @@ from resnetlab.recipes.finetune import (
 )
 from resnetlab.recipes.train import Adam, Recipe
 from resnetlab.training.evaluate import evaluate
-from resnetlab.training.photo_predictions import SplitPredictions
 from resnetlab.training.step import forward_backward
 
 

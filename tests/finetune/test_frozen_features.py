@@ -22,7 +22,7 @@ from resnetlab.finetune.confidence import split_outputs
 from resnetlab.finetune.dataset import PhotoSplit, open_photographs
 from resnetlab.finetune.model import FinetuneModel
 from resnetlab.models.configs import ExternalConfig
-from resnetlab.models.transfer import classifier
+from resnetlab.models.transfer import find_head
 from resnetlab.recipes.numerics import Numerics
 
 NUMERICS = Numerics(device="cpu", precision="fp32", memory_format="channels_last", threads=1)
@@ -38,7 +38,7 @@ def plain_features(model: FinetuneModel, photos: PhotoSplit, view: EvalTransform
     pixels = np.stack([apply_eval_transform(photos.load(k), view) for k in range(len(photos))])
     mean, std = torch.tensor(view.mean), torch.tensor(view.std)
     inputs: list[torch.Tensor] = []
-    hook = classifier(model.model, "")[1].register_forward_pre_hook(
+    hook = find_head(model.model, "")[1].register_forward_pre_hook(
         lambda _, values: inputs.append(values[0])
     )
     with torch.no_grad():

@@ -33,9 +33,9 @@ from resnetlab.finetune.job import balanced_class_weights
 from resnetlab.finetune.request import FinetuneRequest
 from resnetlab.finetune.results import BackboneTrial
 from resnetlab.model_folder.store import load_model_folder
+from resnetlab.models.photo_predictions import SplitPredictions
 from resnetlab.models.weights import write_weights
 from resnetlab.reports.finetuning_trials import backbone_section, balance_section
-from resnetlab.training.photo_predictions import SplitPredictions
 from resnetlab.training.rng import make_generator
 
 PROBE = """

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from resnetlab.errors import InputError
 from resnetlab.imported_runs.claim_text import parse_claim, parse_published
-from resnetlab.studies.claims import About, Best, Equal, FailsAndTrains, Greater
-from resnetlab.studies.imported_design import Measure
+from resnetlab.studies.claims import About, Best, Better, Equivalent, FailsAndTrains
+from resnetlab.studies.measure import Measure
 
 NAMES = ("plain 56", "residual 56 (A)", "SGD + momentum", "SGD", "a>b", "A", "B")
 ACCURACY = Measure(name="accuracy")
@@ -23,17 +23,17 @@ def parse(text, measure=ACCURACY):
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("A > B", Greater(statement="A has a higher accuracy than B.", left="A", right="B")),
-        ("A < B", Greater(statement="B has a higher accuracy than A.", left="B", right="A")),
+        ("A > B", Better(statement="A has a higher accuracy than B.", left="A", right="B")),
+        ("A < B", Better(statement="B has a higher accuracy than A.", left="B", right="A")),
         (
             "  A   >  'plain 56' ",
-            Greater(statement="A has a higher accuracy than plain 56.", left="A", right="plain 56"),
+            Better(statement="A has a higher accuracy than plain 56.", left="A", right="plain 56"),
         ),
-        ("a>b > B", Greater(statement="a>b has a higher accuracy than B.", left="a>b", right="B")),
-        ("a > b", Greater(statement="A has a higher accuracy than B.", left="A", right="B")),
+        ("a>b > B", Better(statement="a>b has a higher accuracy than B.", left="a>b", right="B")),
+        ("a > b", Better(statement="A has a higher accuracy than B.", left="A", right="B")),
         (
             "A > B + 1",
-            Greater(
+            Better(
                 statement="A has a higher accuracy than B, by more than 1 point.",
                 left="A",
                 right="B",
@@ -42,7 +42,7 @@ def parse(text, measure=ACCURACY):
         ),
         (
             "A > SGD + momentum",
-            Greater(
+            Better(
                 statement="A has a higher accuracy than SGD + momentum.",
                 left="A",
                 right="SGD + momentum",
@@ -50,7 +50,7 @@ def parse(text, measure=ACCURACY):
         ),
         (
             "SGD + momentum > SGD + 0.5",
-            Greater(
+            Better(
                 statement="SGD + momentum has a higher accuracy than SGD, by more than 0.5 points.",
                 left="SGD + momentum",
                 right="SGD",
@@ -59,7 +59,7 @@ def parse(text, measure=ACCURACY):
         ),
         (
             "A = B within 0.5",
-            Equal(
+            Equivalent(
                 statement="A and B are within 0.5 points in accuracy.",
                 left="A",
                 right="B",

@@ -20,8 +20,8 @@ from resnetlab.models.registry import get_model_config
 from resnetlab.models.transfer import (
     build_with_new_head,
     check_accepts_image_size,
-    classifier,
     count_trainable_parameters,
+    find_head,
     forward_in_eval_mode,
     freeze,
     is_folded,
@@ -65,7 +65,7 @@ def test_the_backbone_has_the_pretrained_weights_and_the_new_classifier_is_repro
         build_with_new_head(config, 4, generator),
         build_with_new_head(config, 4, generator),
     )
-    name, head = classifier(model, source)
+    name, head = find_head(model, source)
     assert head.out_features == 4
     assert 0 < head.weight.abs().max() <= head.in_features**-0.5
     for key, tensor in model.state_dict().items():
@@ -84,7 +84,7 @@ def test_the_two_parts_of_a_split_network_give_the_output_of_the_whole(
 ) -> None:
     model = build_with_new_head(ExternalConfig(source=source), 5, generator).eval()
     names = {
-        "classifier": classifier(model, "")[0],
+        "classifier": find_head(model, "")[0],
         "last norm": last_batch_norm(model, 64) or "",
         "middle": "",
     }

@@ -333,7 +333,7 @@ def test_the_page_on_study_files_names_every_field() -> None:
     from resnetlab.recipes.finetune import FinetuneRecipe, Stage
 
     text = (ROOT / "docs" / "study-files.md").read_text(encoding="utf-8")
-    schedules = (train.Constant, train.Step, train.Exponential, train.Cosine, train.OneCycle)
+    schedules = (train.Constant, train.MultiStep, train.Exponential, train.Cosine, train.OneCycle)
     forms = (
         DataConfig,
         CifarConfig,

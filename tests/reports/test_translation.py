@@ -29,7 +29,7 @@ from resnetlab.reports.study.estimands import describe_estimand
 from resnetlab.schema import decode
 from resnetlab.stats.intervals import Interval
 from resnetlab.stats.verdict import Reason, ReasonKind, Verdict
-from resnetlab.studies.claims import Greater
+from resnetlab.studies.claims import Better
 from resnetlab.studies.parsing.overrides import Overrides
 from resnetlab.studies.parsing.study_file import load_study
 from resnetlab.translation import (
@@ -321,7 +321,7 @@ def test_the_french_page_of_fixres_is_french_and_its_data_are_english(tmp_path):
 
 
 def test_the_region_of_a_claim_about_more_than_a_number_is_translated() -> None:
-    claim = Greater(statement="", left="a", right="b", by_more_than=1.5)
+    claim = Better(statement="", left="a", right="b", by_more_than=1.5)
     assert describe_estimand(claim) == "a − b: above 1.5 points"
     with use_language("fr"):
         assert describe_estimand(claim) == "a − b\N{NARROW NO-BREAK SPACE}: plus de 1,5 points"

@@ -14,7 +14,7 @@ import resnetlab as rl
 from resnetlab.analysis import data_files
 from resnetlab.checksums import CHECKSUMS
 from resnetlab.cli.main import main
-from resnetlab.deploy.results import EvaluationResult, proportion
+from resnetlab.deploy.results import EvaluationResult
 from resnetlab.errors import InputError
 from resnetlab.inspection.diagnostics_config import BlockAblations
 from resnetlab.model_folder.model_file import License
@@ -22,6 +22,7 @@ from resnetlab.reports import evaluation
 from resnetlab.runs.damage import RunCheck, check_run
 from resnetlab.runs.load import open_run
 from resnetlab.runs.run_folder import RunFolder
+from resnetlab.stats.proportion import proportion
 from resnetlab.studies.compare import compare
 
 SETTINGS = ("recipe.epochs=2", "recipe.batch_size=16", "numerics.precision=fp32")

@@ -20,7 +20,7 @@ from resnetlab.runs.damage import check_run
 from resnetlab.runs.run_folder import RunFolder
 from resnetlab.studies.compare import compare
 from resnetlab.studies.single_run import resume_job
-from resnetlab.studies.status import find_started
+from resnetlab.studies.started import find_started
 
 EDITS: dict[str, Callable[[Any], None]] = {
     "lr": lambda run: run["recipe"]["optimizer"].update(lr=0.5),

@@ -12,7 +12,8 @@ from resnetlab.files import read_json, write_json
 from resnetlab.runs.paths import locate_runs
 from resnetlab.runs.run_folder import RunFolder
 from resnetlab.studies.execution import read_plan
-from resnetlab.studies.status import find_started, study_status
+from resnetlab.studies.started import find_started
+from resnetlab.studies.status import study_status
 
 BAD = [".", "..", "-rf", "../x", "a/b", "/tmp/x", "~", ".hidden", "", "a" * 65, "a\nb", "a\n", "ä"]
 

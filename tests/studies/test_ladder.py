@@ -13,7 +13,7 @@ import pytest
 from resnetlab.errors import InputError
 from resnetlab.recipes.train import SGD, Adam, Cosine, Exponential
 from resnetlab.schema import decode, encode
-from resnetlab.studies.claims import Equal, Greater
+from resnetlab.studies.claims import Better, Equivalent
 from resnetlab.studies.parsing.overrides import Overrides
 from resnetlab.studies.parsing.study_file import load_study, parse_study
 from resnetlab.studies.study import Condition, Study
@@ -139,25 +139,25 @@ def test_every_rung_has_its_parent_and_its_changes() -> None:
 def test_the_expected_effect_of_a_rung_becomes_a_claim() -> None:
     first, second, third, fourth = parse(tables()).claims
     assert (first, second) == (
-        Greater(
+        Better(
             statement="“+ normalization” is more accurate than “baseline”.",
             source="a paper, sec. 1",
             left="+ normalization",
             right="baseline",
         ),
-        Greater(
+        Better(
             statement="“+ momentum” is more accurate than “+ normalization”.",
             left="+ momentum",
             right="+ normalization",
         ),
     )
-    assert third == Equal(
+    assert third == Equivalent(
         statement="“Adam” and “+ normalization” are within 1 point.",
         left="Adam",
         right="+ normalization",
         margin=1.0,
     )
-    assert isinstance(fourth, Greater)
+    assert isinstance(fourth, Better)
     assert (fourth.left, fourth.right) == ("+ momentum", "+ dropout"), (
         "less is the parent above the rung"
     )

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from resnetlab.errors import InputError
 from resnetlab.models.configs import CifarConfig, cifar_config
 from resnetlab.recipes.finetune import finetune_recipe_names
-from resnetlab.recipes.train import SGD, Adam, Cosine, Recipe, Step
+from resnetlab.recipes.train import SGD, Adam, Cosine, MultiStep, Recipe
 from resnetlab.schema import decode, encode
 from resnetlab.studies.claims import condition_labels as compared
 from resnetlab.studies.parsing.conditions import MAX_CONDITIONS, load_recipe
@@ -170,7 +170,7 @@ def test_a_recipe_may_be_a_name_a_table_or_a_table_with_a_base() -> None:
 def test_a_different_optimizer_inherits_no_field_of_the_base() -> None:
     changed = load_recipe({"base": "he2016", "optimizer": {"name": "adam"}})
     assert changed.optimizer == Adam()
-    assert changed.schedule == Step()
+    assert changed.schedule == MultiStep()
 
 
 def test_a_file_is_read_from_its_path(tmp_path: Path) -> None:
@@ -230,7 +230,7 @@ def test_the_recipe_of_the_paper_has_its_published_values() -> None:
     assert (recipe.batch_size, recipe.steps, recipe.schedule) == (
         128,
         64_000,
-        Step(milestones=(0.5, 0.75), gamma=0.1),
+        MultiStep(milestones=(0.5, 0.75), gamma=0.1),
     )
     assert (recipe.augment.crop_padding, recipe.augment.flip, recipe.decay_norm_and_bias) == (
         4,

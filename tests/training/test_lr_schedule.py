@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.optim import lr_scheduler
 
-from resnetlab.recipes.train import Constant, Cosine, Exponential, OneCycle, Schedule, Step
+from resnetlab.recipes.train import Constant, Cosine, Exponential, MultiStep, OneCycle, Schedule
 from resnetlab.training.lr_schedule import lr_factor
 
 
@@ -45,7 +45,9 @@ def test_the_exponential_schedule_equals_torch_stepped_after_each_epoch() -> Non
 
 def test_the_step_schedule_equals_torch_with_milestones_as_shares_of_the_run() -> None:
     expected = torch_rates(40, lambda o: lr_scheduler.MultiStepLR(o, [20, 30], 0.1))
-    assert rates(Step(milestones=(0.5, 0.75), gamma=0.1), 40) == pytest.approx(expected, rel=1e-9)
+    assert rates(MultiStep(milestones=(0.5, 0.75), gamma=0.1), 40) == pytest.approx(
+        expected, rel=1e-9
+    )
 
 
 @pytest.mark.parametrize(("peak", "total"), [(0.3, 40), (0.5, 31), (0.25, 80)])
@@ -80,14 +82,14 @@ def test_the_classic_schedule_drops_at_32k_and_48k_of_64k_steps() -> None:
         (48_000, 0.01),
         (63_999, 0.01),
     ):
-        assert lr_factor(Step(), step, 64_000, 352) == pytest.approx(expected, rel=1e-12)
+        assert lr_factor(MultiStep(), step, 64_000, 352) == pytest.approx(expected, rel=1e-12)
 
 
 @given(total=st.integers(1, 2000), tenth=st.integers(0, 9))
 def test_a_milestone_applies_from_the_first_step_at_or_after_its_share(
     total: int, tenth: int
 ) -> None:
-    schedule = Step(milestones=(tenth / 10,), gamma=0.5)
+    schedule = MultiStep(milestones=(tenth / 10,), gamma=0.5)
     for step in range(max(0, total * tenth // 10 - 2), min(total, total * tenth // 10 + 3)):
         assert lr_factor(schedule, step, total, 10) == (0.5 if 10 * step >= tenth * total else 1.0)
 
@@ -96,7 +98,7 @@ fraction = st.floats(0, 0.95)
 schedules = st.one_of(
     st.builds(Constant, warmup=fraction),
     st.builds(
-        Step,
+        MultiStep,
         milestones=st.lists(fraction, max_size=3).map(tuple),
         gamma=st.floats(0.05, 1),
         warmup=fraction,

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from helpers.small_training import SmallTraining
 from resnetlab.models.configs import CifarConfig
-from resnetlab.recipes.train import SGD, Adam, AdamW, Recipe, RMSprop, Step
+from resnetlab.recipes.train import SGD, Adam, AdamW, MultiStep, Recipe, RMSprop
 from resnetlab.training.lr_schedule import lr_factor
 from resnetlab.training.optimizer import (
     build_optimizer,
@@ -100,7 +100,7 @@ RECIPES = {
         optimizer=SGD(lr=0.1, momentum=0.9, nesterov=True, weight_decay=0.01), **SHORT
     ),
     "falling rate": Recipe(
-        optimizer=SGD(lr=0.1), schedule=Step(milestones=(0.5,), gamma=0.1), **SHORT
+        optimizer=SGD(lr=0.1), schedule=MultiStep(milestones=(0.5,), gamma=0.1), **SHORT
     ),
     "no decay of norm and bias": Recipe(
         optimizer=SGD(lr=0.1, weight_decay=0.1), decay_norm_and_bias=False, **SHORT
@@ -122,7 +122,7 @@ RECIPES = {
         clip_norm=1.0,
         ema=0.9,
         decay_norm_and_bias=False,
-        schedule=Step(milestones=(0.3,), gamma=0.5),
+        schedule=MultiStep(milestones=(0.3,), gamma=0.5),
         **SHORT,
     ),
 }
@@ -199,7 +199,7 @@ def test_the_learning_rate_of_a_step_is_the_value_of_the_schedule(small: SmallTr
         batch_size=8,
         steps=6,
         optimizer=SGD(lr=0.2),
-        schedule=Step(milestones=(0.5,)),
+        schedule=MultiStep(milestones=(0.5,)),
         decay_norm_and_bias=False,
     )
     train_state = small.train_state(recipe)

@@ -89,7 +89,7 @@ def _test_probabilities(study_run: StudyRun) -> TestOutputs | None:
 def _ensemble_row(
     index: int, members: list[TestOutputs], *, condition: str = "", seed: int | None = None
 ) -> EnsembleRow:
-    from resnetlab.deploy.ensemble_stats import ensemble_result
+    from resnetlab.stats.ensembles import ensemble_result
 
     result = ensemble_result(
         [""] * len(members), [probabilities for probabilities, _ in members], members[0][1]

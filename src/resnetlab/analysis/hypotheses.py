@@ -27,12 +27,12 @@ from resnetlab.studies.claims import (
     AnyClaim,
     Average,
     Best,
+    Better,
     ClaimSplit,
-    Equal,
+    Equivalent,
     Every,
     FailsAndTrains,
     Faster,
-    Greater,
     Metric,
     MetricClaim,
     Monotone,
@@ -144,14 +144,14 @@ def _curve(run: ClaimRun, split: str) -> tuple[tuple[float, float], ...]:
 def to_hypothesis(claim: AnyClaim, runs: Mapping[str, ConditionRuns]) -> Hypothesis:
     """Return a claim as a hypothesis for the statistics; `runs` has runs by condition."""
     match claim:
-        case Greater():
+        case Better():
             return _two_arm_hypothesis(claim, runs, Region(claim.by_more_than, math.inf))
         case About():
             region = Region(
                 claim.size - claim.effective_margin, claim.size + claim.effective_margin
             )
             return _two_arm_hypothesis(claim, runs, region, GREATER if claim.size > 0 else LESS)
-        case Equal():
+        case Equivalent():
             return _two_arm_hypothesis(claim, runs, Region(-claim.margin, claim.margin))
         case FailsAndTrains():
             return FailureHypothesis((runs[claim.left].arm(), runs[claim.right].arm()))
@@ -205,7 +205,7 @@ def curve_split(runs: Iterable[ConditionRuns]) -> str:
 
 
 def _two_arm_hypothesis(
-    claim: Greater | About | Equal,
+    claim: Better | About | Equivalent,
     runs: Mapping[str, ConditionRuns],
     region: Region,
     direction: Region | None = None,

@@ -16,7 +16,7 @@ from resnetlab.studies.parsing.python_tables import plain_tables, study_file_tex
 from resnetlab.studies.parsing.study_file import load_study as read_study
 from resnetlab.studies.parsing.study_file import parse_study
 from resnetlab.studies.plan import Plan
-from resnetlab.studies.status import source_sha256, study_path
+from resnetlab.studies.started import source_sha256, study_path
 
 
 def load_study(

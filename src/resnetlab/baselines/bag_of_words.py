@@ -53,8 +53,8 @@ def fit(config: BagOfWordsConfig, train: LabeledImages, seed: int) -> FittedBagO
     from sklearn.svm import LinearSVC
 
     config.patches_per_side(train.pixels.shape[1])
-    draw = np.random.default_rng(derive_seed(seed, "words", "patches"))
-    sample = _sample_patches(train.pixels, config, draw)
+    generator = np.random.default_rng(derive_seed(seed, "words", "patches"))
+    sample = _sample_patches(train.pixels, config, generator)
     mean = sample.mean(axis=0)
     values, vectors = np.linalg.eigh(np.cov(sample - mean, rowvar=False))
     whitening: Floats = (vectors / np.sqrt(np.maximum(values, 0) + WHITENING_EPSILON)) @ vectors.T

@@ -13,11 +13,12 @@ from resnetlab.deploy.answer_texts import UNSURE_PROBABILITY, AnswerKind, answer
 from resnetlab.messages import format_count
 
 if TYPE_CHECKING:
-    from resnetlab.deploy.ensemble_stats import AccuracyGain, EnsembleResult
     from resnetlab.deploy.export import ExportCheck
     from resnetlab.deploy.predict import Prediction
-    from resnetlab.deploy.results import EvaluationResult, Proportion
+    from resnetlab.deploy.results import EvaluationResult
     from resnetlab.model_folder.model_file import ModelFile
+    from resnetlab.stats.ensembles import AccuracyGain, EnsembleResult
+    from resnetlab.stats.proportion import Proportion
 
 MAX_SUMMARY_CLASSES = 12
 """Number of classes in the summary of predictions, the most frequent ones."""

@@ -175,7 +175,7 @@ def find_started_folder(source: str, overridden: bool, output: Path) -> tuple[Pa
     The folder is None if the study must be planned first. A name finds the study even if options
     changed it when it was started. If there are several such studies, the unchanged one is used.
     """
-    from resnetlab.studies.status import find_started
+    from resnetlab.studies.started import find_started
 
     if (Path(source) / "plan.json").exists():
         return Path(source), Path(source).resolve().parent.parent

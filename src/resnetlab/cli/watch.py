@@ -111,7 +111,7 @@ def _find_changed(source: str, output: Path) -> Path | None:
 
     It has a plan, and no report before the first run ends.
     """
-    from resnetlab.studies.status import find_started
+    from resnetlab.studies.started import find_started
 
     plans = find_started(source, output).overridden_plans
     folder = max(plans, key=lambda path: (path / "plan.json").stat().st_mtime, default=None)

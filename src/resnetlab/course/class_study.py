@@ -22,7 +22,7 @@ from resnetlab.reports.write import write_report
 from resnetlab.runs.records import RunRecord
 from resnetlab.runs.run_folder import RunFolder
 from resnetlab.stats.intervals import mean, variance
-from resnetlab.studies.claims import Greater
+from resnetlab.studies.claims import Better
 from resnetlab.studies.plan import PlannedRun, StudyRecord, StudyRun
 from resnetlab.studies.study import Condition, Study
 
@@ -110,7 +110,7 @@ def _study(lesson: Lesson, seeds: Sequence[int]) -> Study:
             )
         )
     claims = tuple(
-        Greater(statement=claim.statement, left=claim.left, right=claim.right)
+        Better(statement=claim.statement, left=claim.left, right=claim.right)
         for claim in lesson.claim
     )
     return Study(

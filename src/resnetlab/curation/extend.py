@@ -44,11 +44,11 @@ from resnetlab.finetune.photo_record import (
 from resnetlab.finetune.results import AccuracyEstimate
 from resnetlab.messages import ItemCallback, Notify, format_count, silent
 from resnetlab.model_folder.model_file import ModelFile
+from resnetlab.models.photo_predictions import SplitPredictions
 from resnetlab.schema import encode
 from resnetlab.stats.exact import paired_interval
 from resnetlab.stats.intervals import clopper_pearson
 from resnetlab.stats.softmax_head import LinearHead, fit_near
-from resnetlab.training.photo_predictions import SplitPredictions
 
 PENALTIES = (1e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1)
 """Penalties on the change of the classifier. The one with the lowest cross-entropy on the

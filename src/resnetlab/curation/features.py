@@ -33,10 +33,10 @@ from resnetlab.model_folder.model_file import License, ModelFile
 from resnetlab.model_folder.store import load_model_folder
 from resnetlab.models.configs import ModelConfig
 from resnetlab.models.configs.external import check_code
-from resnetlab.models.transfer import classifier, forward_in_eval_mode
+from resnetlab.models.photo_predictions import check_outputs
+from resnetlab.models.transfer import find_head, forward_in_eval_mode
 from resnetlab.recipes.numerics import Numerics, parse_device
 from resnetlab.training.device import memory_format, setup_device
-from resnetlab.training.photo_predictions import check_outputs
 from resnetlab.training.resolve import resolve_numerics
 
 DEFAULT_SIZE = 224
@@ -153,7 +153,7 @@ def open_network(
     network = FeatureNetwork(
         name=backbone.config.slug,
         module=built.model,
-        head_name=classifier(built.model, backbone.config.slug)[0],
+        head_name=find_head(built.model, backbone.config.slug)[0],
         config=built.config,
         transform=built.eval_transform(size or DEFAULT_SIZE),
         numerics=numerics,
@@ -194,7 +194,7 @@ def open_model_folder(
     network = FeatureNetwork(
         name=file.name,
         module=loaded_model.module.to(device).to(memory_format=memory_format(numerics)),
-        head_name=classifier(loaded_model.module, file.name)[0],
+        head_name=find_head(loaded_model.module, file.name)[0],
         config=file.model,
         transform=transform,
         numerics=numerics,

@@ -134,9 +134,9 @@ def measure_curves(
     sizes = np.zeros((len(FRACTIONS), len(classes)))
     for draw in range(draws):
         folds = assign_folds(labels, classes, FOLDS, draw, groups)
-        random = np.random.default_rng(draw)
+        generator = np.random.default_rng(draw)
         for fold in range(FOLDS):
-            order = _random_order(labels, groups, np.flatnonzero(folds != fold), random)
+            order = _random_order(labels, groups, np.flatnonzero(folds != fold), generator)
             inside = np.flatnonzero(folds == fold)
             for number, fraction in enumerate(FRACTIONS):
                 chosen = _first_of_each_class(order, fraction)
@@ -166,13 +166,13 @@ def extrapolate(
         later: Number of photographs to extrapolate to.
         seed: Seed of the bootstrap.
     """
-    random = np.random.default_rng(seed)
+    generator = np.random.default_rng(seed)
     draws, _, images = wrong.shape
     members = np.unique(groups, return_inverse=True)[1]
     count = int(members.max()) + 1
-    drawn = random.multinomial(count, np.full(count, 1 / count), RESAMPLES)
+    drawn = generator.multinomial(count, np.full(count, 1 / count), RESAMPLES)
     image_weights = np.concatenate([np.ones((1, images)), drawn[:, members]])
-    draw_weights = random.multinomial(draws, np.full(draws, 1 / draws), RESAMPLES)
+    draw_weights = generator.multinomial(draws, np.full(draws, 1 / draws), RESAMPLES)
     draw_weights = np.concatenate([np.ones((1, draws), np.int64), draw_weights])
     totals = image_weights.sum(1)
     by_draw = np.einsum("dsm,bm->bds", wrong.astype(np.float64), image_weights, optimize=True)
@@ -242,10 +242,10 @@ def _random_order(
     labels: NDArray[np.int64],
     groups: NDArray[np.int64],
     train: NDArray[np.intp],
-    random: np.random.Generator,
+    generator: np.random.Generator,
 ) -> list[NDArray[np.intp]]:
     """Return the train photographs of each class in a random order, group by group."""
-    ranks = random.permutation(int(groups.max()) + 1)[groups[train]]
+    ranks = generator.permutation(int(groups.max()) + 1)[groups[train]]
     ordered = train[np.argsort(ranks, kind="stable")]
     return [ordered[labels[ordered] == k] for k in np.unique(labels[ordered])]
 

@@ -15,7 +15,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from resnetlab.training.photo_predictions import PhotoOutputs, PredictOutputs
+from resnetlab.models.photo_predictions import PhotoOutputs, PredictOutputs
 
 MAX_BATCH_SIZE = 16
 

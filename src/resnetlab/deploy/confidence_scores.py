@@ -19,11 +19,11 @@ from resnetlab.deploy.results import (
     NoveltyScores,
     SetScores,
     StrangerScores,
-    proportion,
 )
 from resnetlab.model_folder.confidence import Confidence
 from resnetlab.stats.conformal import prediction_sets, threshold_groups
 from resnetlab.stats.intervals import t_interval
+from resnetlab.stats.proportion import proportion
 
 NUM_BINS = 15
 """Number of bins of equal width over the highest probability (Guo et al. 2017, sec. 4)."""

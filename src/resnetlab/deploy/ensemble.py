@@ -9,12 +9,12 @@ from numpy.typing import NDArray
 
 from resnetlab.data.class_names import class_order
 from resnetlab.data.photo_loader import LOADER_BATCH_SIZE, Tta
-from resnetlab.deploy.ensemble_stats import EnsembleResult, ensemble_result
 from resnetlab.deploy.evaluate import PredictionsWithImages, predict_all
 from resnetlab.deploy.inputs import EvaluationImages
 from resnetlab.deploy.predict import Classifier
 from resnetlab.errors import input_error
 from resnetlab.messages import ItemCallback, silent
+from resnetlab.stats.ensembles import EnsembleResult, ensemble_result
 
 
 def evaluate_ensemble(

@@ -35,11 +35,11 @@ from resnetlab.deploy.results import (
     Confusion,
     EvaluationResult,
     Misclassification,
-    proportion,
 )
 from resnetlab.errors import input_error
 from resnetlab.messages import ItemCallback, format_count, silent
-from resnetlab.training.photo_predictions import SplitPredictions
+from resnetlab.models.photo_predictions import SplitPredictions
+from resnetlab.stats.proportion import proportion
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from resnetlab.data.transforms.eval_transform import EvalTransform, apply_eval_t
 from resnetlab.deploy.checks import match_label
 from resnetlab.deploy.predict import Classifier
 from resnetlab.errors import input_error
-from resnetlab.training.photo_predictions import check_outputs
+from resnetlab.models.photo_predictions import check_outputs
 
 PHOTO_WEIGHT = 0.55
 """Weight of the photograph in the overlay; the rest is the heat map."""

@@ -28,8 +28,8 @@ from resnetlab.errors import first_line, input_error
 from resnetlab.files import atomic_write
 from resnetlab.messages import Notify, silent
 from resnetlab.model_folder.card import describe_transform
+from resnetlab.models.photo_predictions import check_outputs
 from resnetlab.schema import encode
-from resnetlab.training.photo_predictions import check_outputs
 
 ImageKind = Literal["photographs", "generated images"]
 InferenceFunction = Callable[[NDArray[np.float32]], NDArray[np.float32]]
@@ -192,16 +192,18 @@ def comparison_images(
 
 def generate_images(shapes: Sequence[tuple[int, int]]) -> Iterator[Image.Image]:
     """Generate a distinct image with edges, textures and colors for each (width, height)."""
-    draw = np.random.default_rng(0)
+    generator = np.random.default_rng(0)
     for width, height in shapes:
         rows, columns = np.mgrid[0:height, 0:width] / 40
         waves = [
             np.sin(
-                draw.uniform(0.2, 3) * rows + draw.uniform(0.2, 3) * columns + draw.uniform(0, 6)
+                generator.uniform(0.2, 3) * rows
+                + generator.uniform(0.2, 3) * columns
+                + generator.uniform(0, 6)
             )
             for _ in "rgb"
         ]
-        noise = draw.normal(0, 0.1, (height, width, 3))
+        noise = generator.normal(0, 0.1, (height, width, 3))
         yield Image.fromarray(
             ((np.stack(waves, 2) + noise) * 100 + 128).clip(0, 255).astype(np.uint8)
         )

@@ -44,8 +44,8 @@ class CheckedPhoto:
 
 def choose_photographs(images: Sequence[LazyImage], count: int) -> list[LazyImage]:
     """Return at most `count` of the images, drawn at random and in their order."""
-    draw = np.random.default_rng(SEED)
-    chosen = sorted(draw.permutation(len(images))[:count])
+    generator = np.random.default_rng(SEED)
+    chosen = sorted(generator.permutation(len(images))[:count])
     return [images[index] for index in chosen]
 
 

@@ -138,15 +138,15 @@ def resized_map(heat: HeatMap, shape: tuple[int, int]) -> HeatMap:
     return np.asarray(Image.fromarray(heat).resize(size, Image.Resampling.BILINEAR), np.float32)
 
 
-def shifted_map(heat: HeatMap, draw: np.random.Generator) -> HeatMap:
+def shifted_map(heat: HeatMap, generator: np.random.Generator) -> HeatMap:
     """Shift a heat map at random, around the edges, and mirror it or not.
 
     The values and the amplitudes of the Fourier spectrum stay those of the map, so that it is as
     smooth and as concentrated as before. Its position means nothing any more.
     """
-    if draw.integers(2):
+    if generator.integers(2):
         heat = heat[:, ::-1]
-    rows, columns = (int(draw.integers(side)) for side in heat.shape)
+    rows, columns = (int(generator.integers(side)) for side in heat.shape)
     return np.roll(heat, (rows, columns), (0, 1))
 
 
@@ -155,7 +155,7 @@ def removal_drops(
     pixels: NDArray[np.uint8],
     maps: Sequence[HeatMap],
     label: int,
-    draw: np.random.Generator,
+    generator: np.random.Generator,
     shares_pct: Sequence[float] = REMOVED_PCT,
 ) -> NDArray[np.float64]:
     """Return the drop of the probability of class `label` (M, S), 0 to 1, for M maps and S shares.
@@ -165,13 +165,14 @@ def removal_drops(
         pixels: Image (H, W, C).
         maps: Heat maps (H, W) that order the pixels.
         label: Index of the explained class.
-        draw: Generator of the order of equal pixels and of the noise.
+        generator: Generator of the order of equal pixels and of the noise.
         shares_pct: Shares of the pixels to remove, in percent.
     """
     images = [pixels]
     for heat in maps:
         images += [
-            impute(pixels, removed, draw) for removed in removed_pixels(heat, shares_pct, draw)
+            impute(pixels, removed, generator)
+            for removed in removed_pixels(heat, shares_pct, generator)
         ]
     values = probabilities(np.stack(images))[:, label]
     drops: NDArray[np.float64] = values[0] - values[1:]
@@ -197,13 +198,13 @@ def paired_drops(
         labels: Index of the explained class of each photograph.
         seed: Seed of the pairs, the shifts and the noise.
     """
-    draw = np.random.default_rng(seed)
-    ring = draw.permutation(len(inputs))  # each photograph follows its partner
+    generator = np.random.default_rng(seed)
+    ring = generator.permutation(len(inputs))  # each photograph follows its partner
     partner = dict(zip(ring, np.roll(ring, 1), strict=True))
     for index, (pixels, heat, label) in enumerate(zip(inputs, maps, labels, strict=True)):
         other = resized_map(maps[partner[index]], heat.shape)
-        compared = (heat, shifted_map(other, draw), other)
-        yield removal_drops(probabilities, pixels, compared, label, draw)
+        compared = (heat, shifted_map(other, generator), other)
+        yield removal_drops(probabilities, pixels, compared, label, generator)
 
 
 def border_mask(shape: tuple[int, int]) -> NDArray[np.bool_]:

@@ -23,17 +23,17 @@ from resnetlab.model_folder.model_file import ModelFile
 from resnetlab.model_folder.reading import RUN_PRECISION
 from resnetlab.model_folder.store import LoadedModel, load_model_folder
 from resnetlab.models.inference import prepare_for_inference
-from resnetlab.notebook import ObjectSummary, with_summary
-from resnetlab.recipes.numerics import Numerics, parse_device
-from resnetlab.table import Table
-from resnetlab.training.device import autocast, memory_format, setup_device
-from resnetlab.training.photo_predictions import (
+from resnetlab.models.photo_predictions import (
     ImagePrediction,
     PhotoOutputs,
     PredictOutputs,
     make_predict_outputs,
     predict_images,
 )
+from resnetlab.notebook import ObjectSummary, with_summary
+from resnetlab.recipes.numerics import Numerics, parse_device
+from resnetlab.table import Table
+from resnetlab.training.device import autocast, memory_format, setup_device
 from resnetlab.training.resolve import bf16_is_fast, resolve_numerics
 
 

@@ -32,7 +32,7 @@ from resnetlab.deploy.explain import Explainer
 from resnetlab.deploy.predict import Classifier
 from resnetlab.deploy.server_limits import Limits
 from resnetlab.errors import InputError
-from resnetlab.training.photo_predictions import NonFiniteOutputsError, image_prediction
+from resnetlab.models.photo_predictions import NonFiniteOutputsError, image_prediction
 
 
 @dataclass(frozen=True)

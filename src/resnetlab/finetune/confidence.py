@@ -25,7 +25,7 @@ from resnetlab.model_folder.confidence import (
     write_confidence,
 )
 from resnetlab.model_folder.reading import read_model_file
-from resnetlab.training.photo_predictions import check_outputs, make_predict_outputs, predict_images
+from resnetlab.models.photo_predictions import check_outputs, make_predict_outputs, predict_images
 
 REFERENCE_IMAGES = 2_000
 """Number of train images whose features are stored, the same number of each class.

@@ -18,15 +18,15 @@ from resnetlab.finetune.model import FEATURE_BATCH_SIZE, FinetuneModel, Partitio
 from resnetlab.finetune.results import AccuracyEstimate, PairedComparison
 from resnetlab.messages import ItemCallback, silent
 from resnetlab.model_folder.model_file import Metric
-from resnetlab.stats.exact import mcnemar
-from resnetlab.stats.intervals import clopper_pearson
-from resnetlab.training.evaluate import evaluate
-from resnetlab.training.photo_predictions import (
+from resnetlab.models.photo_predictions import (
     SplitPredictions,
     check_outputs,
     make_predict_outputs,
     predict_images,
 )
+from resnetlab.stats.exact import mcnemar
+from resnetlab.stats.intervals import clopper_pearson
+from resnetlab.training.evaluate import evaluate
 
 
 def predict_photos(

@@ -39,8 +39,8 @@ if TYPE_CHECKING:
     from resnetlab.finetune.dataset import PhotoDataset
     from resnetlab.finetune.job import FinetuneJob
     from resnetlab.finetune.stage_cache import StageCache
+    from resnetlab.models.photo_predictions import SplitPredictions
     from resnetlab.training.distributed import World
-    from resnetlab.training.photo_predictions import SplitPredictions
 
 
 @with_summary

@@ -18,7 +18,7 @@ from resnetlab.finetune.results import (
 )
 from resnetlab.finetune.stage import StageResult
 from resnetlab.finetune.time_limit import TimeLimit
-from resnetlab.training.photo_predictions import SplitPredictions
+from resnetlab.models.photo_predictions import SplitPredictions
 
 MAX_MISCLASSIFIED = 12
 """Number of mistakes in the record, the most confident first."""

@@ -34,7 +34,7 @@ from resnetlab.models.transfer import (
     FrozenTrunk,
     build_with_new_head,
     check_accepts_image_size,
-    classifier,
+    find_head,
     freeze,
     is_folded,
     last_batch_norm,
@@ -166,7 +166,7 @@ class FinetuneModel:
         if no layer would be trainable.
         """
         name = self.config.slug
-        head_name, head = classifier(self.model, name)
+        head_name, head = find_head(self.model, name)
         boundary = head_name
         match trainable:
             case "classifier":
@@ -295,7 +295,7 @@ class FinetuneModel:
         if partitioned.trunk is not None and key in self.feature_cache.entries:
             return DeviceImages(*self.feature_cache.entries[key])
         if partitioned.at_classifier:
-            size = classifier(self.model, self.config.slug)[1].in_features
+            size = find_head(self.model, self.config.slug)[1].in_features
             if self.feature_cache.has_room(len(photo_split), size):
                 rows = self.classifier_inputs(partitioned, photo_split, transform, self.on_item)
                 rows = rows.to(self.device)
@@ -346,5 +346,5 @@ def _assumptions(
     if not metadata.mean:
         return (ASSUMED_NORMALIZATION,)
     if isinstance(config, ExternalConfig):
-        return weights_assumptions(config, classifier(model, config.slug)[0])
+        return weights_assumptions(config, find_head(model, config.slug)[0])
     return ()

@@ -39,9 +39,9 @@ from resnetlab.finetune.stage_time_limit import (
 from resnetlab.finetune.time_limit import TimeLimit
 from resnetlab.messages import ItemCallback, Notify, format_count, silent
 from resnetlab.model_folder.store import load_model_folder
+from resnetlab.models.photo_predictions import SplitPredictions
 from resnetlab.recipes.finetune import Stage
 from resnetlab.training.distributed import SINGLE_PROCESS, World
-from resnetlab.training.photo_predictions import SplitPredictions
 
 AdjustStage = Callable[[Stage, dict[str, EvalTransform]], tuple[Stage | None, PhotoSplit]]
 """Function from a stage and the evaluation transforms by size to the stage to train, or None, and

@@ -37,9 +37,9 @@ from resnetlab.finetune.stage import StageResult, train_stage
 from resnetlab.finetune.stage_cache import StageCache, StageKey, StageLockedError, stage_key
 from resnetlab.messages import ItemCallback, Notify, silent
 from resnetlab.models.model_cost import count_parameters
+from resnetlab.models.photo_predictions import SplitPredictions
 from resnetlab.runs.provenance import provenance_event
 from resnetlab.training.memory import is_out_of_memory, peak_memory
-from resnetlab.training.photo_predictions import SplitPredictions
 
 StateDict = dict[str, Tensor]
 

@@ -21,6 +21,7 @@ from resnetlab.finetune.stage_cache import StageCache, StageLockedError
 from resnetlab.finetune.stored_backbone import store_backbone, without_backbone
 from resnetlab.messages import format_count
 from resnetlab.model_folder.licenses import find_license
+from resnetlab.models.photo_predictions import NonFiniteOutputsError, SplitPredictions
 from resnetlab.runs.attempt import RunAttempt
 from resnetlab.runs.kinds import is_fine_tuning
 from resnetlab.runs.lifecycle import RunLockedError, check_world_size, lock_and_train
@@ -34,7 +35,6 @@ from resnetlab.schema import encode
 from resnetlab.stats.chance import UNDECIDED, compare_with_chance
 from resnetlab.training.evaluate import MAX_CLASSES_WITHOUT_TOP5
 from resnetlab.training.events import TrainEvent
-from resnetlab.training.photo_predictions import NonFiniteOutputsError, SplitPredictions
 
 WAIT_SECONDS = 20.0
 """Time to wait for a stage that another worker trains before this worker does another run first."""

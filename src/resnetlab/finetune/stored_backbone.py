@@ -14,7 +14,7 @@ from torch import Tensor
 
 from resnetlab.finetune.model import FinetuneModel
 from resnetlab.models.tensorfile import backbone_file, open_safetensors
-from resnetlab.models.transfer import classifier
+from resnetlab.models.transfer import find_head
 from resnetlab.models.weights import state_dict_hash, write_tensors
 from resnetlab.recipes.finetune import FinetuneRecipe
 
@@ -35,7 +35,7 @@ def store_backbone(finetune_model: FinetuneModel, recipe: FinetuneRecipe, weight
     """
     if any(stage.trainable in ("all", 0) for stage in recipe.stages):
         return ""
-    head, _ = classifier(finetune_model.model, finetune_model.config.slug)
+    head, _ = find_head(finetune_model.model, finetune_model.config.slug)
     tensors = {
         name: tensor
         for name, tensor in finetune_model.model.state_dict().items()

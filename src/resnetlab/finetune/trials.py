@@ -32,10 +32,10 @@ from resnetlab.finetune.stage_cache import StageCache, StageLockedError, stage_k
 from resnetlab.finetune.time_limit import TimeLimit, suggest_time_limit, time_prediction
 from resnetlab.messages import ItemCallback, Notify, format_count, format_estimate
 from resnetlab.models.model_cost import count_parameters
+from resnetlab.models.photo_predictions import SplitPredictions
 from resnetlab.recipes.finetune import BalanceMethod, FinetuneRecipe, Stage, load_finetune_recipe
 from resnetlab.stats.exact import balanced_accuracy_interval, sign_flip_p
 from resnetlab.training.distributed import World
-from resnetlab.training.photo_predictions import SplitPredictions
 
 TRIAL_SHARE = 0.4
 """Share of the time limit after which no further trial begins."""

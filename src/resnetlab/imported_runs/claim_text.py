@@ -9,7 +9,8 @@ from typing import Any
 from resnetlab.errors import InputError, input_error, suggest
 from resnetlab.schema import decode
 from resnetlab.studies.claims import AnyClaim, Claim
-from resnetlab.studies.imported_design import Measure, PublishedValue
+from resnetlab.studies.imported_design import PublishedValue
+from resnetlab.studies.measure import Measure
 
 GRAMMAR = "A > B; A > B + 1; A > B by 2 within 1; A = B within 0.5; A fails and B trains; A > all"
 """Forms of a claim. `>` means better: higher, or lower for an error or a loss."""

@@ -23,15 +23,16 @@ from resnetlab.stats.outcomes import OUTCOMES, count_outcomes
 from resnetlab.studies.claims import (
     About,
     AnyClaim,
+    Better,
     Claim,
-    Equal,
+    Equivalent,
     FailsAndTrains,
     Faster,
-    Greater,
     Relative,
     condition_labels,
 )
-from resnetlab.studies.imported_design import ImportedRuns, Measure, PublishedValue
+from resnetlab.studies.imported_design import ImportedRuns, PublishedValue
+from resnetlab.studies.measure import Measure
 from resnetlab.studies.study import Study
 
 MAX_CONDITIONS = 200
@@ -69,7 +70,7 @@ def import_runs(table: RawTable, declaration: Declaration, command: str = "") ->
         untested = tuple(claim.statement.rstrip(".") for claim in claims)
         claims = []
     for claim in claims:
-        if isinstance(claim, Greater | About | Equal) and claim.paired:
+        if isinstance(claim, Better | About | Equivalent) and claim.paired:
             runs += missing_partners(runs, claim.left, claim.right)
     imported = ImportedRuns(
         measure=measure,
@@ -190,7 +191,7 @@ def _claim_of_table(
 
 def _designed(claim: AnyClaim, declaration: Declaration) -> AnyClaim:
     """Return the claim as the declared design tests it. Raises InputError if it cannot."""
-    if declaration.paired_by and isinstance(claim, Greater | About | Equal):
+    if declaration.paired_by and isinstance(claim, Better | About | Equivalent):
         return replace(claim, paired=True)
     if declaration.paired_by and not isinstance(claim, FailsAndTrains | Faster):
         raise _design_error(claim, "--paired-by")

@@ -11,7 +11,7 @@ from resnetlab.imported_runs.columns import Columns
 from resnetlab.imported_runs.declaration import Declaration
 from resnetlab.imported_runs.raw_table import RawTable, cell_text
 from resnetlab.imported_runs.run_values import ImportedRun
-from resnetlab.studies.imported_design import Measure, Unit
+from resnetlab.studies.measure import Measure, Unit
 
 _ERRORS = re.compile(r"err|loss|nll|rmse|mse|mae|perplexity|ppl|wer|cer|fid", re.IGNORECASE)
 _PERCENT_LIKE = re.compile(

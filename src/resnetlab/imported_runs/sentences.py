@@ -17,8 +17,8 @@ from resnetlab.reports.format import (
 from resnetlab.reports.study import estimands
 from resnetlab.stats.hypothesis_types import Hypothesis, MeansHypothesis
 from resnetlab.stats.verdict import Verdict
-from resnetlab.studies.claims import About, AnyClaim, Equal, Greater
-from resnetlab.studies.imported_design import Measure
+from resnetlab.studies.claims import About, AnyClaim, Better, Equivalent
+from resnetlab.studies.measure import Measure
 
 
 @dataclass(frozen=True)
@@ -120,7 +120,7 @@ def _sentence(
         parts.append(f"{p} {format_p_relation(verdict.p_holm)}")
     test = ", ".join(filter(None, parts))
     difference = _difference(claim, verdict, measure)
-    if not difference or not isinstance(claim, Greater | About | Equal):
+    if not difference or not isinstance(claim, Better | About | Equivalent):
         text = f" ({'; '.join(filter(None, (difference, test)))})" if difference or test else ""
         return f"{end[0].upper()}{end[1:]}{text}."
     assert isinstance(hypothesis, MeansHypothesis)
@@ -138,10 +138,10 @@ def _region(claim: AnyClaim, measure: Measure) -> str:
     """Return the region of a claim that is not "above 0": ` of a difference above 0.2 points`."""
     unit = estimands.unit(claim, measure)
     match claim:
-        case Greater():
+        case Better():
             margin = claim.by_more_than
             return f" of a difference above {margin:g} {unit}" if margin else ""
-        case Equal():
+        case Equivalent():
             return f" of a difference within ± {claim.margin:g} {unit}"
         case About():
             low, high = claim.size - claim.effective_margin, claim.size + claim.effective_margin

@@ -20,7 +20,7 @@ from resnetlab.imported_runs.sentences import ClaimSentences, describe_claims
 from resnetlab.stats.intervals import Interval, Moments, t_interval, within_range
 from resnetlab.stats.verdict import Verdict, compute_verdicts
 from resnetlab.studies.claims import FailsAndTrains, Faster
-from resnetlab.studies.imported_design import Measure
+from resnetlab.studies.measure import Measure
 
 OPTION = "--summary"
 EXAMPLE = f'{OPTION} "A: 93.5 ± 0.2, n=5"'

@@ -15,6 +15,7 @@ from typing import Any
 from resnetlab.errors import input_error, shorten, suggest
 from resnetlab.files import sha256
 from resnetlab.imported_runs.raw_table import RUN_COLUMN, RawTable, Row
+from resnetlab.nested import flatten_table
 
 MAX_TABLE_BYTES = 200_000_000
 """Largest table that is read."""
@@ -100,7 +101,7 @@ def read_json(path: Path) -> RawTable:
         if not isinstance(value, dict):
             fix = 'write each row as an object: {"model": "A", "seed": 0, "accuracy": 91.2}'
             raise input_error(f"{path}:{number}", "not an object", fix, got=shorten(str(value), 80))
-        rows.append(Row(f"row {number}", _flatten(value)))
+        rows.append(Row(f"row {number}", flatten_table(value)))
     return table_of_rows(str(path), rows, {path.name: sha256(path)})
 
 
@@ -164,16 +165,6 @@ def _parse_json(text: str, where: str) -> Any:
     except (ValueError, RecursionError) as error:
         fix = "give JSON lines (an object a line), a JSON list, or CSV"
         raise input_error(where, f"not JSON: {error}", fix) from None
-
-
-def _flatten(value: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for name, cell in value.items():
-        if isinstance(cell, dict):
-            flat |= _flatten(cell, f"{prefix}{name}.")
-        else:
-            flat[f"{prefix}{name}"] = cell
-    return flat
 
 
 def _from_wandb_chart(table: RawTable) -> RawTable:

@@ -89,8 +89,8 @@ def measure_augmentation(
     if augment.crop > dataset.image_size:
         problem = f"the images have {dataset.image_size} pixels a side"
         raise input_error(recipe, problem, "a smaller crop", field="augment.crop", got=augment.crop)
-    draw = np.random.default_rng(0)
-    order = draw.permutation(len(dataset.train))[:MAX_COMPARED_IMAGES]
+    generator = np.random.default_rng(0)
+    order = generator.permutation(len(dataset.train))[:MAX_COMPARED_IMAGES]
     pixels = torch.from_numpy(dataset.train.pixels[order])
     labels = dataset.train.labels[order]
     variants = [image_variants(image, augment) for image in pixels[:images]]

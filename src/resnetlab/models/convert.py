@@ -22,7 +22,7 @@ from resnetlab.models.library_transform import LibraryTransform, library_transfo
 from resnetlab.models.parse import parse_model
 from resnetlab.models.tensorfile import read_metadata
 from resnetlab.models.timm_source import TimmSource, is_timm_source, read_timm_source
-from resnetlab.models.transfer import check_accepts_image_size, classifier
+from resnetlab.models.transfer import check_accepts_image_size, find_head
 from resnetlab.models.weight_sources import CIFAR10_CLASSES, find_source
 from resnetlab.models.weights import load_weights, write_weights
 from resnetlab.schema import encode
@@ -214,7 +214,7 @@ def _head_name(model: nn.Module, config: ImportedConfig) -> str:
     names = [name for name, module in model.named_modules() if module is head]
     if names and isinstance(head, nn.Linear | nn.Conv2d):
         return str(names[0])
-    return classifier(model, config.slug)[0]
+    return find_head(model, config.slug)[0]
 
 
 def _with_head(

@@ -44,7 +44,7 @@ def build_with_new_head(
         generator_for,
     )
     check_one_output(model, config.slug)
-    name, head = classifier(model, config.slug)
+    name, head = find_head(model, config.slug)
     if head.out_features != num_classes:
         problem = f"gives {head.out_features} outputs whatever it is asked"
         raise input_error(
@@ -72,14 +72,14 @@ def load_backbone(model: nn.Module, tensors: dict[str, Tensor], where: str) -> N
     """Load `tensors` into all of `model` but its classifier, whose tensors may be absent or of
     another task.
     """
-    head_name, _ = classifier(model, where)
+    head_name, _ = find_head(model, where)
     prefix = f"{head_name}."
     backbone = {name: t for name, t in tensors.items() if not name.startswith(prefix)}
     head = {name: t for name, t in model.state_dict().items() if name.startswith(prefix)}
     load_weights(model, backbone | head, where)
 
 
-def classifier(model: nn.Module, where: str) -> tuple[str, nn.Linear]:
+def find_head(model: nn.Module, where: str) -> tuple[str, nn.Linear]:
     """Return the name and the module of the classifier.
 
     Raises InputError when the network does not end in a linear layer.
@@ -153,7 +153,7 @@ def freeze(model: nn.Module, frozen_part: Freeze, where: str) -> None:
 
     The rest is set to training mode. Raises InputError when nothing would be left to train.
     """
-    _, head = classifier(model, where)
+    _, head = find_head(model, where)
     model.train().requires_grad_(True)
     if frozen_part == "backbone":
         frozen: Sequence[nn.Module] = [model]

@@ -91,7 +91,7 @@ class Constant:
 
 
 @strict_dataclass
-class Step:
+class MultiStep:
     """Step schedule: the rate is multiplied by `gamma` at each milestone, a fraction of the run."""
 
     name: Literal["step"] = "step"
@@ -139,7 +139,9 @@ class OneCycle:
             raise FieldError("peak", "the learning rate needs time to rise", "peak = 0.3")
 
 
-Schedule = Annotated[Constant | Step | Exponential | Cosine | OneCycle, discriminated_by("name")]
+Schedule = Annotated[
+    Constant | MultiStep | Exponential | Cosine | OneCycle, discriminated_by("name")
+]
 
 
 @strict_dataclass

@@ -15,7 +15,8 @@ from resnetlab.stats.intervals import Interval
 from resnetlab.translation import localize_number, tr
 
 if TYPE_CHECKING:
-    from resnetlab.deploy.results import EvaluationResult, Proportion, SetScores
+    from resnetlab.deploy.results import EvaluationResult, SetScores
+    from resnetlab.stats.proportion import Proportion
 
 TABLE_SHARES = (100, 95, 90, 80, 70, 50)
 """Shares of answered images in the table, in percent."""

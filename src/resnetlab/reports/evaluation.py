@@ -27,7 +27,8 @@ from resnetlab.translation import Language, Message, deferred, localize_number, 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    from resnetlab.deploy.results import EvaluationResult, Proportion
+    from resnetlab.deploy.results import EvaluationResult
+    from resnetlab.stats.proportion import Proportion
 
 MAX_MATRIX_CLASSES = 16
 """Largest number of classes with a confusion matrix; with more classes the page lists pairs."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from resnetlab.stats.outcomes import Outcome
-from resnetlab.studies.imported_design import Unit
+from resnetlab.studies.measure import Unit
 
 
 @dataclass(frozen=True)

@@ -15,15 +15,19 @@ KILLED = (
 )
 
 
-def was_killed(run: Path) -> bool:
+def was_killed(folder: Path) -> bool:
     """Return True if the run in the folder has no result and its last session recorded no end."""
-    if not (run / "run.json").exists() or (run / "result.json").exists() or is_locked(run / LOCK):
+    if (
+        not (folder / "run.json").exists()
+        or (folder / "result.json").exists()
+        or is_locked(folder / LOCK)
+    ):
         return False
-    return has_open_session(run)
+    return has_open_session(folder)
 
 
-def has_open_session(run: Path) -> bool:
+def has_open_session(folder: Path) -> bool:
     """Return True if the last session of the run in the folder recorded no end."""
-    names = [line.get("event") for line in read_jsonl(run / "provenance.jsonl")]
+    names = [line.get("event") for line in read_jsonl(folder / "provenance.jsonl")]
     sessions = [n for n in names if n in ("start", "resume", STOPPED, "failed", "gave up")]
     return bool(sessions) and sessions[-1] in ("start", "resume")

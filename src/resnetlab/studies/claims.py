@@ -34,7 +34,7 @@ class _ClaimText:
 
 
 @strict_dataclass
-class Greater(_ClaimText):
+class Better(_ClaimText):
     """Claim that `left` is better than `right`."""
 
     kind: Literal["greater"] = "greater"
@@ -80,7 +80,7 @@ class About(_ClaimText):
 
 
 @strict_dataclass
-class Equal(_ClaimText):
+class Equivalent(_ClaimText):
     """Claim that `left` and `right` differ by less than `margin` (two one-sided tests)."""
 
     kind: Literal["equal"] = "equal"
@@ -199,13 +199,13 @@ class Faster(_ClaimText):
             raise FieldError("accuracy_pct", "not below 100 %", "accuracy_pct = 90.0")
 
 
-MetricClaim = Greater | About | Equal | Average | Every | Relative | Monotone | Best
+MetricClaim = Better | About | Equivalent | Average | Every | Relative | Monotone | Best
 """Kinds of claims that compare a metric."""
 
 Claim = Annotated[
-    Greater
+    Better
     | About
-    | Equal
+    | Equivalent
     | FailsAndTrains
     | Average
     | Every
@@ -247,14 +247,14 @@ def describe_claim(claim: AnyClaim) -> str:
 
 def _describe_comparison(claim: AnyClaim) -> str:
     match claim:
-        case Greater():
+        case Better():
             more = f" by more than {claim.by_more_than:g}" if claim.by_more_than else ""
             return f"{claim.left} above {claim.right}{more}"
         case About():
             return (
                 f"{claim.left} above {claim.right} by {claim.size:g} ± {claim.effective_margin:g}"
             )
-        case Equal():
+        case Equivalent():
             return f"{claim.left} and {claim.right} within ± {claim.margin:g}"
         case FailsAndTrains():
             return f"{claim.left} fails, {claim.right} trains"

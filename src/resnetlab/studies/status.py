@@ -6,31 +6,19 @@ mistake.
 
 from __future__ import annotations
 
-import hashlib
-import re
-import tomllib
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from resnetlab.checksums import check_named_files
-from resnetlab.errors import InputError, input_error
-from resnetlab.files import is_locked, read_json, read_jsonl, sha256
+from resnetlab.errors import input_error
+from resnetlab.files import is_locked, read_json, read_jsonl
 from resnetlab.runs.killed import was_killed
 from resnetlab.runs.paths import LOCK, TRAIN_MODE, WEIGHTS, locate_runs
-from resnetlab.shell import is_path
 from resnetlab.stats.outcomes import OUTCOMES
-from resnetlab.studies.status_index import StatusIndex
-
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-_FILE_NAME = re.compile(r"""["']([^"'\n]{1,300}\.(?:toml|csv))["']""")
-
-INVALID_TABLE_ERRORS = (KeyError, TypeError, AttributeError)
-"""Errors that an invalid table raises when it is read without its schema."""
-
+from resnetlab.studies.status_index import INVALID_TABLE_ERRORS, StatusIndex
 
 STATUSES = (*OUTCOMES, "interrupted")
 """Statuses of planned runs: the outcomes, and `interrupted` for a run that is not running and has a
@@ -134,119 +122,52 @@ def _raise_parse_error(path: Path, root: Path) -> None:
         run_folder.train_mode()
 
 
-def _indexed_outcome(run: Path, index: StatusIndex | None) -> tuple[str, bool]:
-    """Return the status of a run, and whether it has a result; from `index` if it is there."""
+def _indexed_outcome(folder: Path, index: StatusIndex | None) -> tuple[str, bool]:
+    """Return the status of the run in a folder, from `index` if it is there, and whether it has a
+    result.
+    """
     if index is None:
-        return _outcome(run)
-    if (outcome := index.outcome(run)) is not None:
+        return _outcome(folder)
+    if (outcome := index.outcome(folder)) is not None:
         return outcome, True
-    before = index.signature(run)
-    outcome, is_result = _outcome(run)
+    before = index.signature(folder)
+    outcome, is_result = _outcome(folder)
     if is_result:
-        index.add(run, outcome, before)
+        index.add(folder, outcome, before)
     return outcome, is_result
 
 
-def _outcome(run: Path) -> tuple[str, bool]:
+def _outcome(folder: Path) -> tuple[str, bool]:
     """Return the status of the run in a folder, and whether it has a result."""
-    if not (run / "run.json").exists():
-        return ("running" if is_locked(run / LOCK) else "waiting"), False
-    if (run / "result.json").exists():
-        status = _check_status(read_json(run / "result.json")["status"])
-        check_named_files(run, ("run.json", "result.json"))
+    if not (folder / "run.json").exists():
+        return ("running" if is_locked(folder / LOCK) else "waiting"), False
+    if (folder / "result.json").exists():
+        status = _check_status(read_json(folder / "result.json")["status"])
+        check_named_files(folder, ("run.json", "result.json"))
         return status, True
-    if is_locked(run / LOCK):
+    if is_locked(folder / LOCK):
         return "running", False
-    events = read_jsonl(run / "provenance.jsonl")
+    events = read_jsonl(folder / "provenance.jsonl")
     if events and events[-1].get("event") == "gave up":
         return "missing", False
-    has_checkpoint = any((run / "checkpoints").glob("*/MANIFEST.json"))
+    has_checkpoint = any((folder / "checkpoints").glob("*/MANIFEST.json"))
     return ("interrupted" if has_checkpoint else "waiting"), False
 
 
-def _train_mode_outcome(run: Path, outcome: str) -> tuple[str, bool]:
+def _train_mode_outcome(folder: Path, outcome: str) -> tuple[str, bool]:
     """Return the status of a finished run in training mode, and whether it has a result there.
 
     A run with weights may still have to be evaluated.
     """
-    if not (run / WEIGHTS).exists():
+    if not (folder / WEIGHTS).exists():
         return outcome, True
-    status = read_json(run / TRAIN_MODE)["status"] if (run / TRAIN_MODE).exists() else None
+    status = read_json(folder / TRAIN_MODE)["status"] if (folder / TRAIN_MODE).exists() else None
     if status is not None:
         return _check_status(status), True
-    return "running" if is_locked(run / LOCK) else "waiting", False
+    return "running" if is_locked(folder / LOCK) else "waiting", False
 
 
 def _check_status(status: object) -> str:
     if status not in OUTCOMES:
         raise KeyError(status)
     return status
-
-
-@dataclass(frozen=True)
-class StartedStudy:
-    """Folders of the plan and the reports of a started study."""
-
-    plan_folder: Path | None = None
-    """Report folder of the unchanged study; None without a plan, or if the file changed."""
-    has_report: bool = False
-    """True if the unchanged study has a report, also of an older version of its file."""
-    overridden_folders: tuple[Path, ...] = ()
-    """Report folders of the study with changes by commands."""
-    overridden_plans: tuple[Path, ...] = ()
-    """Folders of the plans of the study with changes by commands, with or without a report."""
-
-
-def find_started(source: str, root: Path) -> StartedStudy:
-    """Find the folders of a study under `root`, given its catalog name or TOML file."""
-    path = study_path(source)
-    try:
-        name = str(tomllib.loads(path.read_text(encoding="utf-8-sig"))["name"])
-    except (OSError, ValueError, KeyError):
-        return StartedStudy()
-    if not _NAME.fullmatch(name):  # the careful reader reports it
-        return StartedStudy()
-    plain = root / "studies" / name
-    current = _plan(plain, root).get("source_sha256") == source_sha256(path)
-    folders = sorted((root / "studies").glob(f"{name}-" + "[0-9a-f]" * 6))
-    plans = tuple(folder for folder in folders if _study_name(folder, root) == name)
-    changed = tuple(folder for folder in plans if _has_report(folder))
-    return StartedStudy(plain if current else None, _has_report(plain), changed, plans)
-
-
-def study_path(source: str) -> Path:
-    """Return the TOML file of a study, given its catalog name or the path itself."""
-    in_catalog = (
-        Path(str(resources.files("resnetlab.catalog"))) / "studies" / f"{Path(source).name}.toml"
-    )
-    return in_catalog if not is_path(source) and in_catalog.exists() else Path(source)
-
-
-def source_sha256(path: Path) -> str:
-    """Return the SHA-256 of a study file and of the TOML and CSV files that it names."""
-    content = path.read_bytes()
-    names = dict.fromkeys(_FILE_NAME.findall(content.decode(errors="replace")))
-    total = hashlib.sha256(content)
-    for name in names:
-        for candidate in (path.parent / name, Path(name)):
-            if candidate.is_file():
-                total.update(sha256(candidate).encode())
-                break
-    return total.hexdigest()
-
-
-def _plan(folder: Path, root: Path) -> dict[str, Any]:
-    """Return the fields of a plan that the status needs; none without a plan."""
-    plan = StatusIndex(folder, root).plan() if (folder / "plan.json").exists() else {}
-    return plan if isinstance(plan, dict) else {}
-
-
-def _has_report(folder: Path) -> bool:
-    return (folder / "plan.json").exists() and (folder / "report.json").exists()
-
-
-def _study_name(folder: Path, root: Path) -> str:
-    try:
-        return str(_plan(folder, root)["study"]["name"])
-    except (InputError, *INVALID_TABLE_ERRORS):
-        return ""

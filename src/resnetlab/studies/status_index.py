@@ -30,6 +30,9 @@ MIN_AGE_NS = 2_000_000_000
 """Age in nanoseconds from which a file is indexed. A younger file might change again without new
 times, because the clock of a file system has steps."""
 
+INVALID_TABLE_ERRORS = (KeyError, TypeError, AttributeError)
+"""Errors that an invalid table raises when it is read without its schema."""
+
 
 class StatusIndex:
     """Index of the study with the report folder `folder` and runs under `root`."""
@@ -62,25 +65,25 @@ class StatusIndex:
             self._is_changed = True
         return short
 
-    def outcome(self, run: Path) -> str | None:
+    def outcome(self, folder: Path) -> str | None:
         """Return the outcome of a finished run whose files did not change since, or None."""
-        entry = self._runs.get(run.name)
+        entry = self._runs.get(folder.name)
         if entry is None:
             return None
-        if entry[1] == _signature(run, RUN_FILES):
+        if entry[1] == _signature(folder, RUN_FILES):
             return entry[0]
-        del self._runs[run.name]
+        del self._runs[folder.name]
         self._is_changed = True
         return None
 
-    def signature(self, run: Path) -> str:
+    def signature(self, folder: Path) -> str:
         """Return the signature of a run's files, to be taken before they are read."""
-        return _signature(run, RUN_FILES)
+        return _signature(folder, RUN_FILES)
 
-    def add(self, run: Path, outcome: str, before: str) -> None:
+    def add(self, folder: Path, outcome: str, before: str) -> None:
         """Add a finished run, unless its files changed since the signature `before` was taken."""
-        if before and before == _signature(run, RUN_FILES):
-            self._runs[run.name] = [outcome, before]
+        if before and before == _signature(folder, RUN_FILES):
+            self._runs[folder.name] = [outcome, before]
             self._is_changed = True
 
     def save(self, runs: Iterable[Path]) -> None:

@@ -25,8 +25,9 @@ from resnetlab.schema import (
     strict_dataclass,
 )
 from resnetlab.schema_errors import FieldError
-from resnetlab.studies.claims import Claim, Equal, Greater
-from resnetlab.studies.imported_design import TEST_ACCURACY, ImportedRuns, Measure
+from resnetlab.studies.claims import Better, Claim, Equivalent
+from resnetlab.studies.imported_design import ImportedRuns
+from resnetlab.studies.measure import TEST_ACCURACY, Measure
 from resnetlab.studies.published.bibliography import Citation
 from resnetlab.studies.published.references import MatchedReference
 
@@ -131,7 +132,7 @@ class Rung:
     """Margin in points, for `equal`."""
 
     @property
-    def claim(self) -> Greater | Equal | None:
+    def claim(self) -> Better | Equivalent | None:
         """Claim about the rung, or None if it is the first or expects nothing."""
         name, parent_name = f"“{self.condition}”", f"“{self.parent}”"
         if not self.parent or self.expect == "none":
@@ -139,7 +140,7 @@ class Rung:
         if self.expect == "equal" and self.margin is not None:
             noun = "point" if self.margin == 1 else "points"
             statement = f"{name} and {parent_name} are within {self.margin:g} {noun}."
-            return Equal(
+            return Equivalent(
                 statement=statement,
                 source=self.source,
                 left=self.condition,
@@ -152,7 +153,7 @@ class Rung:
             else (self.parent, self.condition)
         )
         word = "more" if self.expect == "greater" else "less"
-        return Greater(
+        return Better(
             statement=f"{name} is {word} accurate than {parent_name}.",
             source=self.source,
             left=better,

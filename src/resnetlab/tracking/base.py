@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 from resnetlab.data.config import SPLITS
 from resnetlab.errors import input_error
+from resnetlab.nested import flatten_table
 from resnetlab.runs.records import Evaluation, Result, RunFile
 from resnetlab.schema import encode
 
@@ -112,12 +113,9 @@ def report_files(folder: Path) -> list[Path]:
     return [*files, *sorted((folder / "figures").glob("*.svg"))]
 
 
-def _flatten(table: dict[str, Any], prefix: str = "") -> dict[str, str | int | float | bool]:
-    fields: dict[str, str | int | float | bool] = {}
-    for name, value in table.items():
-        if isinstance(value, dict):
-            fields |= _flatten(value, f"{prefix}{name}.")
-        else:
-            plain = isinstance(value, str | int | float | bool)
-            fields[prefix + name] = value if plain else str(value)
-    return fields
+def _flatten(table: dict[str, Any]) -> dict[str, str | int | float | bool]:
+    """Flatten nested tables; a value that is no text, number or switch becomes a text."""
+    return {
+        name: value if isinstance(value, str | int | float | bool) else str(value)
+        for name, value in flatten_table(table).items()
+    }

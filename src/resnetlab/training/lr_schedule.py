@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import assert_never
 
-from resnetlab.recipes.train import Constant, Cosine, Exponential, OneCycle, Schedule, Step
+from resnetlab.recipes.train import Constant, Cosine, Exponential, MultiStep, OneCycle, Schedule
 
 
 def lr_factor(schedule: Schedule, step: int, total_steps: int, steps_per_epoch: int) -> float:
@@ -16,7 +16,7 @@ def lr_factor(schedule: Schedule, step: int, total_steps: int, steps_per_epoch: 
     match schedule:
         case Constant():
             return 1.0
-        case Step():
+        case MultiStep():
             passed = sum(progress >= milestone for milestone in schedule.milestones)
             return float(schedule.gamma**passed)
         case Exponential():

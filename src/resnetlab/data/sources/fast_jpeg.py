@@ -106,11 +106,11 @@ def _test_images() -> Iterator[bytes]:
         ("RGB", 131, 133, {"subsampling": "4:2:0", "quality": 50, "restart_marker_blocks": 3}),
         ("L", 203, 151, {"quality": 90}),
     ]
-    rng = np.random.default_rng(0)
+    generator = np.random.default_rng(0)
     for mode, width, height, options in kinds:
-        coarse = Image.fromarray(rng.integers(0, 256, (9, 12, 3), dtype=np.uint8))
+        coarse = Image.fromarray(generator.integers(0, 256, (9, 12, 3), dtype=np.uint8))
         smooth = np.asarray(coarse.resize((width, height), Image.Resampling.BICUBIC), np.int16)
-        pixels = (smooth + rng.integers(-20, 21, smooth.shape)).clip(0, 255).astype(np.uint8)
+        pixels = (smooth + generator.integers(-20, 21, smooth.shape)).clip(0, 255).astype(np.uint8)
         file = io.BytesIO()
         Image.fromarray(pixels).convert(mode).save(file, "JPEG", **options)
         yield file.getvalue()

@@ -22,7 +22,7 @@ from resnetlab.reports.plot_data import Dot, DotPlot, DotRow
 from resnetlab.reports.study import reference_plots
 from resnetlab.stats.intervals import ConditionSummary
 from resnetlab.studies.claims import condition_labels
-from resnetlab.studies.imported_design import Unit
+from resnetlab.studies.measure import Unit
 from resnetlab.translation import tr, tr_word
 
 if TYPE_CHECKING:

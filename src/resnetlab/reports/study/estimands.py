@@ -13,7 +13,7 @@ from resnetlab.stats.hypothesis_types import FailureHypothesis, SpeedHypothesis
 from resnetlab.stats.verdict import Verdict
 from resnetlab.studies import claims
 from resnetlab.studies.claims import AnyClaim, MetricClaim
-from resnetlab.studies.imported_design import TEST_ACCURACY, Measure
+from resnetlab.studies.measure import TEST_ACCURACY, Measure
 from resnetlab.translation import deferred, tr, tr_word
 
 
@@ -32,7 +32,7 @@ def unit(claim: AnyClaim, measure: Measure = TEST_ACCURACY) -> str:
 def describe_estimand(claim: AnyClaim, measure: Measure = TEST_ACCURACY) -> str:
     """Describe the estimand and its region: `residual 56 (A) − plain 56: above 2 points`."""
     match claim:
-        case claims.Greater() | claims.About() | claims.Equal():
+        case claims.Better() | claims.About() | claims.Equivalent():
             return _describe_difference(claim, measure)
         case claims.Average() | claims.Every() | claims.Relative():
             return _describe_pairs(claim, measure)
@@ -64,14 +64,14 @@ def describe_estimand(claim: AnyClaim, measure: Measure = TEST_ACCURACY) -> str:
 
 
 def _describe_difference(
-    claim: claims.Greater | claims.About | claims.Equal, measure: Measure
+    claim: claims.Better | claims.About | claims.Equivalent, measure: Measure
 ) -> str:
     """Describe the difference of two conditions and its region."""
     compared = _difference_text(claim.left, claim.right, claim, measure)
     if claim.paired:
         compared += tr(", run by run")
     match claim:
-        case claims.Greater():
+        case claims.Better():
             if not claim.by_more_than:
                 return compared
             return tr(
@@ -88,7 +88,7 @@ def _describe_difference(
                 high=format_number(claim.size + claim.effective_margin, 2),
                 unit=unit(claim, measure),
             )
-        case claims.Equal():
+        case claims.Equivalent():
             name = unit(claim, measure)
             if claim.margin == 1 and measure.unit == "%":  # not the name of a measure
                 name = name.removesuffix("s")
@@ -202,7 +202,7 @@ def test_name(claim: AnyClaim, verdict: Verdict) -> str:
     if verdict.test:
         return tr(verdict.test)
     match claim:
-        case claims.Greater() | claims.About() | claims.Equal():
+        case claims.Better() | claims.About() | claims.Equivalent():
             return tr("paired t-test") if claim.paired else tr("Welch's t-test")
         case claims.Faster():
             return tr("Gehan's rank test")

@@ -19,7 +19,7 @@ from resnetlab.stats.hypothesis_types import Hypothesis, MeansHypothesis
 from resnetlab.stats.outcomes import OutcomeCounts
 from resnetlab.stats.verdict import Verdict
 from resnetlab.studies.claims import AnyClaim
-from resnetlab.studies.imported_design import Measure
+from resnetlab.studies.measure import Measure
 from resnetlab.translation import tr, tr_study, tr_word
 
 if TYPE_CHECKING:

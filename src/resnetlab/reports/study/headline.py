@@ -28,8 +28,8 @@ from resnetlab.stats.intervals import (
     within_range,
 )
 from resnetlab.stats.verdict import Verdict
-from resnetlab.studies.claims import About, AnyClaim, ClaimSplit, Equal, FailsAndTrains, Greater
-from resnetlab.studies.imported_design import TEST_ACCURACY, Measure
+from resnetlab.studies.claims import About, AnyClaim, Better, ClaimSplit, Equivalent, FailsAndTrains
+from resnetlab.studies.measure import TEST_ACCURACY, Measure
 from resnetlab.translation import tr, tr_study, tr_word
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ def _comparison(analysis: StudyAnalysis, claim: AnyClaim, verdict: Verdict) -> s
     if verdict.is_decided_by_trained_runs:
         word = tr("{verdict}, trained runs only", verdict=word)
     why = f" ({tr(verdict.reason.message)})" if verdict.reason else ""
-    if not isinstance(claim, Greater | About | Equal | FailsAndTrains):
+    if not isinstance(claim, Better | About | Equivalent | FailsAndTrains):
         statement = tr_study(claim.statement.strip()).rstrip(".")
         return tr("{statement}: {verdict}", statement=statement, verdict=word + why)
     if not isinstance(claim, FailsAndTrains) and (claim.metric == "loss" or claim.split == "train"):
@@ -128,7 +128,7 @@ def _metric_text(split: ClaimSplit, loss: bool) -> str:
     return tr("test loss" if loss else "test accuracy")
 
 
-def _loss_or_train_comparison(analysis: StudyAnalysis, claim: Greater | About | Equal) -> str:
+def _loss_or_train_comparison(analysis: StudyAnalysis, claim: Better | About | Equivalent) -> str:
     """Compare both sides of a claim about loss or train images in words.
 
     The result is the claim's own sentence if a side has no trained run.

@@ -36,7 +36,8 @@ from resnetlab.reports.study.headline import headline
 from resnetlab.reports.study.reference_plots import marks_caption
 from resnetlab.stats.intervals import Interval, mean, within_range
 from resnetlab.stats.prediction import ReportedResult, compare_with_reported
-from resnetlab.studies.imported_design import ImportedRuns, Measure, PublishedValue
+from resnetlab.studies.imported_design import ImportedRuns, PublishedValue
+from resnetlab.studies.measure import Measure
 
 if TYPE_CHECKING:
     from resnetlab.analysis.analyze import StudyAnalysis

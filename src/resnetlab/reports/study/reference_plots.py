@@ -19,8 +19,8 @@ from resnetlab.studies.claims import (
     About,
     AnyClaim,
     Average,
-    Equal,
-    Greater,
+    Better,
+    Equivalent,
     Relative,
     condition_labels,
 )
@@ -71,7 +71,7 @@ def reference_effects(analysis: StudyAnalysis, claim: AnyClaim) -> tuple[Referen
     An effect needs a number for each condition of the claim, all with the same quantity and
     protocol.
     """
-    if not isinstance(claim, Greater | About | Equal | Average | Relative):
+    if not isinstance(claim, Better | About | Equivalent | Average | Relative):
         return ()
     labels = condition_labels(claim)
     effects = []
@@ -114,7 +114,7 @@ def _effect_source(reference: MatchedReference) -> str:
 
 
 def _comparable_numbers(
-    analysis: StudyAnalysis, claim: Greater | About | Equal | Average | Relative
+    analysis: StudyAnalysis, claim: Better | About | Equivalent | Average | Relative
 ) -> Iterable[list[MatchedReference]]:
     """Return the numbers of the claim's conditions, grouped by protocol and choice of the epoch."""
     groups: dict[tuple[str, str, bool], list[MatchedReference]] = {}
@@ -134,7 +134,7 @@ def _comparable_numbers(
 
 
 def _reference_effect(
-    claim: Greater | About | Equal | Average | Relative, references: list[MatchedReference]
+    claim: Better | About | Equivalent | Average | Relative, references: list[MatchedReference]
 ) -> float:
     """Return the advantage of left over right, in points or nats, or in percent of right."""
     values = []

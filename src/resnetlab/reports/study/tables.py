@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from resnetlab.analysis.study_data import RunRow
+from resnetlab.nested import flatten_table
 from resnetlab.reports.document import Cell, Column, Table, number_columns, text_columns
 from resnetlab.reports.format import (
     DASH,
@@ -34,8 +35,8 @@ from resnetlab.stats.intervals import ConditionSummary, Interval, mean
 from resnetlab.stats.outcomes import OUTCOMES, OutcomeCounts
 from resnetlab.stats.power import ALPHA
 from resnetlab.stats.verdict import Verdict
-from resnetlab.studies.claims import AnyClaim, Greater
-from resnetlab.studies.imported_design import Measure
+from resnetlab.studies.claims import AnyClaim, Better
+from resnetlab.studies.measure import Measure
 from resnetlab.studies.parsing.conditions import CONDITION_PARTS
 from resnetlab.studies.published.bibliography import format_citation
 from resnetlab.studies.study import Condition
@@ -265,7 +266,7 @@ def _claims_note(analysis: StudyAnalysis, number_of_tests: int) -> str:
 
 def _is_simple(claim: AnyClaim) -> bool:
     """Return True if a claim says only that one test accuracy is above another one."""
-    if not isinstance(claim, Greater):
+    if not isinstance(claim, Better):
         return False
     is_test_accuracy = claim.metric == "top1" and claim.split == "test"
     return is_test_accuracy and not claim.paired and claim.by_more_than == 0.0
@@ -363,18 +364,8 @@ def settings(analysis: StudyAnalysis) -> tuple[Table, Table | None]:
 def condition_settings(condition: Condition) -> dict[str, str]:
     """Return the settings of a condition by dotted name; fine-tuning lists only those it uses."""
     tables = {part: encode(getattr(condition, part)) for part in CONDITION_PARTS}
-    return _flatten(tables | finetune.settings(condition))
-
-
-def _flatten(table: dict[str, Any], prefix: str = "") -> dict[str, str]:
-    """Flatten nested tables to dotted names, without fields that are None."""
-    flat: dict[str, str] = {}
-    for name, value in table.items():
-        if isinstance(value, dict):
-            flat |= _flatten(value, f"{prefix}{name}.")
-        elif value is not None:
-            flat[f"{prefix}{name}"] = _format_value(value)
-    return flat
+    fields = flatten_table(tables | finetune.settings(condition))
+    return {name: _format_value(value) for name, value in fields.items() if value is not None}
 
 
 def _format_value(value: object) -> str:

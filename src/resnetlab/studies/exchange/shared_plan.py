@@ -17,7 +17,7 @@ from resnetlab.studies.exchange.run_sources import RunSource
 from resnetlab.studies.execution import read_plan
 from resnetlab.studies.parsing.toml_tables import flatten
 from resnetlab.studies.plan import Plan, PlannedRun, folder_name
-from resnetlab.studies.status import find_started, source_sha256, study_path
+from resnetlab.studies.started import find_started, source_sha256, study_path
 from resnetlab.studies.study import Study
 
 

@@ -15,9 +15,9 @@ from resnetlab.stats.power import MAX_SEEDS, minimum_confirmable_margin
 from resnetlab.studies.claims import (
     About,
     AnyClaim,
-    Equal,
+    Better,
+    Equivalent,
     Faster,
-    Greater,
     Relative,
     condition_labels,
 )
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from resnetlab.studies.published.references import MatchedReference, ReferenceValue
     from resnetlab.studies.study import Condition
 
-ClaimWithMargin = About | Equal | Relative
+ClaimWithMargin = About | Equivalent | Relative
 
 
 def check_claim(
@@ -44,7 +44,7 @@ def check_claim(
     by_label = {condition.label: condition for condition in conditions}
     if isinstance(claim, ClaimWithMargin):
         problems += _margin_problems(claim, seeds, references, where, f"{field}.margin")
-    if isinstance(claim, Greater | About | Equal):
+    if isinstance(claim, Better | About | Equivalent):
         left, right = by_label[claim.left], by_label[claim.right]
         problems += _pairing_problems(claim.paired, left, right, where, f"{field}.paired")
     if isinstance(claim, Faster):

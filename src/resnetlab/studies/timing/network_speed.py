@@ -282,10 +282,10 @@ def _random_images(network: TimedNetwork, count: int) -> LabeledImages:
 
     from resnetlab.data.config import LabeledImages
 
-    random = np.random.default_rng(0)
+    generator = np.random.default_rng(0)
     shape = (count, network.side, network.side, network.channels)
-    pixels = random.integers(0, 256, shape, dtype=np.uint8)
-    return LabeledImages(pixels, random.integers(0, network.num_classes, count))
+    pixels = generator.integers(0, 256, shape, dtype=np.uint8)
+    return LabeledImages(pixels, generator.integers(0, network.num_classes, count))
 
 
 def main() -> None:

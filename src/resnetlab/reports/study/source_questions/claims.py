@@ -75,7 +75,7 @@ def comparison_finding(
     """
     for index, claim in enumerate(analysis.study.claims):
         if (
-            isinstance(claim, claims.Greater | claims.Equal | claims.About)
+            isinstance(claim, claims.Better | claims.Equivalent | claims.About)
             and {claim.left, claim.right} == {label, against}
             and (claim.metric, claim.split) == ("top1", "test")
         ):
@@ -153,7 +153,7 @@ def _claim_values(
             return (_failures(writer, claim, hypothesis),)
         case claims.Faster() if isinstance(hypothesis, SpeedHypothesis):
             return (_times(writer, claim, hypothesis),)
-        case claims.Greater() | claims.Equal() | claims.About():
+        case claims.Better() | claims.Equivalent() | claims.About():
             start = _sides(writer, analysis, claim.left, claim.right, claim.metric, claim.split)
         case claims.Average() | claims.Relative():
             start = _pairs(writer, claim)

@@ -19,7 +19,7 @@ def conclusion(writer: AnswerWriter, claim: AnyClaim, verdict: Verdict) -> str:
         return _size_sentence(writer, claim, verdict)
     supported = verdict.label == "reproduced"
     english, french = _reason(writer, claim, supported)
-    if isinstance(claim, claims.Equal):
+    if isinstance(claim, claims.Equivalent):
         return writer.say(english, french)
     return writer.say(
         f"The runs {'support' if supported else 'speak against'} the claim: {english}",
@@ -28,21 +28,21 @@ def conclusion(writer: AnswerWriter, claim: AnyClaim, verdict: Verdict) -> str:
 
 
 _ClaimWithoutSize = (
-    claims.Equal
+    claims.Equivalent
     | claims.FailsAndTrains
     | claims.Monotone
     | claims.Every
     | claims.Average
     | claims.Faster
     | claims.Best
-    | claims.Greater
+    | claims.Better
 )
 
 
 def _reason(writer: AnswerWriter, claim: _ClaimWithoutSize, supported: bool) -> tuple[str, str]:
     """Return the result that supports or contradicts a claim, in English and in French."""
     match claim:
-        case claims.Equal():
+        case claims.Equivalent():
             return _equivalence(writer, claim, supported)
         case claims.FailsAndTrains():
             left, right = writer.label(claim.left), writer.label(claim.right)
@@ -80,7 +80,7 @@ def _reason(writer: AnswerWriter, claim: _ClaimWithoutSize, supported: bool) -> 
         case claims.Best() if not supported:
             left = writer.label(claim.left)
             return f"a rival is better than {left}.", f"un rival dépasse {left}."
-        case claims.Best() | claims.Greater():
+        case claims.Best() | claims.Better():
             right = claim.left if isinstance(claim, claims.Best) else claim.right
             name = writer.label(claim.left if supported else right)
             if claim.metric != "top1":
@@ -88,7 +88,9 @@ def _reason(writer: AnswerWriter, claim: _ClaimWithoutSize, supported: bool) -> 
             return f"{name} is the more accurate one.", f"{name} est le plus précis."
 
 
-def _equivalence(writer: AnswerWriter, claim: claims.Equal, supported: bool) -> tuple[str, str]:
+def _equivalence(
+    writer: AnswerWriter, claim: claims.Equivalent, supported: bool
+) -> tuple[str, str]:
     english, french = _margin(writer, claim)
     if supported:
         return (
@@ -101,7 +103,7 @@ def _equivalence(writer: AnswerWriter, claim: claims.Equal, supported: bool) -> 
     )
 
 
-def _margin(writer: AnswerWriter, claim: claims.Equal) -> tuple[str, str]:
+def _margin(writer: AnswerWriter, claim: claims.Equivalent) -> tuple[str, str]:
     """Return the margin with its unit in English and in French."""
     margin = writer.count("margin", claim.margin)
     unit = "nat" if claim.metric == "loss" else "point"
@@ -218,7 +220,7 @@ def _seeds_needed(writer: AnswerWriter, verdict: Verdict) -> str:
 def _open_question(writer: AnswerWriter, claim: AnyClaim) -> tuple[str, str]:
     """Return what a claim leaves open while it is undecided, in English and in French."""
     match claim:
-        case claims.Equal():
+        case claims.Equivalent():
             margin_en, margin_fr = _margin(writer, claim)
             return (
                 f"whether the two differ by less than {margin_en}",
@@ -247,7 +249,7 @@ def _open_question(writer: AnswerWriter, claim: AnyClaim) -> tuple[str, str]:
             return f"whether {left} is the best", f"si {left} est le meilleur"
         case claims.Faster():
             return "which of the two is faster", "lequel des deux est le plus rapide"
-        case claims.Greater():
+        case claims.Better():
             if claim.metric == "top1":
                 return (
                     "which of the two is more accurate",

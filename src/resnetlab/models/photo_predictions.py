@@ -25,7 +25,7 @@ from resnetlab.data.photo_loader import (
 from resnetlab.data.transforms.augment import normalize
 from resnetlab.data.transforms.eval_transform import EvalTransform
 from resnetlab.errors import InputError, Problem, input_error
-from resnetlab.models.transfer import classifier, forward_in_eval_mode
+from resnetlab.models.transfer import find_head, forward_in_eval_mode
 
 
 @dataclass(frozen=True)
@@ -166,7 +166,7 @@ def make_predict_outputs(
         InputError: `with_features` is set, and the network has no linear layer.
     """
     mean, std = (torch.tensor(values, device=device) for values in (transform.mean, transform.std))
-    head = classifier(model, where)[1] if with_features else None
+    head = find_head(model, where)[1] if with_features else None
     return partial(_predict_outputs, model, head, mean, std, where)
 
 

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from resnetlab.deploy.results import Proportion, proportion
 from resnetlab.stats.exact import mcnemar, paired_interval
 from resnetlab.stats.intervals import POINTS_RANGE, Interval, t_interval, within_range
+from resnetlab.stats.proportion import Proportion, proportion
 
 
 @dataclass(frozen=True)
