@@ -41,7 +41,7 @@ class StudyAnalysis:
 
     @property
     def study(self) -> Study:
-        """Study."""
+        """Study whose runs are analyzed."""
         return self.study_data.study
 
     def rows(self, label: str) -> tuple[RunRow, ...]:

@@ -42,7 +42,7 @@ class AddedPhotos:
 
     @property
     def splits(self) -> tuple[LabeledSplit, LabeledSplit, LabeledSplit]:
-        """Three splits."""
+        """Train, validation and test split."""
         return self.train, self.validation, self.test
 
 

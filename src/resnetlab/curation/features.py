@@ -67,7 +67,7 @@ class FeatureNetwork:
 
     @property
     def head(self) -> nn.Linear:
-        """Classifier."""
+        """Linear classifier at the end of the network."""
         head = self.module.get_submodule(self.head_name)
         assert isinstance(head, nn.Linear)
         return head

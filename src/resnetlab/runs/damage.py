@@ -234,8 +234,8 @@ def _diagnostics(folder: Path) -> Iterator[Damage]:
             try:
                 decode(reader, read_json(path, MAX_GENERATED_BYTES), str(path))
             except InputError as error:
-                fix = f"remove {command_line([str(path)])}; {consequence}"
-                fix = fix if consequence else _repeat_command(folder)
+                remove = f"remove {command_line([str(path)])}; {consequence}"
+                fix = remove if consequence else _repeat_command(folder)
                 yield Damage(str(path), "unreadable", error.problems[0].message, fix)
 
 

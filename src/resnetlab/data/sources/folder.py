@@ -92,7 +92,7 @@ def open_folder(
     # Notes contain two of these paths, so the cache key depends on them.
     options = (
         image_decoder.DECODER_VERSION,
-        image_decoder.has_heif(),
+        image_decoder.is_heif_installed(),
         image_size,
         skip_bad,
         str(root),
@@ -174,7 +174,7 @@ def _dependencies(scan: FolderScan, cache: Path) -> list[Path]:
     return [
         manifest.splits_path(scan.root, used, cache, scan.groups.text),
         cache / f"{manifest.file_stem(scan.root, listed)}-bad.csv",
-        folder_cache.file_headers_path(scan.root, _image_cache_dir()),
+        folder_cache.file_infos_path(scan.root, _image_cache_dir()),
     ]
 
 

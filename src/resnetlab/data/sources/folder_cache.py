@@ -162,9 +162,9 @@ def read_changed_files(
     """Hash those files that changed since the last call, as `decode_cache.hash_files`; with
     `rehash`, hash all files.
     """
-    began, cache_path = time.time_ns(), file_headers_path(root, cache)
+    began, cache_path = time.time_ns(), file_infos_path(root, cache)
     stamps = {path: _stamp(f"{root}/{path}", follow_links) for path in paths}
-    cached = {} if rehash else _load_headers(cache_path)
+    cached = {} if rehash else _load_files(cache_path)
     infos = {path: result for path, (stamp, result) in cached.items() if stamps.get(path) == stamp}
     fresh = [path for path in paths if path not in infos]
     if fresh:
@@ -200,12 +200,12 @@ def folder_cache_path(root: Path, cache: Path, kind: str, *options: object) -> P
     return cache / f"{name}-{key[:8]}-{kind}.npz"
 
 
-def file_headers_path(root: Path, cache: Path) -> Path:
+def file_infos_path(root: Path, cache: Path) -> Path:
     """Return the cache path for the hashes of the folder's files."""
     return folder_cache_path(root, cache, "files")
 
 
-def _load_headers(cache_path: Path) -> dict[str, tuple[FileStamp, FileInfo]]:
+def _load_files(cache_path: Path) -> dict[str, tuple[FileStamp, FileInfo]]:
     metadata, _ = _read(cache_path)
     try:
         return {

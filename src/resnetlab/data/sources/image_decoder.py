@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import importlib.util
 import io
 import os
 import stat
@@ -124,7 +125,7 @@ def read_bytes(path: str | Path, *, follow_links: bool = False) -> bytes:
 def read_size(raw: bytes) -> tuple[int, int]:
     """Return height and width in pixels as stored, from the header.
 
-    Raises BadImageError if there is none.
+    Raises BadImageError if it has no header of an image.
     """
     image = _open(raw)
     return image.height, image.width
@@ -147,7 +148,8 @@ def decode(raw: bytes, draft_factor: int = 1) -> Image.Image:
 def decode_rgb(raw: bytes, draft_factor: int = 1) -> NDArray[np.uint8]:
     """Return the pixels (H, W, 3) of `decode(raw, draft_factor).convert("RGB")`.
 
-    With the package simplejpeg, most JPEG files take less time. Raises BadImageError otherwise.
+    With the package simplejpeg, most JPEG files take less time. Raises BadImageError if the image
+    is damaged.
     """
     image = _open(raw)
     with _refuse_damaged(image):
@@ -201,8 +203,13 @@ def resize_center_square(image: Image.Image, side: int) -> NDArray[np.uint8]:
     return np.asarray(image.resize((side, side), Image.Resampling.BILINEAR, box=box))
 
 
+def is_heif_installed() -> bool:
+    """Return True if the package pillow-heif is installed. Does not import it."""
+    return importlib.util.find_spec("pillow_heif") is not None
+
+
 @functools.cache
-def has_heif() -> bool:
+def _has_heif() -> bool:
     """Return True if Pillow can read HEIF; registers the reader of pillow-heif."""
     try:
         import pillow_heif
@@ -217,7 +224,7 @@ def _allowed_formats(raw: bytes) -> tuple[str, ...]:
     without_heif = FORMATS[:-1]
     if raw[4:8] != b"ftyp" or raw[8:12] in _AVIF_BRANDS:
         return without_heif
-    if not has_heif():
+    if not _has_heif():
         raise BadImageError('a HEIC photograph; pip install "resnetlab[heif]" reads it')
     return FORMATS
 
