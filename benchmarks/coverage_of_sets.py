@@ -4,13 +4,13 @@
 
 Each folder of photographs has ten or more classes; each file describes a pre-trained network. For
 each pair, the features of the network are computed once. In each of 20 cuts, six classes are known
-and the others are strangers: a logistic regression is trained on 40 images of each known class, the
-temperature, the sets and the novelty are fitted on 40 others as after a fine-tuning, and 40 others
-are the test images. All images of the other classes of the folder are strangers of a near kind, and
-those of the other folders are strangers of a far kind.
+and the others are out of distribution (OOD): a logistic regression is trained on 40 images of each
+known class, the temperature, the sets and the novelty are fitted on 40 others as after a
+fine-tuning, and 40 others are the test images. All images of the other classes of the folder are
+near OOD images, and those of the other folders are far OOD images.
 
 It prints and writes to `coverage_of_sets.json` the measured coverage at a stated coverage of 90 %,
-and the area under the ROC curve of strangers against test images: of the novelty, of the maximum
+and the area under the ROC curve of OOD images against test images: of the novelty, of the maximum
 softmax probability, and of the distance to the k-th nearest training image for several k. The table
 goes into README.md beside it. It ends with 1 where the mean coverage is not
 within 1.5 points of the stated one, or where the mean area of the novelty is below the better of
@@ -134,11 +134,9 @@ def run_cuts(features: dict[str, Features], name: str) -> Iterator[dict[str, flo
             order = draw.permutation(np.flatnonzero(data.labels == label))
             for number, split in enumerate(splits):
                 split += order[number * PER_SPLIT : (number + 1) * PER_SPLIT].tolist()
-        strangers = data.rows[~np.isin(data.labels, known)]
+        ood = data.rows[~np.isin(data.labels, known)]
         renumbered = np.searchsorted(np.sort(known), data.labels)
-        yield measure(
-            data.rows, renumbered, splits, strangers, np.concatenate(far) if far else None
-        )
+        yield measure(data.rows, renumbered, splits, ood, np.concatenate(far) if far else None)
 
 
 def measure(
@@ -179,10 +177,10 @@ def measure(
     }
     novelty = confidence.novelty(tested.logits, tested.features)
     result["known_turned_away_pct"] = 100 * share_novel(confidence, novelty)
-    for kind, strangers in (("near", near), ("far", far)):
-        if strangers is None:
+    for kind, ood in (("near", near), ("far", far)):
+        if ood is None:
             continue
-        others = outputs(strangers, np.zeros(len(strangers), np.int64))
+        others = outputs(ood, np.zeros(len(ood), np.int64))
         of_others = confidence.novelty(others.logits, others.features)
         result[f"{kind}_turned_away_pct"] = 100 * share_novel(confidence, of_others)
         result[f"{kind}_auroc_novelty"] = auroc(novelty, of_others)
@@ -202,10 +200,10 @@ def share_novel(confidence: Any, novelty: NDArray[np.float64]) -> float:
     return float(np.mean([confidence.is_novel(value) for value in novelty.tolist()]))
 
 
-def auroc(known: NDArray[np.float64], strangers: NDArray[np.float64]) -> float:
-    """Return the area under the ROC curve of strangers against known images."""
-    truth = np.repeat([0, 1], [len(known), len(strangers)])
-    return float(roc_auc_score(truth, np.concatenate([known, strangers])))
+def auroc(known: NDArray[np.float64], ood: NDArray[np.float64]) -> float:
+    """Return the area under the ROC curve of OOD images against known images."""
+    truth = np.repeat([0, 1], [len(known), len(ood)])
+    return float(roc_auc_score(truth, np.concatenate([known, ood])))
 
 
 def distance_to_neighbor(
@@ -252,7 +250,7 @@ def table(contents: dict[str, Any]) -> str:
     """Return the results as a table in Markdown: means over the cuts."""
     header = (
         "| photographs, network | accuracy | coverage (sd of a cut) | classes in a set | known, "
-        "called none of these | strangers | turned away | ROC-AUC: novelty | max softmax | "
+        "called none of these | OOD images | rejected | ROC-AUC: novelty | max softmax | "
         "nearest (best k) |"
     )
     lines = [header, "|---|---:|---:|---:|---:|---|---:|---:|---:|---:|"]

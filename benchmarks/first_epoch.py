@@ -29,7 +29,7 @@ from photographs import COLORS, loader, ours, timed
 from PIL import Image
 
 from resnetlab.data.sources import fast_jpeg
-from resnetlab.data.sources.manifest import ManifestRow
+from resnetlab.data.sources.folder.manifest import ManifestRow
 from resnetlab.files import sha256
 from resnetlab.finetune.dataset import PhotoSplit
 from resnetlab.training.memory import retain_freed_memory

@@ -32,7 +32,7 @@ from torch.utils.data import DataLoader
 from torchvision import transforms
 from torchvision.datasets import ImageFolder
 
-from resnetlab.data.sources.manifest import ManifestRow
+from resnetlab.data.sources.folder.manifest import ManifestRow
 from resnetlab.data.transforms.eval_transform import EvalTransform
 from resnetlab.data.transforms.photo_train import draw_photo_epoch
 from resnetlab.files import sha256
@@ -166,7 +166,7 @@ def ours(photographs: PhotoSplit, decode: str, number: int, window: int) -> int:
     """Load the batches of an epoch of a stage, and return the number of photographs."""
     transform = EvalTransform(size=SIZE, mean=(0.5,) * 3, std=(0.5,) * 3)
     stage = SimpleNamespace(augment="standard", decode=decode, name="all")
-    partitioned = SimpleNamespace(trunk=None, boundary="")
+    partitioned = SimpleNamespace(frozen_part=None, boundary="")
     model = SimpleNamespace(preprocess=lambda pixels: pixels, device=torch.device("cpu"))
     recipe = SimpleNamespace(batch_size=BATCH)
     state = SimpleNamespace(

@@ -24,7 +24,7 @@ from machine import machine
 from resnetlab.curation.features import compute_features, open_network
 from resnetlab.curation.labeled_photos import LabeledPhotos, open_labeled_photos
 from resnetlab.curation.probe import label_log_odds, out_of_fold
-from resnetlab.data.sources.folder import folder_sha256
+from resnetlab.data.sources.folder.scan import folder_sha256
 from resnetlab.stats.label_noise import estimate_label_noise
 
 SHARE, TOP, SEEDS = 0.05, 50, 20

@@ -174,7 +174,7 @@ def test_piped_progress_is_printed_as_plain_lines(
     assert sum("seed 0: trained" in line or "at chance" in line for line in lines) >= 2
     assert any("1 of 1 run to do" in line for line in lines)
     assert all(line.isprintable() for line in lines)
-    assert "StudyOutcome(small: 2 of 2 runs finished)" in done.stdout.decode()
+    assert "StudySummary(small: 2 of 2 runs finished)" in done.stdout.decode()
 
 
 def test_the_csv_files_have_the_columns_of_the_tables(tmp_path: Path, small_npz: Path) -> None:

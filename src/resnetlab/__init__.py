@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from resnetlab.api.loaded_study import LoadedStudy
     from resnetlab.api.networks import inspect_blocks, inspect_gradients, inspect_model
     from resnetlab.api.photographs import (
-        FixresOutcome,
+        FixresComparison,
         check_data,
         describe_data,
         finetune,
@@ -32,14 +32,14 @@ if TYPE_CHECKING:
     )
     from resnetlab.api.single_runs import resume, train
     from resnetlab.api.studies import collect, load_study, open_study
-    from resnetlab.api.study_outcome import StudyOutcome
+    from resnetlab.api.study_summary import StudySummary
     from resnetlab.api.sweep import sweep
     from resnetlab.api.verdicts import judge
     from resnetlab.api.verification import Verification, verify
     from resnetlab.data.config import DataConfig
     from resnetlab.deploy.predict import Classifier, Prediction, Predictions, load_model
     from resnetlab.errors import InputError, ResnetlabError, ResourceError, UnfinishedError
-    from resnetlab.finetune.finetune_photos import FinetuneOutcome
+    from resnetlab.finetune.finetune_photos import FinetunedModel
     from resnetlab.inspection.diagnostics_config import DiagnosticsConfig, LandscapeConfig
     from resnetlab.models.build import build_model
     from resnetlab.models.configs import CifarConfig, cifar_config
@@ -66,7 +66,7 @@ _NAMES_BY_MODULE = {
         "inspect_model",
     ),
     "api.photographs": (
-        "FixresOutcome",
+        "FixresComparison",
         "check_data",
         "describe_data",
         "finetune",
@@ -81,7 +81,7 @@ _NAMES_BY_MODULE = {
         "load_study",
         "open_study",
     ),
-    "api.study_outcome": ("StudyOutcome",),
+    "api.study_summary": ("StudySummary",),
     "api.sweep": ("sweep",),
     "api.verdicts": ("judge",),
     "api.verification": (
@@ -101,7 +101,7 @@ _NAMES_BY_MODULE = {
         "ResourceError",
         "UnfinishedError",
     ),
-    "finetune.finetune_photos": ("FinetuneOutcome",),
+    "finetune.finetune_photos": ("FinetunedModel",),
     "inspection.diagnostics_config": ("DiagnosticsConfig", "LandscapeConfig"),
     "models.build": ("build_model",),
     "models.configs": (
@@ -155,8 +155,8 @@ __all__ = [
     "DataConfig",
     "DiagnosticsConfig",
     "Evaluation",
-    "FinetuneOutcome",
-    "FixresOutcome",
+    "FinetunedModel",
+    "FixresComparison",
     "InputError",
     "LandscapeConfig",
     "LoadedStudy",
@@ -173,7 +173,7 @@ __all__ = [
     "RunRecord",
     "Scores",
     "Study",
-    "StudyOutcome",
+    "StudySummary",
     "Table",
     "UnfinishedError",
     "Verification",

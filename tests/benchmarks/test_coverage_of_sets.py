@@ -1,4 +1,4 @@
-"""The benchmark of prediction sets measures planted classes and strangers, and its page has its
+"""The benchmark of prediction sets measures planted classes and OOD images, and its page has its
 figures.
 """
 
@@ -26,8 +26,8 @@ def test_the_distance_is_measured_to_the_k_th_nearest_image_of_length_one() -> N
         assert row == pytest.approx(sorted(lengths)[3])
 
 
-def test_a_cut_measures_planted_classes_and_strangers() -> None:
-    """Well separated classes: each image is right, and every measure detects the strangers."""
+def test_a_cut_measures_planted_classes_and_ood_images() -> None:
+    """Well separated classes: each image is right, and every measure detects the others."""
     draw = np.random.default_rng(1)
     labels = np.repeat(np.arange(9), 130)
     rows = (10 * np.eye(9, 12)[labels] + draw.normal(size=(len(labels), 12))).astype(np.float32)

@@ -17,7 +17,7 @@ import pytest
 
 from helpers.pictures import class_tree
 from resnetlab.api.loaded_study import LoadedStudy
-from resnetlab.api.study_outcome import StudyOutcome
+from resnetlab.api.study_summary import StudySummary
 from resnetlab.cli.main import main
 from resnetlab.studies.parsing.toml_tables import catalog_names
 
@@ -266,7 +266,7 @@ def test_ctrl_c_after_an_interim_analysis_does_not_end_an_undecided_study_as_fin
     """All runs of the first look are finished, but its claim is undecided and needs more seeds."""
     report = LoadedStudy.report
 
-    def report_then_interrupt(*arguments: Any, **options: Any) -> StudyOutcome:
+    def report_then_interrupt(*arguments: Any, **options: Any) -> StudySummary:
         outcome = report(*arguments, **options)
         if outcome.is_finished:
             os.kill(os.getpid(), signal.SIGINT)

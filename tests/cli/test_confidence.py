@@ -111,8 +111,8 @@ def test_predict_prints_prediction_sets_and_the_answer_none_of_these(here: Path)
         assert set(line["prediction_set"]) == expected
         assert line["none_of_these"] in (True, False)
     known = [line for line in lines if "others" not in line["path"]]
-    strangers = [line for line in lines if "others" in line["path"]]
-    assert sum(line["none_of_these"] for line in strangers) >= 9
+    ood = [line for line in lines if "others" in line["path"]]
+    assert sum(line["none_of_these"] for line in ood) >= 9
     assert sum(line["none_of_these"] for line in known) <= 6
     text = predict(here, "stripes/test", "others", "--coverage", "0.9").output
     summary = text.splitlines()[-1]
@@ -120,7 +120,7 @@ def test_predict_prints_prediction_sets_and_the_answer_none_of_these(here: Path)
     assert f"{count} none of these" in summary
     assert text.count("none of these  ") == count
     single = predict(here, "others/00.png").output.splitlines()
-    if strangers[0]["none_of_these"]:
+    if ood[0]["none_of_these"]:
         assert (
             single[0] == "others/00.png: none of these, since it is unlike the training photographs"
         )
@@ -160,7 +160,7 @@ def test_photographs_are_sorted_into_folders_by_their_predictions(
 
 
 def test_evaluate_measures_the_coverage_that_predict_gives(here: Path, tmp_path: Path) -> None:
-    words = ("evaluate", "models/stripes", "stripes", "--strangers", "others")
+    words = ("evaluate", "models/stripes", "stripes", "--ood", "others")
     ended = run_command(
         *words, "--coverage", "0.8", "--out", tmp_path / "out", "--json", folder=here
     )
@@ -180,12 +180,10 @@ def test_evaluate_measures_the_coverage_that_predict_gives(here: Path, tmp_path:
     assert result["sets"]["mean_size"] == pytest.approx(np.mean(sizes))
     novelty = result["novelty"]
     assert novelty["known_rejected"]["count"] == sum(line["none_of_these"] for line in known)
-    strangers = [line for line in lines if "others" in line["path"]]
-    assert novelty["strangers"]["rejected"]["images"] == len(strangers) == 12
-    assert novelty["strangers"]["rejected"]["count"] == sum(
-        line["none_of_these"] for line in strangers
-    )
-    assert novelty["strangers"]["roc_auc"] > 0.7
+    ood = [line for line in lines if "others" in line["path"]]
+    assert novelty["ood"]["rejected"]["images"] == len(ood) == 12
+    assert novelty["ood"]["rejected"]["count"] == sum(line["none_of_these"] for line in ood)
+    assert novelty["ood"]["roc_auc"] > 0.7
     calibration = result["calibration"]
     assert calibration["temperature"] == confidence_of(here).temperature
     assert calibration["ece_after_pct"] == result["ece_pct"]
@@ -256,12 +254,12 @@ def test_a_model_without_confidence_values_is_reported_in_one_line_with_the_fix(
     for words in (
         ("predict", bare, path, "--coverage", "0.9"),
         ("evaluate", bare, "stripes", "--coverage", "0.9"),
-        ("evaluate", bare, "stripes", "--strangers", "others"),
+        ("evaluate", bare, "stripes", "--ood", "others"),
         ("predict", "models/stripes", path, "--coverage", "90"),
         ("predict", "models/stripes", path, "--coverage", "0.999"),
         ("predict", "models/stripes", path, "--coverage", "0.9", "--tta", "flip"),
-        ("evaluate", "models/stripes", "stripes", "--strangers", "nosuch"),
-        ("evaluate", "models/stripes", "stripes", "--strangers", "others", "--tta", "flip"),
+        ("evaluate", "models/stripes", "stripes", "--ood", "nosuch"),
+        ("evaluate", "models/stripes", "stripes", "--ood", "others", "--tta", "flip"),
     ):
         check_error_lines(run_command(*words, folder=here))
     damaged = bytearray((here / "models" / "stripes" / CONFIDENCE_FILE).read_bytes())
@@ -294,7 +292,7 @@ def test_the_python_api_has_the_same_answers(here: Path) -> None:
     assert prediction.none_of_these in (True, False)
     assert model.predict([image], tta="flip")[0].none_of_these is None
     result = rl.evaluate(
-        model, str(here / "stripes"), cache=here / "cache", coverage=0.9, strangers=here / "others"
+        model, str(here / "stripes"), cache=here / "cache", coverage=0.9, ood=here / "others"
     )
     assert result.novelty is not None
-    assert result.novelty.strangers is not None
+    assert result.novelty.ood is not None

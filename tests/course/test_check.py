@@ -36,7 +36,7 @@ def checked(submission: Path, *folders: Path, exercise: Exercise = SHORT) -> Che
 
 
 def failures(run: CheckedRun) -> set[str]:
-    return {finding.check for finding in run.findings if finding.outcome == "failed"}
+    return {finding.check for finding in run.findings if finding.result == "failed"}
 
 
 def edit_json(path: Path, change: Callable[[dict[str, Any]], None]) -> None:
@@ -72,7 +72,7 @@ def relabel(folder: Path, seed: int) -> Path:
 
 def test_an_honest_run_passes_every_check(submissions: Path) -> None:
     run = checked(submissions / "Ada-Lovelace")
-    assert run.outcome == "passed", [f.text.en for f in run.findings]
+    assert run.result == "passed", [f.text.en for f in run.findings]
     assert [finding.check for finding in run.findings] == [
         *("files", "network", "training", "data", "seed"),
         *("scores", "logits", "initial weights", "accuracy"),
@@ -164,7 +164,7 @@ def test_an_accuracy_outside_the_prediction_interval_is_unusual_and_not_a_failur
     reference(98.0, 98.5, 99.0)
     run = checked(submissions / "Ada-Lovelace")
     assert failures(run) == set()
-    assert run.outcome == "unusual"
+    assert run.result == "unusual"
 
 
 def test_the_prediction_interval_equals_its_formula(reference: Callable[..., None]) -> None:
@@ -214,18 +214,18 @@ def test_a_class_with_forged_runs_is_graded_without_training(
     edited = run_folder(submissions / "Sophie-Germain")
     edit_result(edited, top1_error_pct=2.0)
     monkeypatch.setattr("resnetlab.training.loop.train", None)
-    outcomes = {item.name: item for item in read_class(submissions, [lesson_of(SHORT)])}
-    assert {name: item.outcome for name, item in outcomes.items()} == {
+    submitted = {item.name: item for item in read_class(submissions, [lesson_of(SHORT)])}
+    assert {name: item.result for name, item in submitted.items()} == {
         "A Copier": "failed",
         "Ada Lovelace": "passed",
         "Emmy Noether": "unusual",
         "Sophie Germain": "failed",
     }
-    copies = {name: failures(item.checked[0]) for name, item in outcomes.items()}
+    copies = {name: failures(item.checked[0]) for name, item in submitted.items()}
     assert copies["A Copier"] == {"initial weights", "copies"}
     assert copies["Emmy Noether"] == set()
     assert (
-        "come from this student's seed" in outcomes["Emmy Noether"].checked[0].findings[-1].text.en
+        "come from this student's seed" in submitted["Emmy Noether"].checked[0].findings[-1].text.en
     )
     assert copies["Sophie Germain"] == {"scores"}
 
@@ -234,9 +234,7 @@ def test_nearly_equal_runs_count_as_copies(submissions: Path) -> None:
     from resnetlab.course.copies import find_copies
 
     ada, emmy = (run_folder(submissions / name) for name in ("Ada-Lovelace", "Emmy-Noether"))
-    assert {finding.outcome for finding in find_copies({"a": ada, "e": emmy}).values()} == {
-        "passed"
-    }
+    assert {finding.result for finding in find_copies({"a": ada, "e": emmy}).values()} == {"passed"}
     tensors = load_file(ada / "weights.safetensors")
     noise = np.random.default_rng(0)
     noisy = {
@@ -244,9 +242,7 @@ def test_nearly_equal_runs_count_as_copies(submissions: Path) -> None:
         for name, t in tensors.items()
     }
     save_file(noisy, emmy / "weights.safetensors")
-    assert {finding.outcome for finding in find_copies({"a": ada, "e": emmy}).values()} == {
-        "failed"
-    }
+    assert {finding.result for finding in find_copies({"a": ada, "e": emmy}).values()} == {"failed"}
 
 
 def test_a_run_of_another_exercise_is_not_used_for_this_lesson(
@@ -254,6 +250,6 @@ def test_a_run_of_another_exercise_is_not_used_for_this_lesson(
 ) -> None:
     ada = submissions / "Ada-Lovelace"
     other = replace(SHORT, name="other", settings=(*SHORT.settings, "recipe.batch_size=32"))
-    assert checked(ada, exercise=other).outcome == "failed"  # nearly this exercise
+    assert checked(ada, exercise=other).result == "failed"  # nearly this exercise
     monkeypatch.setattr("resnetlab.course.assignment.lessons", lambda: (lesson_of(SHORT),))
     assert checked(ada, exercise=other).folder is None

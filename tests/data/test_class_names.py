@@ -21,7 +21,7 @@ from resnetlab.data.class_names import (
     normalize_name,
 )
 from resnetlab.data.sources import open_source
-from resnetlab.data.sources.manifest import apply_manifest
+from resnetlab.data.sources.folder.manifest import apply_manifest
 from resnetlab.deploy.checks import match_classes, match_label
 from resnetlab.deploy.inputs import EvaluationImages
 from resnetlab.errors import InputError
@@ -133,7 +133,7 @@ def test_a_model_matches_the_classes_of_a_folder_in_another_unicode_form() -> No
 
 
 def test_a_manifest_matches_files_in_another_unicode_form(tmp_path: Path) -> None:
-    from resnetlab.data.sources.manifest import ManifestRow, write_manifest
+    from resnetlab.data.sources.folder.manifest import ManifestRow, write_manifest
 
     def rows(name: str, split: str | None) -> list[ManifestRow]:
         return [ManifestRow(f"{name}/{n}.png", name, split, str(n), (8, 8)) for n in range(2)]

@@ -11,7 +11,7 @@ import pytest
 from helpers.pictures import picture, save, split_tree
 from resnetlab.data.check import ImageSizes, audit_source
 from resnetlab.data.sources import open_source
-from resnetlab.data.sources.folder_types import SkippedFile
+from resnetlab.data.sources.folder.types import SkippedFile
 from resnetlab.errors import InputError
 
 

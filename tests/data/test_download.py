@@ -26,7 +26,7 @@ from helpers.pictures import encoded, picture
 from resnetlab.data import download as module
 from resnetlab.data.archives import unpack
 from resnetlab.data.download import download_dataset
-from resnetlab.data.sources.folder import scan_folder
+from resnetlab.data.sources.folder.scan import scan_folder
 from resnetlab.errors import InputError
 
 

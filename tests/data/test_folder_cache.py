@@ -12,7 +12,9 @@ import pytest
 
 from helpers.pictures import class_tree, encoded, opened, picture, save, split_tree
 from resnetlab.data.check import audit_source
-from resnetlab.data.sources import decode_cache, folder, folder_cache, image_decoder
+from resnetlab.data.sources import decode_cache, image_decoder
+from resnetlab.data.sources.folder.cache import read_changed_files
+from resnetlab.data.sources.folder.scan import open_folder
 from resnetlab.errors import InputError
 
 
@@ -22,9 +24,7 @@ def test_the_hash_depends_on_neither_the_path_nor_the_number_of_workers(
     root, sources = split_tree(tmp_path / "pets"), []
     for workers in (1, 2, 7):  # each with a cache of its own: each decodes the images
         monkeypatch.setenv("RESNETLAB_CACHE", str(tmp_path / f"person{workers}"))
-        sources.append(
-            folder.open_folder(root, image_size=16, cache=tmp_path / "cache", workers=workers)
-        )
+        sources.append(open_folder(root, image_size=16, cache=tmp_path / "cache", workers=workers))
     monkeypatch.setenv("RESNETLAB_CACHE", str(tmp_path / "person"))
     shutil.copytree(root, tmp_path / "elsewhere" / "other")
     sources.append(opened(tmp_path / "elsewhere" / "other", image_size=16))
@@ -168,9 +168,7 @@ def decoded_hashes(root: Path, tmp_path: Path) -> list[str]:
     paths = sorted(str(path.relative_to(root)) for path in root.rglob("*.png"))
     return [
         info.sha256
-        for info in folder_cache.read_changed_files(
-            root, paths, 2, tmp_path / "person" / "images"
-        ).infos
+        for info in read_changed_files(root, paths, 2, tmp_path / "person" / "images").infos
     ]
 
 

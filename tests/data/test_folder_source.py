@@ -24,14 +24,15 @@ from helpers.pictures import (
     split_tree,
     tree,
 )
-from resnetlab.data.sources import folder, image_decoder
+from resnetlab.data.sources import image_decoder
+from resnetlab.data.sources.folder.scan import FolderScan, scan_folder
 from resnetlab.errors import InputError
 
 DOGS = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "dogs"
 
 
-def survey(root: Path) -> folder.FolderScan:
-    return folder.scan_folder(root, image_size=8, cache=root.parent / "cache", skip_bad=True)
+def survey(root: Path) -> FolderScan:
+    return scan_folder(root, image_size=8, cache=root.parent / "cache", skip_bad=True)
 
 
 # Files that are used

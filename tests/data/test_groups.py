@@ -18,8 +18,8 @@ from resnetlab.data.config import DataConfig, FolderReading, LabeledImages, Sour
 from resnetlab.data.leakage import estimate_leakage
 from resnetlab.data.near_copies import MAX_NEAR_COPY_BITS, find_near_copies
 from resnetlab.data.sources import open_source
-from resnetlab.data.sources.folder import scan_folder
-from resnetlab.data.sources.grouping import GroupRule
+from resnetlab.data.sources.folder.grouping import GroupRule
+from resnetlab.data.sources.folder.scan import scan_folder
 from resnetlab.data.splits import split_dataset
 from resnetlab.deploy.inputs import open_labeled_images
 from resnetlab.errors import InputError

@@ -25,7 +25,7 @@ from torchvision.datasets import ImageFolder
 
 from helpers.pictures import save
 from resnetlab.data.config import DEFAULT_READING, FolderReading
-from resnetlab.data.sources.folder import FolderScan, scan_folder
+from resnetlab.data.sources.folder.scan import FolderScan, scan_folder
 from resnetlab.errors import InputError
 
 Counts = dict[tuple[str, str], int]
@@ -356,7 +356,7 @@ def test_a_line_that_is_not_a_json_object_is_reported_by_number(tmp_path: Path) 
 
 
 def test_ten_thousand_classes_are_listed_in_order(tmp_path: Path) -> None:
-    from resnetlab.data.sources.folder_layout import list_folder
+    from resnetlab.data.sources.folder.layout import list_folder
 
     root = tmp_path / "plants"
     raw = save(root / "0" / "a.jpg", photo(0)).read_bytes()

@@ -17,9 +17,9 @@ from typer.testing import CliRunner
 from helpers.pictures import class_tree, lines_of, save, split_tree, tree
 from helpers.pictures import picture as drawn
 from resnetlab.cli.main import app
-from resnetlab.data.sources import manifest
-from resnetlab.data.sources.folder import FolderScan, scan_folder
-from resnetlab.data.sources.manifest import SplitSpec
+from resnetlab.data.sources.folder import manifest
+from resnetlab.data.sources.folder.manifest import SplitSpec
+from resnetlab.data.sources.folder.scan import FolderScan, scan_folder
 from resnetlab.errors import InputError
 
 

@@ -244,7 +244,7 @@ def test_each_class_that_the_model_lacks_is_reported_in_one_line(
 def test_a_folder_without_splits_is_evaluated_on_the_test_split_of_the_training(
     tmp_path: Path,
 ) -> None:
-    from resnetlab.data.sources.folder import scan_folder
+    from resnetlab.data.sources.folder.scan import scan_folder
 
     root = tree(tmp_path / "flat", {"cat": 12, "dog": 10})
     cache = tmp_path / "cache"
@@ -260,8 +260,8 @@ def test_a_folder_without_splits_is_evaluated_on_the_test_split_of_the_training(
 
 
 def test_a_manifest_selects_the_images_of_the_split(tmp_path: Path) -> None:
-    from resnetlab.data.sources import manifest
-    from resnetlab.data.sources.folder import scan_folder
+    from resnetlab.data.sources.folder import manifest
+    from resnetlab.data.sources.folder.scan import scan_folder
 
     root = tree(tmp_path / "flat", {"cat": 12, "dog": 10})
     cut = manifest.SplitSpec.parse(".5,.2,.3", seed=4)

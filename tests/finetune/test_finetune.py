@@ -151,7 +151,7 @@ def test_constant_features_give_the_predictions_of_the_whole_network(
         partitioned = model.partition_for_training(trainable, 24)
         rows = model.features_or_pixels(partitioned, data.test, view)
         assert rows.pixels.dtype == torch.float32
-        scored = evaluate(partitioned.tail, partitioned.tail, rows)
+        scored = evaluate(partitioned.trainable_part, partitioned.trainable_part, rows)
         torch.testing.assert_close(
             torch.softmax(scored.logits.double(), 1), expected, rtol=0, atol=1e-5
         )
@@ -187,7 +187,7 @@ def test_a_network_that_cannot_be_split_is_trained_completely_with_the_same_resu
     data, results = open_data(photos), []
     for source in ("helpers.user_network:tiny", "helpers.user_network:asking"):
         model = make_model(replace(config, source=source))
-        assert (model.partition_for_training("classifier", 24).trunk is None) == (
+        assert (model.partition_for_training("classifier", 24).frozen_part is None) == (
             source == "helpers.user_network:asking"
         )
         train_stage(model, stage(augment="standard"), data, views(model), 0)
@@ -238,7 +238,7 @@ def test_gradient_accumulation_gives_the_gradient_of_the_whole_batch(
             data.train,
             balanced_class_weights(data.train.labels, 3),
         )
-        partitioned.tail.eval()  # without dropout
+        partitioned.trainable_part.eval()  # without dropout
         rows = torch.randn(7, 12, generator=torch.Generator().manual_seed(0))
         train_state.optimizer.zero_grad()
         loss, logits = forward_backward(train_state, rows, torch.tensor([0, 1, 2, 0, 1, 2, 0]), 7)
@@ -283,9 +283,9 @@ def test_recomputing_activations_gives_the_same_gradients(
         )
         torch.manual_seed(0)
         images, labels = torch.randn(8, 3, 24, 24), torch.arange(8) % 3
-        with grad_checkpointing(partitioned.tail, again):
+        with grad_checkpointing(partitioned.trainable_part, again):
             forward_backward(train_state, images, labels, 8)
-        assert not [m for m in partitioned.tail.modules() if "forward" in vars(m)]
+        assert not [m for m in partitioned.trainable_part.modules() if "forward" in vars(m)]
         gradients.append(
             {
                 name: p.grad.clone()

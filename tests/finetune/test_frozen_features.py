@@ -119,9 +119,9 @@ def test_the_features_of_equal_photographs_are_computed_once(
     data = open_photographs(photos, cache=tmp_path / "cache")
     model, sizes = make_model(config), list[int]()
     partitioned = model.partition_for_training("classifier", 24)
-    trunk = partitioned.trunk
-    assert trunk is not None
-    trunk.register_forward_pre_hook(lambda _, values: sizes.append(len(values[0])))
+    frozen_part = partitioned.frozen_part
+    assert frozen_part is not None
+    frozen_part.register_forward_pre_hook(lambda _, values: sizes.append(len(values[0])))
     rows = model.classifier_inputs(partitioned, data.train, model.eval_transform(24))
     assert rows.shape == (33, 12)
     assert sizes == [32]

@@ -65,7 +65,7 @@ def test_the_optimizer_of_a_stage_gets_these_rates_even_with_a_frozen_part(
         recipe=Recipe(batch_size=8, epochs=1, optimizer=Adam(lr=0.8)),
     )
     partitioned = model.partition_for_training(3, 24)
-    assert partitioned.trunk is not None
+    assert partitioned.frozen_part is not None
     state = FinetuneState(
         model, partitioned, stage, stage.recipe, model.eval_transform(24), 0, data.train, None
     )

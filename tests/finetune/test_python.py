@@ -11,7 +11,7 @@ import resnetlab as rl
 def test_a_network_is_fine_tuned_and_its_page_is_written(
     photos: Path, backbone: Path, tmp_path: Path
 ) -> None:
-    outcome = rl.finetune(
+    finetuned = rl.finetune(
         photos,
         model=str(backbone),
         recipe="probe",
@@ -21,16 +21,16 @@ def test_a_network_is_fine_tuned_and_its_page_is_written(
         output=tmp_path,
         progress=False,
     )
-    assert (outcome.report_folder / "report.html").exists()
-    assert len(repr(outcome)) < 500
-    assert str(outcome.model_folder) in outcome._repr_html_()  # type: ignore[attr-defined]
-    result = rl.evaluate(rl.load_model(outcome.model_folder), str(photos), cache=tmp_path)
-    assert result.top1.pct == outcome.result.test.accuracy_pct
+    assert (finetuned.report_folder / "report.html").exists()
+    assert len(repr(finetuned)) < 500
+    assert str(finetuned.model_folder) in finetuned._repr_html_()  # type: ignore[attr-defined]
+    result = rl.evaluate(rl.load_model(finetuned.model_folder), str(photos), cache=tmp_path)
+    assert result.top1.pct == finetuned.result.test.accuracy_pct
     assert len(repr(result)) < 400
 
 
 def test_the_sizes_are_compared_in_a_table(photos: Path, backbone: Path, tmp_path: Path) -> None:
-    outcome = rl.fixres(
+    comparison = rl.fixres(
         photos,
         (16,),
         (16, 24),
@@ -39,14 +39,14 @@ def test_the_sizes_are_compared_in_a_table(photos: Path, backbone: Path, tmp_pat
         output=tmp_path,
         progress=False,
     )
-    table = json.loads((outcome.report.parent / "fixres.json").read_text(encoding="utf-8"))
-    assert [(row["train_size"], row["test_size"]) for row in outcome.table()] == [
+    table = json.loads((comparison.report.parent / "fixres.json").read_text(encoding="utf-8"))
+    assert [(row["train_size"], row["test_size"]) for row in comparison.table()] == [
         (cell["train_size"], cell["test_size"]) for cell in table["cells"]
     ]
-    assert [row["stage_one_test_pct"] for row in outcome.table()] == [
+    assert [row["stage_one_test_pct"] for row in comparison.table()] == [
         cell["stage_one"][1]["accuracy_pct"] for cell in table["cells"]
     ]
-    assert outcome.answer in repr(outcome) or outcome.answer[:100] in repr(outcome)
+    assert comparison.answer in repr(comparison) or comparison.answer[:100] in repr(comparison)
 
 
 def test_a_folder_is_described_and_its_page_is_written(photos: Path, tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from resnetlab.data.sources import image_decoder
-from resnetlab.data.sources.manifest import ManifestRow
+from resnetlab.data.sources.folder.manifest import ManifestRow
 from resnetlab.data.transforms.eval_transform import EvalTransform
 from resnetlab.data.transforms.photo_train import (
     Augmentation,

@@ -28,7 +28,7 @@ from resnetlab.errors import InputError
 from resnetlab.finetune import trials as module
 from resnetlab.finetune.candidates import select_candidates
 from resnetlab.finetune.evaluation import balanced_differences, count_by_class
-from resnetlab.finetune.finetune_photos import FinetuneOutcome, finetune
+from resnetlab.finetune.finetune_photos import FinetunedModel, finetune
 from resnetlab.finetune.job import balanced_class_weights
 from resnetlab.finetune.request import FinetuneRequest
 from resnetlab.finetune.results import BackboneTrial
@@ -95,12 +95,12 @@ def request(workspace: Path, *names: str, **more: Any) -> FinetuneRequest:
 
 
 @pytest.fixture(scope="module")
-def done(workspace: Path) -> FinetuneOutcome:
+def done(workspace: Path) -> FinetunedModel:
     return finetune(request(workspace, "blind", "first", "second", output=workspace / "out"))
 
 
 def test_the_network_with_the_highest_validation_accuracy_is_used(
-    workspace: Path, done: FinetuneOutcome
+    workspace: Path, done: FinetunedModel
 ) -> None:
     """Each trial has the accuracy that the network has when it is fine-tuned alone."""
     trials = done.result.backbone_trials
@@ -126,7 +126,7 @@ def test_the_network_with_the_highest_validation_accuracy_is_used(
     assert any("selected this network among 3" in line for line in caveats)
 
 
-def test_each_trial_has_its_size_license_and_paired_comparison(done: FinetuneOutcome) -> None:
+def test_each_trial_has_its_size_license_and_paired_comparison(done: FinetunedModel) -> None:
     expected = sum(parameter.numel() for parameter in tiny(num_classes=len(KINDS)).parameters())
     best = next(trial for trial in done.result.backbone_trials if trial.selected)
     assert best.validation is not None
@@ -148,7 +148,7 @@ def test_each_trial_has_its_size_license_and_paired_comparison(done: FinetuneOut
 
 
 def test_test_images_with_other_labels_select_the_same_network(
-    workspace: Path, done: FinetuneOutcome, tmp_path: Path
+    workspace: Path, done: FinetunedModel, tmp_path: Path
 ) -> None:
     photos = tmp_path / "stripes"
     shutil.copytree(workspace / "stripes", photos)
@@ -222,13 +222,13 @@ def test_a_non_commercial_license_is_refused_for_a_named_network_and_left_out_ot
     monkeypatch.setenv("RESNETLAB_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
-    candidates = select_candidates("", None, ("at-hand",), False)
+    candidates = select_candidates("", None, ("local",), False)
     assert [backbone.origin for backbone in candidates.backbones] == [
         "RESNETLAB_WEIGHTS: free.toml"
     ]
     ((left_out),) = candidates.left_out
     assert "forbids commercial use" in left_out.reason
-    assert len(select_candidates("", None, ("at-hand",), True).backbones) == 2
+    assert len(select_candidates("", None, ("local",), True).backbones) == 2
 
 
 def test_the_local_networks_are_files_and_downloads_without_duplicates(
@@ -249,7 +249,7 @@ def test_the_local_networks_are_files_and_downloads_without_duplicates(
     monkeypatch.setenv("RESNETLAB_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
-    backbones = select_candidates("", None, ("at-hand",), False).backbones
+    backbones = select_candidates("", None, ("local",), False).backbones
     assert [backbone.config.slug.rstrip("+") for backbone in backbones] == [
         "helpers.user_network:tiny",
         "timm/resnet18",
@@ -259,7 +259,7 @@ def test_the_local_networks_are_files_and_downloads_without_duplicates(
     for name in ("RESNETLAB_WEIGHTS", "RESNETLAB_CACHE", "TORCH_HOME", "HF_HUB_CACHE"):
         monkeypatch.setenv(name, str(tmp_path / "empty"))
     with pytest.raises(InputError, match="no pre-trained network is on this machine"):
-        select_candidates("", None, ("at-hand",), False)
+        select_candidates("", None, ("local",), False)
 
 
 def test_a_network_without_remaining_time_is_left_out_but_at_least_one_is_tried(
@@ -290,7 +290,7 @@ def test_a_network_without_remaining_time_is_left_out_but_at_least_one_is_tried(
 
 
 def test_the_page_names_the_networks_that_validation_cannot_distinguish(
-    done: FinetuneOutcome,
+    done: FinetunedModel,
 ) -> None:
     """They are those with a p of McNemar's test of at least 0.05, of all that were tried."""
     section = backbone_section(done.result)
@@ -348,7 +348,7 @@ def uneven(workspace: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def balanced(workspace: Path, uneven: Path) -> FinetuneOutcome:
+def balanced(workspace: Path, uneven: Path) -> FinetunedModel:
     return finetune(
         request(
             workspace,
@@ -360,7 +360,7 @@ def balanced(workspace: Path, uneven: Path) -> FinetuneOutcome:
 
 
 def test_three_methods_are_tried_for_uneven_classes_and_balanced_accuracy_selects_one(
-    balanced: FinetuneOutcome, workspace: Path, uneven: Path
+    balanced: FinetunedModel, workspace: Path, uneven: Path
 ) -> None:
     """Each trial is the fine-tuning with that method alone."""
     trials = balanced.result.balance_trials
@@ -389,7 +389,7 @@ def test_three_methods_are_tried_for_uneven_classes_and_balanced_accuracy_select
     assert sum("uneven classes" in line for line in trial_lines(balanced.result)) == 3
 
 
-def test_training_with_even_classes_does_not_change(done: FinetuneOutcome) -> None:
+def test_training_with_even_classes_does_not_change(done: FinetunedModel) -> None:
     assert done.result.balance_trials == ()
     assert done.result.balance == "none"
 

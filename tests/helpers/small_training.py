@@ -18,7 +18,6 @@ from resnetlab.training.eager_step import EagerStep
 from resnetlab.training.events import TrainEvent, train_events
 from resnetlab.training.from_scratch_state import FromScratchState
 from resnetlab.training.make_step import make_step
-from resnetlab.training.step import train_step
 
 MakeStep = Callable[[FromScratchState, DeviceImages], EagerStep]
 OnBatch = Callable[[Tensor, Tensor], None]
@@ -80,8 +79,8 @@ class SmallTraining:
             def observed_epoch(epoch: int) -> BatchLoader:
                 load = load_epoch(epoch)
 
-                def observed(part: slice) -> tuple[Tensor, Tensor]:
-                    batch = load(part)
+                def observed(positions: slice, part: slice) -> tuple[Tensor, Tensor]:
+                    batch = load(positions, part)
                     on_batch(*batch)
                     return batch
 
@@ -120,13 +119,6 @@ class SmallTraining:
     def eager(state: FromScratchState, images: DeviceImages) -> EagerStep:
         """Return an eager step, also for a state whose steps could be captured."""
         return EagerStep(state, InMemoryBatches(state, images))
-
-    @staticmethod
-    def step(state: FromScratchState, images: Tensor, labels: Tensor) -> None:
-        """Take one step on a batch."""
-        state.set_lr()
-        state.seed_dropout(state.step)
-        state.record_step(train_step(state, images, labels))
 
     @staticmethod
     def snapshot(state: FromScratchState) -> dict[str, Tensor]:

@@ -68,7 +68,7 @@ def hub(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return cache
 
 
-def trunk(model: torch.nn.Module) -> dict[str, torch.Tensor]:
+def frozen_part(model: torch.nn.Module) -> dict[str, torch.Tensor]:
     return {n: t for n, t in model.state_dict().items() if not n.startswith("classifier.")}
 
 
@@ -81,8 +81,8 @@ def test_finetune_starts_from_the_weights_of_a_timm_folder(network: Any, folder:
     assert len(config.sha256) == 64
     built = build_with_new_head(config, 5, lambda _: torch.Generator())
     assert built.get_submodule("classifier").out_features == 5  # type: ignore[union-attr]
-    expected = trunk(network)
-    assert all(torch.equal(t, expected[n]) for n, t in trunk(built).items())
+    expected = frozen_part(network)
+    assert all(torch.equal(t, expected[n]) for n, t in frozen_part(built).items())
 
 
 def test_finetune_starts_from_hub_weights_and_reads_the_license_of_the_card(
@@ -95,8 +95,8 @@ def test_finetune_starts_from_hub_weights_and_reads_the_license_of_the_card(
     assert isinstance(backbone.config, ExternalConfig)
     assert str(hub) in backbone.config.weights
     built = build_with_new_head(backbone.config, 2, lambda _: torch.Generator())
-    expected = trunk(network)
-    assert all(torch.equal(t, expected[n]) for n, t in trunk(built).items())
+    expected = frozen_part(network)
+    assert all(torch.equal(t, expected[n]) for n, t in frozen_part(built).items())
 
 
 @pytest.mark.usefixtures("hub")

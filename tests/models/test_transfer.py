@@ -91,13 +91,13 @@ def test_the_two_parts_of_a_split_network_give_the_output_of_the_whole(
     at = names[part] or list_parts(model)[len(list_parts(model)) // 2][0]
     halves = partition_at(model, at, 64)
     assert halves is not None
-    trunk, tail = halves
+    frozen_part, trainable_part = halves
     images = torch.randn(3, 3, 64, 64, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
-        rows = trunk(images)
+        rows = frozen_part(images)
         assert rows.dim() == 2
-        torch.testing.assert_close(tail(rows), model(images), rtol=1e-5, atol=1e-5)
-    ids = {id(p) for p in tail.parameters()}
+        torch.testing.assert_close(trainable_part(rows), model(images), rtol=1e-5, atol=1e-5)
+    ids = {id(p) for p in trainable_part.parameters()}
     assert ids < {id(p) for p in model.parameters()}  # shared, not copied
 
 

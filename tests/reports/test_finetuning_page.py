@@ -20,7 +20,7 @@ from helpers.user_network import tiny
 from resnetlab.api.finetune_page import MAX_FINETUNE_MISTAKES, write_finetune_page
 from resnetlab.checksums import check_files, read_checksums
 from resnetlab.cli.finetune_output import use_commands
-from resnetlab.finetune.finetune_photos import FinetuneOutcome, finetune
+from resnetlab.finetune.finetune_photos import FinetunedModel, finetune
 from resnetlab.finetune.request import FinetuneRequest
 from resnetlab.finetune.results import BackboneTrial, TimeLimitCut
 from resnetlab.models.weights import write_weights
@@ -29,7 +29,7 @@ UNTESTED = "<script>rare</script> & ünusual"
 
 
 @pytest.fixture(scope="module")
-def outcome(tmp_path_factory: pytest.TempPathFactory) -> FinetuneOutcome:
+def finetuned(tmp_path_factory: pytest.TempPathFactory) -> FinetunedModel:
     """Return a model of four classes, of which one has a hostile name and no test image."""
     root = tmp_path_factory.mktemp("page")
     photos = folder(root / "stripes", {"train": 8, "val": 3, "test": 5})
@@ -53,15 +53,15 @@ def outcome(tmp_path_factory: pytest.TempPathFactory) -> FinetuneOutcome:
     )
 
 
-def write(outcome: FinetuneOutcome) -> str:
-    commands = use_commands(outcome.model_folder, Path("photos") / outcome.result.example)
-    page = write_finetune_page(outcome, commands=commands, command="resnetlab finetune photos")
+def write(finetuned: FinetunedModel) -> str:
+    commands = use_commands(finetuned.model_folder, Path("photos") / finetuned.result.example)
+    page = write_finetune_page(finetuned, commands=commands, command="resnetlab finetune photos")
     return page.read_text(encoding="utf-8")
 
 
 @pytest.fixture(scope="module")
-def page(outcome: FinetuneOutcome) -> str:
-    return write(outcome)
+def page(finetuned: FinetunedModel) -> str:
+    return write(finetuned)
 
 
 def plain(page: str) -> str:
@@ -70,13 +70,13 @@ def plain(page: str) -> str:
 
 
 def test_the_headline_and_its_interval_equal_the_record(
-    outcome: FinetuneOutcome, page: str
+    finetuned: FinetunedModel, page: str
 ) -> None:
-    test = outcome.result.test
+    test = finetuned.result.test
     words = plain(page)
     assert f"{test.accuracy_pct:.1f} % of 15 test photographs are correctly classified" in words
     assert f"between {test.low_pct:.1f} % and {test.high_pct:.1f} %" in words
-    scores = json.loads((outcome.report_folder / "evaluation.json").read_text())
+    scores = json.loads((finetuned.report_folder / "evaluation.json").read_text())
     assert scores["top1"]["count"] == test.correct
     assert (scores["top1"]["low"], scores["top1"]["high"]) == pytest.approx(
         (test.low_pct, test.high_pct)
@@ -85,11 +85,11 @@ def test_the_headline_and_its_interval_equal_the_record(
 
 
 def test_every_class_has_its_images_and_a_class_without_a_test_image_is_reported(
-    outcome: FinetuneOutcome, page: str
+    finetuned: FinetunedModel, page: str
 ) -> None:
     classes = page[page.index('<h2 id="classes">') : page.index('<h2 id="confusions">')]
     by_class = {" ".join(row[0]): row for row in Page(classes).rows[1:]}
-    scores = json.loads((outcome.report_folder / "evaluation.json").read_text())
+    scores = json.loads((finetuned.report_folder / "evaluation.json").read_text())
     for row in scores["classes"]:
         cells = by_class[row["name"]]
         recall = row["recall"]
@@ -98,20 +98,22 @@ def test_every_class_has_its_images_and_a_class_without_a_test_image_is_reported
     order = [name for name in by_class if name in KINDS]
     accuracy = {row["name"]: row["recall"]["pct"] for row in scores["classes"]}
     assert [accuracy[name] for name in order[:3]] == sorted(accuracy.values())
-    (name,) = outcome.result.untested_classes
+    (name,) = finetuned.result.untested_classes
     assert by_class[name][1][0] == "unknown"
-    assert f"no test image of 1 class, whose accuracy is unknown: {name}" in outcome.result.caveats
+    assert (
+        f"no test image of 1 class, whose accuracy is unknown: {name}" in finetuned.result.caveats
+    )
     assert "Classes without a test photograph, whose accuracy is unknown:" in plain(page)
 
 
 def test_the_page_names_the_stages_and_the_commands_that_use_the_model(
-    outcome: FinetuneOutcome, page: str
+    finetuned: FinetunedModel, page: str
 ) -> None:
     words = plain(page)
-    (stage,) = outcome.result.stages
+    (stage,) = finetuned.result.stages
     assert f"{stage.trainable_parameters:,}" in words
     assert "used in the model" in words
-    model = outcome.model_folder
+    model = finetuned.model_folder
     for command in (
         f"resnetlab predict {model} photos/test/",
         f"resnetlab serve {model} --open",
@@ -127,16 +129,16 @@ def test_the_page_loads_no_external_file_and_escapes_names(page: str) -> None:
     assert "default-src 'none'" in page
 
 
-def test_the_files_beside_the_page_have_checksums(outcome: FinetuneOutcome, page: str) -> None:
+def test_the_files_beside_the_page_have_checksums(finetuned: FinetunedModel, page: str) -> None:
     assert page
-    check_files(outcome.report_folder)
+    check_files(finetuned.report_folder)
     assert {"finetune.json", "evaluation.json", "classes.csv"} <= read_checksums(
-        outcome.report_folder
+        finetuned.report_folder
     ).keys()
 
 
 def test_stages_that_the_time_limit_left_out_are_on_the_page_with_the_command_to_train_them(
-    outcome: FinetuneOutcome, tmp_path: Path
+    finetuned: FinetunedModel, tmp_path: Path
 ) -> None:
     cut = TimeLimitCut(
         stage="all layers",
@@ -146,8 +148,8 @@ def test_stages_that_the_time_limit_left_out_are_on_the_page_with_the_command_to
         elapsed_seconds=62.0,
         needed="50m",
     )
-    result = replace(outcome.result, time_limit_cuts=(cut,), time_limit_seconds=60.0)
-    changed = replace(outcome, result=result, report_folder=tmp_path)
+    result = replace(finetuned.result, time_limit_cuts=(cut,), time_limit_seconds=60.0)
+    changed = replace(finetuned, result=result, report_folder=tmp_path)
     page = write_finetune_page(
         changed, full_command={"50m": "resnetlab finetune p --time-limit 50m"}
     )
@@ -160,14 +162,14 @@ def test_stages_that_the_time_limit_left_out_are_on_the_page_with_the_command_to
 
 
 def test_the_french_page_is_french_and_its_tables_are_english(
-    outcome: FinetuneOutcome, tmp_path: Path
+    finetuned: FinetunedModel, tmp_path: Path
 ) -> None:
     cut = TimeLimitCut(
         stage="tout", kind="stopped", epochs=2, planned_epochs=5, elapsed_seconds=62.0, needed="9m"
     )
-    estimate = outcome.result.validation
+    estimate = finetuned.result.validation
     result = replace(
-        outcome.result,
+        finetuned.result,
         time_limit_cuts=(cut,),
         time_limit_seconds=60.0,
         backbone_trials=(
@@ -177,23 +179,23 @@ def test_the_french_page_is_french_and_its_tables_are_english(
     )
     for language in ("en", "fr"):
         write_finetune_page(
-            replace(outcome, result=result, report_folder=tmp_path / language),
-            commands=use_commands(outcome.model_folder, Path("a.jpg")),
+            replace(finetuned, result=result, report_folder=tmp_path / language),
+            commands=use_commands(finetuned.model_folder, Path("a.jpg")),
             language=language,  # type: ignore[arg-type]
         )
     page = PageText((tmp_path / "fr" / "report.html").read_text(encoding="utf-8"))
     assert page.language == "fr"
-    names = {UNTESTED, str(outcome.model_folder), result.model, *outcome.photos.notes}
+    names = {UNTESTED, str(finetuned.model_folder), result.model, *finetuned.photos.notes}
     assert english_left(page, names) == []
     for path in (tmp_path / "en").glob("*.csv"):
         assert path.read_bytes() == (tmp_path / "fr" / path.name).read_bytes()
 
 
 def test_heat_maps_omitted_because_of_the_time_limit_are_counted_on_the_page(
-    outcome: FinetuneOutcome, tmp_path: Path
+    finetuned: FinetunedModel, tmp_path: Path
 ) -> None:
-    changed = replace(outcome, report_folder=tmp_path)
-    wrong = int((~outcome.predictions.correct).sum())
+    changed = replace(finetuned, report_folder=tmp_path)
+    wrong = int((~finetuned.predictions.correct).sum())
     count = min(wrong, MAX_FINETUNE_MISTAKES)
     assert count > 0
     page = write_finetune_page(changed, max_drawing_seconds=-1.0)

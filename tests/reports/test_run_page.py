@@ -30,7 +30,7 @@ ablate_sets = true
 
 
 @pytest.fixture(scope="module")
-def outcome(tmp_path_factory: pytest.TempPathFactory, study_text: str) -> rl.StudyOutcome:
+def outcome(tmp_path_factory: pytest.TempPathFactory, study_text: str) -> rl.StudySummary:
     """Return a finished study of plain and residual networks with all measurements."""
     root = tmp_path_factory.mktemp("study")
     (root / "small.toml").write_text(study_text.replace("epochs = 2", "epochs = 4") + MEASURED)
@@ -74,7 +74,7 @@ def stored_sets(page: Path) -> list[dict[str, float]]:
     return [run["accuracies"] for run in json.loads(match[1])["runs"]]
 
 
-def test_each_run_has_a_page_with_the_numbers_of_results_csv(outcome: rl.StudyOutcome) -> None:
+def test_each_run_has_a_page_with_the_numbers_of_results_csv(outcome: rl.StudySummary) -> None:
     pages = pages_of(outcome.report)
     rows = list(csv.DictReader((outcome.report.parent / "results.csv").read_text().splitlines()))
     assert {row["run"] for row in rows} == set(pages)
@@ -90,7 +90,7 @@ def test_each_run_has_a_page_with_the_numbers_of_results_csv(outcome: rl.StudyOu
 
 
 def test_the_report_links_to_each_run_and_the_pages_link_to_one_another(
-    outcome: rl.StudyOutcome,
+    outcome: rl.StudySummary,
 ) -> None:
     pages = pages_of(outcome.report)
     urls = Links(outcome.report).urls
@@ -106,7 +106,7 @@ def test_the_report_links_to_each_run_and_the_pages_link_to_one_another(
 
 
 def test_provenance_and_settings_equal_the_run_and_contain_no_path(
-    outcome: rl.StudyOutcome, small_npz: Path
+    outcome: rl.StudySummary, small_npz: Path
 ) -> None:
     for study_run in outcome.record.runs:
         assert study_run.record
@@ -124,7 +124,7 @@ def test_provenance_and_settings_equal_the_run_and_contain_no_path(
 
 
 def test_the_confusion_matrix_and_the_mistakes_equal_the_logits(
-    outcome: rl.StudyOutcome,
+    outcome: rl.StudySummary,
 ) -> None:
     wrong_anywhere = 0
     for run, path in pages_of(outcome.report).items():
@@ -192,7 +192,7 @@ def read_weights(folder: Path) -> dict[str, np.ndarray]:
 
 
 def test_stored_accuracies_equal_an_independent_forward_pass(
-    outcome: rl.StudyOutcome, small_npz: Path
+    outcome: rl.StudySummary, small_npz: Path
 ) -> None:
     plain, residual = plain_and_residual(outcome.record)
     pages = pages_of(outcome.report)
@@ -206,7 +206,7 @@ def test_stored_accuracies_equal_an_independent_forward_pass(
 
 
 def test_gradient_figures_have_each_epoch_and_block_figures_have_both_networks(
-    outcome: rl.StudyOutcome,
+    outcome: rl.StudySummary,
 ) -> None:
     for path in pages_of(outcome.report).values():
         text = text_of(path)
@@ -217,7 +217,7 @@ def test_gradient_figures_have_each_epoch_and_block_figures_have_both_networks(
 
 
 def test_a_report_rebuilt_without_run_folders_has_no_run_page_and_no_broken_link(
-    outcome: rl.StudyOutcome, tmp_path: Path
+    outcome: rl.StudySummary, tmp_path: Path
 ) -> None:
     for name in ("report.json", "results.csv", "curves.csv", "layers.csv", "blocks.csv"):
         shutil.copy(outcome.report.parent / name, tmp_path / name)
@@ -226,7 +226,7 @@ def test_a_report_rebuilt_without_run_folders_has_no_run_page_and_no_broken_link
     assert [url for url in Links(page).urls if url.startswith("runs/")] == []
 
 
-def copied(outcome: rl.StudyOutcome, folder: Path) -> tuple[rl.LoadedStudy, Path]:
+def copied(outcome: rl.StudySummary, folder: Path) -> tuple[rl.LoadedStudy, Path]:
     """Return a copy of the study with its runs, and the study again."""
     shutil.copytree(outcome.report.parents[2], folder)
     shutil.rmtree(folder / "studies")
@@ -235,7 +235,7 @@ def copied(outcome: rl.StudyOutcome, folder: Path) -> tuple[rl.LoadedStudy, Path
 
 @pytest.mark.slow
 def test_pages_of_an_older_run_show_the_command_that_adds_the_measurements(
-    outcome: rl.StudyOutcome,
+    outcome: rl.StudySummary,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -275,7 +275,7 @@ def test_pages_of_an_older_run_show_the_command_that_adds_the_measurements(
 
 @pytest.mark.slow
 def test_damaged_outputs_and_absent_data_are_reported_and_the_report_is_still_written(
-    outcome: rl.StudyOutcome, tmp_path: Path, small_npz: Path
+    outcome: rl.StudySummary, tmp_path: Path, small_npz: Path
 ) -> None:
     study, root = copied(outcome, tmp_path / "damaged")
     plan = study.plan(root)
@@ -296,7 +296,7 @@ def test_damaged_outputs_and_absent_data_are_reported_and_the_report_is_still_wr
 
 @pytest.mark.slow
 def test_an_unchanged_page_is_not_rewritten_and_another_language_is_written_again(
-    outcome: rl.StudyOutcome, tmp_path: Path
+    outcome: rl.StudySummary, tmp_path: Path
 ) -> None:
     study, root = copied(outcome, tmp_path / "again")
     plan = study.plan(root)
@@ -312,7 +312,7 @@ def test_an_unchanged_page_is_not_rewritten_and_another_language_is_written_agai
 
 @pytest.mark.slow
 def test_more_than_200_runs_get_pages_only_on_demand(
-    outcome: rl.StudyOutcome, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    outcome: rl.StudySummary, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert MAX_DEFAULT_PAGES == 200
     study, root = copied(outcome, tmp_path / "large")
@@ -327,7 +327,7 @@ def test_more_than_200_runs_get_pages_only_on_demand(
 @pytest.mark.slow
 @pytest.mark.skipif(not shutil.which("chromium"), reason="needs chromium")
 def test_a_click_on_a_block_shows_the_stored_accuracy(
-    outcome: rl.StudyOutcome, tmp_path: Path
+    outcome: rl.StudySummary, tmp_path: Path
 ) -> None:
     _, residual = plain_and_residual(outcome.record)
     page = pages_of(outcome.report)[residual.name]

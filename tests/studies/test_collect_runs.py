@@ -80,7 +80,7 @@ def archive(first: Path, tmp_path: Path) -> Path:
     return path
 
 
-def outcomes(collection: Collection) -> dict[str, int]:
+def decisions(collection: Collection) -> dict[str, int]:
     return dict(collection.counts)
 
 
@@ -113,7 +113,7 @@ def test_the_report_of_collected_runs_equals_the_report_of_the_training_machine(
     first: Path, archive: Path, study_file: Path, tmp_path: Path
 ) -> None:
     collection = collect_runs([archive], str(study_file), tmp_path)
-    assert outcomes(collection) == {"joined": 4}
+    assert decisions(collection) == {"joined": 4}
     assert (collection.finished, collection.planned) == (4, 4)
     for root in (first, tmp_path):
         loaded, plan = rl.open_study(next((root / "studies").iterdir()))
@@ -133,17 +133,17 @@ def test_a_study_collects_seeds_from_another_machine_and_later_their_weights(
     here = tmp_path / "here"
     collect_runs([archive], str(study_file), here)
     collection = collect_runs([second, archive], str(study_file), here)
-    assert outcomes(collection) == {"joined": 2, "already here": 4}
+    assert decisions(collection) == {"joined": 2, "already here": 4}
     assert collection.notes == (f"{second}: its plan adds seed 2",)
     assert plan_of(here).study.seeds == (0, 1, 2)
     assert (collection.finished, collection.planned) == (6, 6)
     full = tmp_path / "full.tar.gz"
     export_runs(plan_of(first), first, full)
-    assert outcomes(collect_runs([full], str(study_file), here)) == {"weights added": 4}
+    assert decisions(collect_runs([full], str(study_file), here)) == {"weights added": 4}
     for run in plan_of(first).runs:
         check_finished(here / "runs" / run.id)
     before = files_of(here)
-    assert outcomes(collect_runs([full, second], str(study_file), here)) == {"already here": 6}
+    assert decisions(collect_runs([full, second], str(study_file), here)) == {"already here": 6}
     assert files_of(here) == before
 
 
@@ -152,7 +152,7 @@ def test_a_folder_of_archives_is_read_like_its_archives(
 ) -> None:
     export_runs(plan_of(second), second, tmp_path / "second.tar.gz", light=True)
     collection = collect_runs([archive.parent], str(study_file), tmp_path / "here")
-    assert outcomes(collection) == {"joined": 6}
+    assert decisions(collection) == {"joined": 6}
 
 
 def copy_of(root: Path, target: Path) -> Path:
@@ -171,7 +171,7 @@ def collect_one(run: Path, first: Path, tmp_path: Path) -> collecting.CollectedR
     here = tmp_path / "here"
     save_plan(plan_of(first), here)
     (collected,) = collect_runs([run], str(next((here / "studies").iterdir())), here).runs
-    if collected.outcome != "joined":
+    if collected.decision != "joined":
         assert not (here / "runs" / run.name / "result.json").exists()
     return collected
 
@@ -183,7 +183,7 @@ def test_a_forged_accuracy_is_detected_with_the_logits(first: Path, tmp_path: Pa
     (run / "result.json").write_text(json.dumps(result))
     renew_checksum(run, "result.json")
     collected = collect_one(run, first, tmp_path)
-    assert collected.outcome == "damaged"
+    assert collected.decision == "damaged"
     assert "test accuracy" in collected.reason
     assert "the recorded logits give" in collected.reason
 
@@ -193,7 +193,7 @@ def test_a_changed_file_is_detected_by_its_checksum(first: Path, tmp_path: Path,
     run = sorted(copy_of(first, tmp_path / "copy").iterdir())[0]
     edit(run, name, "0", "1")
     collected = collect_one(run, first, tmp_path)
-    assert collected.outcome == "damaged"
+    assert collected.decision == "damaged"
     assert "differs from its SHA-256" in collected.reason
 
 
@@ -201,7 +201,7 @@ def test_swapped_weights_are_detected(first: Path, tmp_path: Path) -> None:
     one, other = sorted(copy_of(first, tmp_path / "copy").iterdir())[:2]
     shutil.copy(other / WEIGHTS, one / WEIGHTS)
     collected = collect_one(one, first, tmp_path)
-    assert collected.outcome == "damaged"
+    assert collected.decision == "damaged"
     assert collected.reason == "weights.safetensors differs from its SHA-256 in result.json"
 
 
@@ -210,14 +210,14 @@ def test_a_run_folder_without_weights_is_collected_like_a_light_archive(
 ) -> None:
     run = sorted(copy_of(first, tmp_path / "copy").iterdir())[0]
     (run / WEIGHTS).unlink()
-    assert collect_one(run, first, tmp_path).outcome == "joined"
+    assert collect_one(run, first, tmp_path).decision == "joined"
     assert check_run(tmp_path / "here" / "runs" / run.name).damage == ()
 
 
 def test_an_unfinished_run_is_not_collected(first: Path, tmp_path: Path) -> None:
     run = sorted(copy_of(first, tmp_path / "copy").iterdir())[0]
     (run / "result.json").unlink()
-    assert collect_one(run, first, tmp_path).outcome == "not finished"
+    assert collect_one(run, first, tmp_path).decision == "not finished"
 
 
 def test_a_run_with_another_protocol_is_not_collected_and_the_difference_is_reported(
@@ -227,7 +227,7 @@ def test_a_run_with_another_protocol_is_not_collected_and_the_difference_is_repo
     here = tmp_path / "here"
     save_plan(plan_of(first), here)
     collection = collect_runs([other], str(next((here / "studies").iterdir())), here)
-    assert {run.outcome for run in collection.runs} == {"not of the study"}
+    assert {run.decision for run in collection.runs} == {"not of the study"}
     assert {run.reason for run in collection.runs} == {"recipe.epochs is 1, in the study 2"}
     assert len(collection.notes) == 1
     assert "has other conditions, claims or settings" in collection.notes[0]
@@ -246,7 +246,7 @@ def test_another_result_of_the_same_run_is_reported_and_the_local_one_stays(
     renew_checksum(run, "metrics.jsonl")
     before = files_of(here)
     (collected,) = collect_runs([run], str(study_file), here).runs
-    assert collected.outcome == "other result"
+    assert collected.decision == "other result"
     assert collected.reason.endswith("the run that is here stays")
     assert files_of(here) == before
 
@@ -265,7 +265,7 @@ def test_the_same_run_under_another_name_of_the_data_is_already_here(
     for name in (WEIGHTS, "result.json"):
         renew_checksum(run, name)
     before = files_of(here)
-    assert outcomes(collect_runs([run], str(study_file), here)) == {"already here": 1}
+    assert decisions(collect_runs([run], str(study_file), here)) == {"already here": 1}
     assert files_of(here) == before, "weights that its result does not name are not added"
 
 
@@ -274,7 +274,7 @@ def test_the_folder_that_an_export_names_need_not_exist(first: Path, tmp_path: P
     archive = tmp_path / "first.tar.gz"
     export_runs(plan_of(first), first, archive, light=True)
     collection = collect_runs([archive], f"studies/{folder}", tmp_path / "here")
-    assert outcomes(collection) == {"joined": 4}
+    assert decisions(collection) == {"joined": 4}
     assert collection.folder == tmp_path / "here" / "studies" / folder
 
 
@@ -287,7 +287,7 @@ def test_a_run_that_is_being_trained_here_is_not_replaced(
     with (folder / LOCK).open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         collection = collect_runs([archive], str(study_file), tmp_path / "here")
-    assert outcomes(collection) == {"joined": 3, "running here": 1}
+    assert decisions(collection) == {"joined": 3, "running here": 1}
     assert sorted(path.name for path in folder.iterdir()) == [LOCK]
 
 
@@ -316,7 +316,7 @@ def test_an_interrupted_copy_leaves_no_finished_run_and_continues(
             collect_runs([run], study, here)
         assert not (here / "runs" / run.name / "result.json").exists()
     monkeypatch.undo()
-    assert outcomes(collect_runs([run], study, here)) == {"joined": 1}
+    assert decisions(collect_runs([run], study, here)) == {"joined": 1}
     expected = {name: content for name, content in files_of(first).items() if run.name in name}
     assert files_of(here) == expected
 
@@ -363,5 +363,5 @@ def test_edited_logits_of_an_archive_contradict_the_accuracy(
     save_file(tensors, run / LOGITS)
     renew_checksum(run, LOGITS)
     collected = collect_one(run, first, tmp_path)
-    assert collected.outcome == "damaged"
+    assert collected.decision == "damaged"
     assert str(tmp_path / "unpacked") not in collected.reason

@@ -22,6 +22,7 @@ from resnetlab.training.optimizer import (
     optimizer_state_dict,
 )
 from resnetlab.training.rng import derive_seed
+from resnetlab.training.step import train_on_batch
 
 
 def soft_cross_entropy(logits: Tensor, labels: Tensor, smoothing: float) -> Tensor:
@@ -145,7 +146,7 @@ def test_steps_equal_the_textbook_formulas(
             torch.randint(4, (8,), generator=draw),
         )
         loss = by_hand.train_step(images, labels, lr_factor(recipe.schedule, step, 6, 3))
-        small.step(train_state, images, labels)
+        train_on_batch(train_state, images, labels)
         assert train_state.losses[step % train_state.steps_per_epoch] == pytest.approx(
             loss, rel=1e-5
         )
@@ -190,7 +191,7 @@ def test_the_loss_of_bf16_logits_is_computed_in_fp32(small: SmallTraining) -> No
     with torch.autocast("cpu", torch.bfloat16):
         logits = model(images)
     assert logits.dtype == torch.bfloat16
-    small.step(train_state, images, labels)
+    train_on_batch(train_state, images, labels)
     assert float(train_state.losses[0]) == float(F.cross_entropy(logits.float(), labels).detach())
 
 
@@ -206,7 +207,7 @@ def test_the_learning_rate_of_a_step_is_the_value_of_the_schedule(small: SmallTr
     batch = torch.randn(8, 1, 8, 8), torch.zeros(8, dtype=torch.int64)
     taken = []
     for _ in range(6):
-        small.step(train_state, *batch)
+        train_on_batch(train_state, *batch)
         taken.append({group["lr"] for group in train_state.optimizer.param_groups})
     assert [list(rates) for rates in taken] == [
         [pytest.approx(r)] for r in (0.2, 0.2, 0.2, 0.02, 0.02, 0.02)
@@ -278,7 +279,7 @@ def test_the_dropout_mask_follows_from_seed_and_step(small: SmallTraining) -> No
         train_state = small.train_state(recipe, seed=seed, model=model)
         for _ in range(3):
             disturb()
-            small.step(train_state, *batch)
+            train_on_batch(train_state, *batch)
         return train_state.losses.tolist()
 
     with torch.random.fork_rng():
@@ -297,7 +298,7 @@ def test_each_step_draws_a_new_dropout_mask(small: SmallTraining, dropout: float
     batch = torch.randn(8, 1, 8, 8, generator=torch.Generator().manual_seed(0)), torch.arange(8) % 4
     with torch.random.fork_rng():
         for _ in range(5):
-            small.step(train_state, *batch)
+            train_on_batch(train_state, *batch)
     assert len({round(loss, 4) for loss in train_state.losses.tolist()}) == (5 if dropout else 1)
 
 

@@ -1,6 +1,6 @@
 """Public Python API: what `import resnetlab as rl` offers, with a module for each purpose.
 
-`studies` loads a study, `loaded_study` runs it, and `study_outcome` has its result. `single_runs`
+`studies` loads a study, `loaded_study` runs it, and `study_summary` has its result. `single_runs`
 trains one network, `sweep` all combinations of a grid. `photographs` fine-tunes a network,
 `evaluation` evaluates a trained one, `networks` and `landscapes` inspect it. `verdicts` judges runs
 that were trained elsewhere. `verification` repeats runs of a committed result.

@@ -29,7 +29,7 @@ def evaluate(
     batch_size: int = LOADER_BATCH_SIZE,
     cache: str | Path = "cache",
     coverage: float | None = None,
-    strangers: str | Path | None = None,
+    ood: str | Path | None = None,
     out: str | Path | None = None,
     language: Language = "en",
     notify: Notify = silent,
@@ -46,7 +46,7 @@ def evaluate(
         batch_size: Number of photographs in a batch.
         cache: Folder of the manifest of a folder without a test split.
         coverage: Coverage of the prediction sets, between 0 and 1; the default is 0.9.
-        strangers: Folder of photographs of other things than the classes.
+        ood: Folder of photographs of other things than the classes (out of distribution).
         out: Folder for a page with the most confident mistakes and its tables; None writes no page.
         language: Language of the page.
         notify: Function that gets a line about each step.
@@ -57,7 +57,7 @@ def evaluate(
 
     Raises:
         InputError: The data are invalid, the model lacks one of their classes, or it cannot give
-            prediction sets or tell strangers.
+            prediction sets or tell photographs of other things.
     """
     from resnetlab.deploy.inputs import open_labeled_images
 
@@ -68,7 +68,7 @@ def evaluate(
         tta=tta,
         batch_size=batch_size,
         coverage=coverage,
-        strangers=strangers,
+        ood=ood,
         out=out,
         language=language,
         notify=notify,
@@ -83,7 +83,7 @@ def evaluate_images(
     tta: Tta = "none",
     batch_size: int = LOADER_BATCH_SIZE,
     coverage: float | None = None,
-    strangers: str | Path | None = None,
+    ood: str | Path | None = None,
     out: str | Path | None = None,
     command: str = "",
     language: Language = "en",
@@ -94,8 +94,8 @@ def evaluate_images(
 
     The page contains `command`.
     """
-    from resnetlab.deploy.checks import check_coverage, check_strangers
-    from resnetlab.deploy.evaluate import evaluate, predict_all, predict_strangers
+    from resnetlab.deploy.checks import check_coverage, check_ood
+    from resnetlab.deploy.evaluate import evaluate, predict_all, predict_ood
     from resnetlab.deploy.mistakes import draw_mistakes
     from resnetlab.reports import evaluation as page
     from resnetlab.runs.provenance import made_by
@@ -104,14 +104,14 @@ def evaluate_images(
     if coverage is not None:
         check_coverage(model.confidence, model.confidence_note, coverage, tta)
     novelty = None
-    if strangers is not None:
-        check_strangers(model.confidence, model.confidence_note, tta)
-        folder = Path(strangers)
-        novelty = predict_strangers(model, folder, batch_size=batch_size, on_item=on_item)
+    if ood is not None:
+        check_ood(model.confidence, model.confidence_note, tta)
+        folder = Path(ood)
+        novelty = predict_ood(model, folder, batch_size=batch_size, on_item=on_item)
     predictions = predict_all(model, images, tta=tta, batch_size=batch_size, on_item=on_item)
     notes = (*images.notes, *model.notes, *filter(None, [model.confidence_note]))
     images = replace(images, notes=notes)
-    result = evaluate(model, images, predictions, tta, coverage=coverage, strangers=novelty)
+    result = evaluate(model, images, predictions, tta, coverage=coverage, ood=novelty)
     if out is not None:
         mistakes = result.mistakes[:MAX_REPORTED_MISTAKES]
         drawings = draw_mistakes(model, mistakes, predictions, notify, on_item)

@@ -11,7 +11,7 @@ from resnetlab.deploy.evaluate import PredictionsWithImages, evaluate
 from resnetlab.deploy.inputs import EvaluationImages, SplitName
 from resnetlab.deploy.mistakes import MistakeDrawing, draw_mistakes
 from resnetlab.deploy.predict import load_model
-from resnetlab.finetune.finetune_photos import FinetuneOutcome
+from resnetlab.finetune.finetune_photos import FinetunedModel
 from resnetlab.messages import ItemCallback, Notify, silent
 from resnetlab.reports.document import Detail
 from resnetlab.reports.finetuning import Surroundings, write_finetuning_page
@@ -27,7 +27,7 @@ MAX_DRAWING_SECONDS = 20.0
 
 
 def write_finetune_page(
-    outcome: FinetuneOutcome,
+    finetuned: FinetunedModel,
     *,
     commands: Sequence[tuple[str, str]] = (),
     command: str = "",
@@ -41,7 +41,7 @@ def write_finetune_page(
     """Write the page of a fine-tuning beside its record, and return the path of the page.
 
     Args:
-        outcome: Outcome of `finetune`.
+        finetuned: Result of `finetune`.
         commands: Commands that use the model, each with its purpose before it.
         command: Command that repeats the fine-tuning.
         full_command: Command with a larger time limit, by that limit.
@@ -51,8 +51,8 @@ def write_finetune_page(
         notify: Function that gets a line about each step.
         on_item: Callback for the progress of long steps.
     """
-    result, photos, answers = outcome.result, outcome.photos, outcome.predictions
-    model = load_model(outcome.model_folder, device=device, accept_license=True)
+    result, photos, answers = finetuned.result, finetuned.photos, finetuned.predictions
+    model = load_model(finetuned.model_folder, device=device, accept_license=True)
     names = tuple(photos.classes[k] for k in photos.test.labels)
     images = tuple(photos.test.images)
     split: SplitName = "test" if result.has_test else "validation"
@@ -61,14 +61,14 @@ def write_finetune_page(
     if model.confidence is not None:
         calibrated = model.confidence.calibrate(raw)
     predictions = PredictionsWithImages(calibrated, answers.labels, images, uncalibrated=raw)
-    scores = evaluate(model, data, predictions, outcome.tta)
+    scores = evaluate(model, data, predictions, finetuned.tta)
     mistakes = scores.mistakes[:MAX_FINETUNE_MISTAKES]
     drawings = draw_mistakes(model, mistakes, predictions, notify, on_item, max_drawing_seconds)
     counts = np.bincount(photos.train.labels, minlength=len(photos.classes)).tolist()
     surroundings = Surroundings(
         train_images=dict(zip(photos.classes, counts, strict=True)),
         num_validation=len(photos.validation),
-        model_folder=outcome.model_folder,
+        model_folder=finetuned.model_folder,
         commands=tuple(Detail(purpose, text) for purpose, text in commands),
         command=command,
         suspects_command=command_line(["resnetlab", "data", "suspects", str(photos.root)]),
@@ -76,7 +76,13 @@ def write_finetune_page(
         made_by=made_by(),
     )
     return write_finetuning_page(
-        result, scores, drawings, surroundings, outcome.report_folder, full_command or {}, language
+        result,
+        scores,
+        drawings,
+        surroundings,
+        finetuned.report_folder,
+        full_command or {},
+        language,
     )
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from resnetlab.analysis.collect import collect_study_data
 from resnetlab.analysis.looks import with_looks
 from resnetlab.api.plan_looks import plan_looks
-from resnetlab.api.study_outcome import StudyOutcome, curves_table, runs_table
+from resnetlab.api.study_summary import StudySummary, curves_table, runs_table
 from resnetlab.files import write_text
 from resnetlab.messages import Notify, silent
 from resnetlab.notebook import ObjectSummary, print_note, with_summary
@@ -218,18 +218,18 @@ class LoadedStudy:
         output: str | Path = ".",
         language: Language | None = None,
         run_pages: bool | None = None,
-    ) -> StudyOutcome:
+    ) -> StudySummary:
         """Write the report of the runs that are finished now.
 
         Args:
             plan: Plan of this study.
             output: Folder that contains `runs` and `studies`.
-            language: Language of the report; None for that of this study. The outcome is English.
+            language: Language of the report; None for that of this study. The summary is English.
             run_pages: Write a page for each finished run, which the report links; None for a study
                 of at most 200 runs.
 
         Returns:
-            The outcome: the state of every run, the answer, the claims and the path of the report.
+            The summary: the state of every run, the answer, the claims and the path of the report.
         """
         root = Path(output)
         record = read_record(plan, root)
@@ -250,7 +250,7 @@ class LoadedStudy:
             for verdict, item in zip(report.claim_verdicts, report.verdicts, strict=True)
         )
         first_loss = tuple(f"first loss {text}" for text in report.first_loss)
-        return StudyOutcome(record, report.answer, page, claims, first_loss)
+        return StudySummary(record, report.answer, page, claims, first_loss)
 
     def latex(self, plan: Plan, output: str | Path = ".", language: Language | None = None) -> Path:
         """Write the report as LaTeX with booktabs tables and PDF figures.
@@ -279,7 +279,7 @@ class LoadedStudy:
         accept_license: bool = False,
         track: Sequence[str] = (),
         progress: bool = True,
-    ) -> StudyOutcome:
+    ) -> StudySummary:
         """Run the missing runs of the study under `output`/runs and write its report under
         `output`/studies.
 
@@ -300,7 +300,7 @@ class LoadedStudy:
             progress: Show the progress: a bar in a notebook and on a terminal, lines elsewhere.
 
         Returns:
-            The outcome: the state of every run, the answer, the claims and the path of the report.
+            The summary: the state of every run, the answer, the claims and the path of the report.
 
         Raises:
             InputError: The study, its data or an option is invalid.
@@ -319,9 +319,9 @@ class LoadedStudy:
                 progress=progress,
                 tracker_copies=tracker_copies,
             )
-            outcome = self.report(plan, output)
+            summary = self.report(plan, output)
             copy_reports(tracker_copies, warnings.warn)
-        return outcome
+        return summary
 
     def events(
         self,
@@ -336,7 +336,7 @@ class LoadedStudy:
         """Run the missing runs of the study as `run` does, and yield each event of a run.
 
         The loop that asks for the events may log them, stop, or ignore them. The report is written
-        before the loop ends; `run` then trains nothing and returns the outcome.
+        before the loop ends; `run` then trains nothing and returns the summary.
 
         Args:
             output: Folder that contains `runs` and `studies`.
@@ -361,7 +361,7 @@ class LoadedStudy:
             self.report(plan, output)
 
     def runs(self, output: str | Path = ".") -> Table:
-        """Return the planned runs and their present results as a table; see `StudyOutcome.runs`.
+        """Return the planned runs and their present results as a table; see `StudySummary.runs`.
 
         Args:
             output: Folder that contains `runs` and `studies`.
@@ -369,7 +369,7 @@ class LoadedStudy:
         return runs_table(self._record(output))
 
     def curves(self, output: str | Path = ".") -> Table:
-        """Return the evaluations so far as a table; see `StudyOutcome.curves`.
+        """Return the evaluations so far as a table; see `StudySummary.curves`.
 
         Args:
             output: Folder that contains `runs` and `studies`.

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from resnetlab.data.config import DEFAULT_READING, FolderReading
-from resnetlab.data.sources.manifest import parse_split
+from resnetlab.data.sources.folder.manifest import parse_split
 from resnetlab.finetune.request import FinetuneRequest
 from resnetlab.finetune.results import ResolutionTable
 from resnetlab.notebook import ObjectSummary, progress_callbacks, with_summary
@@ -21,7 +21,7 @@ from resnetlab.table import Table
 if TYPE_CHECKING:
     from resnetlab.data.check import Audit
     from resnetlab.data.summary import FolderSummary
-    from resnetlab.finetune.finetune_photos import FinetuneOutcome
+    from resnetlab.finetune.finetune_photos import FinetunedModel
 
 
 def finetune(
@@ -50,7 +50,7 @@ def finetune(
     name: str = "",
     should_stop: Callable[[], bool] = lambda: False,
     progress: bool = True,
-) -> FinetuneOutcome:
+) -> FinetunedModel:
     """Fine-tune a pre-trained network on a folder of photographs, and write its page:
     `rl.finetune("photos").model_folder`.
 
@@ -83,7 +83,7 @@ def finetune(
         progress: Show messages and the progress of long steps.
 
     Returns:
-        The outcome: the record, the folder of the model for `load_model`, and that of the report.
+        The model: its record, its folder for `load_model`, and that of the report.
 
     Raises:
         InputError: An argument, the weights or the photographs are invalid.
@@ -115,7 +115,7 @@ def finetune(
         output=Path(output),
         name=name,
     )
-    outcome = run(
+    finetuned = run(
         request,
         time_limit_seconds=time_limit_seconds,
         baseline=None if baseline is None else Path(baseline),
@@ -123,14 +123,14 @@ def finetune(
         notify=notify,
         on_item=on_item,
     )
-    write_finetune_page(outcome, device=device, notify=notify, on_item=on_item)
-    return outcome
+    write_finetune_page(finetuned, device=device, notify=notify, on_item=on_item)
+    return finetuned
 
 
 @with_summary
 @dataclass(frozen=True)
-class FixresOutcome:
-    """Outcome of `fixres`: the table of train and test sizes, and the path of its page."""
+class FixresComparison:
+    """Comparison of train and test sizes by `fixres`: its table, its answer and its page."""
 
     result: ResolutionTable
     answer: str
@@ -175,7 +175,7 @@ def fixres(
     name: str = "",
     should_stop: Callable[[], bool] = lambda: False,
     progress: bool = True,
-) -> FixresOutcome:
+) -> FixresComparison:
     """Compare train and test sizes of photographs (FixRes, Touvron et al. 2019), and write a page.
 
     Args:
@@ -233,7 +233,7 @@ def fixres(
         on_item=on_item,
     ):
         report = write_resolution_page(table, report_folder)
-    return FixresOutcome(table, page(table).answer, report)
+    return FixresComparison(table, page(table).answer, report)
 
 
 def check_data(

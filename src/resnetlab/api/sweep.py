@@ -12,7 +12,7 @@ from typing import Any
 from resnetlab.analysis.varied_fields import condition_fields
 from resnetlab.api.loaded_study import LoadedStudy
 from resnetlab.api.studies import load_study
-from resnetlab.api.study_outcome import StudyOutcome
+from resnetlab.api.study_summary import StudySummary
 from resnetlab.data.config import DataConfig
 from resnetlab.errors import InputError, Problem, suggest
 from resnetlab.models.configs import ModelConfig
@@ -36,7 +36,7 @@ def sweep(
     trust_code: bool = False,
     track: Sequence[str] = (),
     progress: bool = True,
-) -> StudyOutcome:
+) -> StudySummary:
     """Train each combination of a grid with several seeds:
     `rl.sweep("cifar-resnet20", "digits", "digits", grid={"lr": [0.001, 0.01]}, seeds=3).runs()`.
 
@@ -61,7 +61,7 @@ def sweep(
         progress: Show the progress: a bar in a notebook and on a terminal, lines elsewhere.
 
     Returns:
-        The outcome of the study. `runs()` and `curves()` have a column for each field of the grid.
+        The summary of the study. `runs()` and `curves()` have a column for each field of the grid.
 
     Raises:
         InputError: An argument or the data are invalid, or `grid` names an unknown field.

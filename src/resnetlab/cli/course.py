@@ -182,10 +182,10 @@ def course_check(
 
 def _exit_code(checked: list[CheckedRun]) -> int:
     """Return 5 if a check failed or is unusual, 3 if something was not checked, else 0."""
-    outcomes = {item.outcome for item in checked}
-    if outcomes & {"failed", "unusual"}:
+    results = {item.result for item in checked}
+    if results & {"failed", "unusual"}:
         return CHECK_FAILED
-    return UNFINISHED if "not checked" in outcomes else DONE
+    return UNFINISHED if "not checked" in results else DONE
 
 
 @course.command("report")

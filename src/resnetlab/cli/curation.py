@@ -231,7 +231,7 @@ def extend(
     check_device(device)
     if split and data is None:
         raise input_error("--split", "given without --data", "--data DIR")
-    from resnetlab.data.sources.manifest import parse_split
+    from resnetlab.data.sources.folder.manifest import parse_split
     from resnetlab.deploy.checks import check_model
 
     announce_loading(check_model(model, accept_license).model, quiet=json)
@@ -287,7 +287,7 @@ def _report_folder(
     labeled: LabeledPhotos, network: FeatureNetwork, kind: str, output: Path
 ) -> Path:
     """Return the default folder of a page: other data or another network have another one."""
-    from resnetlab.data.sources.folder import folder_sha256
+    from resnetlab.data.sources.folder.scan import folder_sha256
     from resnetlab.files import short_hash
 
     digest = short_hash(folder_sha256(labeled.scan), network.identity)

@@ -99,7 +99,7 @@ def data_describe(
     """
     if open_report and out is None:
         raise input_error("--open", "no page is written without --out", "--out described --open")
-    from resnetlab.data.sources.manifest import parse_split
+    from resnetlab.data.sources.folder.manifest import parse_split
     from resnetlab.data.summary import summarize_folder
 
     summary = summarize_folder(
@@ -211,8 +211,8 @@ def data_split(
     Example:  resnetlab data split photos --fractions .6,.2,.2
     """
     from resnetlab.data.config import SPLITS
-    from resnetlab.data.sources import manifest
-    from resnetlab.data.sources.folder import DEFAULT_IMAGE_SIZE, scan_folder
+    from resnetlab.data.sources.folder import manifest
+    from resnetlab.data.sources.folder.scan import DEFAULT_IMAGE_SIZE, scan_folder
 
     option = "--split" if split else "--fractions"
     parsed = manifest.SplitSpec.parse(split or fractions, seed, option)

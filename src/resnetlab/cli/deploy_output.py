@@ -249,7 +249,7 @@ def evaluation_lines(result: EvaluationResult) -> Iterator[str]:
         yield f"  {pair.images:,} x {title[pair.true]} predicted as {title[pair.predicted]}"
     for line in (*result.caveats, *result.notes):
         yield f"note: {line}"
-    others = result.novelty.strangers if result.novelty else None
+    others = result.novelty.ood if result.novelty else None
     for name, reason in (*result.bad_files, *(others.bad_files if others else ())):
         yield f"skipped: {name}: {reason}"
 
@@ -281,10 +281,10 @@ def _confidence_lines(result: EvaluationResult) -> Iterator[str]:
             f"none of these: {_format_proportion(novelty.known_rejected)} of these images, by "
             f"mistake (stated: {100 - novelty.known_share_pct:g} %)"
         )
-    if novelty and novelty.strangers:
-        others = novelty.strangers
+    if novelty and novelty.ood:
+        others = novelty.ood
         yield (
-            f"strangers of {others.name}: {_format_proportion(others.rejected)} of "
+            f"other things, {others.name}: {_format_proportion(others.rejected)} of "
             f"{format_count(others.rejected.images, 'image')} are rejected, ROC-AUC "
             f"{others.roc_auc:.3f}"
         )

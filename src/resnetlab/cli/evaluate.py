@@ -65,10 +65,11 @@ def evaluate(
         ),
     ] = None,
     coverage: Coverage = None,
-    strangers: Annotated[
+    ood: Annotated[
         Path | None,
         typer.Option(
-            help="Folder of photographs of other things; print the share that is rejected.",
+            help="Folder of photographs of other things than the classes (out of distribution); "
+            "print the share that is rejected.",
             metavar="DIR",
         ),
     ] = None,
@@ -96,7 +97,7 @@ def evaluate(
     from resnetlab.deploy.inputs import open_labeled_images
 
     file = check_model(model, accept_license, tta)
-    _check_confidence(model, file, coverage, strangers, tta)
+    _check_confidence(model, file, coverage, ood, tta)
     labeled = open_labeled_images(
         data,
         split,  # type: ignore[arg-type]
@@ -118,7 +119,7 @@ def evaluate(
         tta=tta,  # type: ignore[arg-type]
         batch_size=batch_size,
         coverage=coverage,
-        strangers=strangers,
+        ood=ood,
         out=out,
         language=language,
         command=command_line(["resnetlab", *sys.argv[1:]]),
@@ -133,27 +134,27 @@ def evaluate(
         typer.echo("\n".join(lines))
     if open_report and page is not None:
         open_page(page)
-    others = result.novelty.strangers if result.novelty else None
+    others = result.novelty.ood if result.novelty else None
     bad_files = (*result.bad_files, *(others.bad_files if others else ()))
     raise typer.Exit(UNFINISHED if bad_files else DONE)
 
 
 def _check_confidence(
-    model: Path, file: ModelFile, coverage: float | None, strangers: Path | None, tta: str
+    model: Path, file: ModelFile, coverage: float | None, ood: Path | None, tta: str
 ) -> None:
     """Check the options that need the confidence of the model, before torch is imported."""
-    if coverage is None and strangers is None:
+    if coverage is None and ood is None:
         return
-    from resnetlab.deploy.checks import check_coverage, check_strangers
-    from resnetlab.deploy.inputs import find_strangers
+    from resnetlab.deploy.checks import check_coverage, check_ood
+    from resnetlab.deploy.inputs import find_ood_photos
     from resnetlab.model_folder.confidence import describe_missing, read_confidence
 
     confidence, missing = read_confidence(model, file), describe_missing(model)
     if coverage is not None:
         check_coverage(confidence, missing, coverage, tta)
-    if strangers is not None:
-        check_strangers(confidence, missing, tta)
-        find_strangers(strangers)
+    if ood is not None:
+        check_ood(confidence, missing, tta)
+        find_ood_photos(ood)
 
 
 @with_folder_options

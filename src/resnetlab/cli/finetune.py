@@ -30,7 +30,7 @@ from resnetlab.cli.finetune_options import (
     FinetuneRecipe,
     Folder,
     Folds,
-    FrozenPart,
+    FrozenLayers,
     LearningRate,
     ModelName,
     Name,
@@ -48,8 +48,8 @@ from resnetlab.cli.finetune_options import (
 from resnetlab.cli.finetune_output import (
     is_first_process,
     notify_line,
+    print_finetuned,
     print_folds,
-    print_outcome,
     write_page,
 )
 from resnetlab.cli.folder_options import DEFAULT_FOLDER_OPTIONS, FolderOptions, with_folder_options
@@ -68,7 +68,7 @@ def finetune(
     weights: Weights = None,
     tries: Tries = [],  # noqa: B006
     recipe: FinetuneRecipe = "full",
-    freeze: FrozenPart = "",
+    freeze: FrozenLayers = "",
     balance: Balance = "auto",
     train_size: TrainSize = None,
     test_size: TestSize = None,
@@ -102,7 +102,7 @@ def finetune(
     language = check_language(lang)
     check_folder(folder)
     from resnetlab.cli.finetune_settings import change_recipe
-    from resnetlab.data.sources.manifest import parse_split
+    from resnetlab.data.sources.folder.manifest import parse_split
     from resnetlab.finetune.request import FinetuneRequest
     from resnetlab.models.configs.external import allow_typed
 
@@ -161,7 +161,7 @@ def _train(
     open_report: bool,
     language: Language,
 ) -> int:
-    """Fine-tune, write the page and print the outcome.
+    """Fine-tune, write the page and print the result.
 
     Args:
         request: Request of the user.
@@ -180,7 +180,7 @@ def _train(
 
     progress = ProgressLine()
     with SignalFlag().installed() as interrupt:
-        outcome = finetune_photos.finetune(
+        finetuned = finetune_photos.finetune(
             request,
             time_limit_seconds=seconds,
             baseline=baseline,
@@ -190,8 +190,8 @@ def _train(
         )
         if is_first_process():
             rest = end - time.monotonic() if end else math.inf
-            page = write_page(outcome, request.folder, request.device, rest, progress, language)
-            print_outcome(outcome, page, request.folder, as_json)
+            page = write_page(finetuned, request.folder, request.device, rest, progress, language)
+            print_finetuned(finetuned, page, request.folder, as_json)
             if open_report:
                 open_page(page)
     return interrupt.exit_code if interrupt.is_set() else 0

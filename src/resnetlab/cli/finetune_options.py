@@ -30,7 +30,7 @@ Tries = Annotated[
     list[str],
     typer.Option(
         "--try",
-        help="Network to try on its features, or at-hand for all on this machine; validation "
+        help="Network to try on its features, or local for all on this machine; validation "
         "selects one. May be repeated.",
         metavar="NAME",
     ),
@@ -46,7 +46,7 @@ FinetuneRecipe = Annotated[
     str, typer.Option(help="Recipe: full, probe, fixres, proof-of-concept or a TOML file.")
 ]
 FixresRecipe = Annotated[str, typer.Option(help="Recipe: fixres, proof-of-concept or a TOML file.")]
-FrozenPart = Annotated[
+FrozenLayers = Annotated[
     str,
     typer.Option(help="Frozen part in every stage: backbone, none, or a number of first parts."),
 ]

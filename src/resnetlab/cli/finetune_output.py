@@ -21,7 +21,7 @@ from resnetlab.shell import command_line
 from resnetlab.translation import Language, deferred
 
 if TYPE_CHECKING:
-    from resnetlab.finetune.finetune_photos import FinetuneOutcome
+    from resnetlab.finetune.finetune_photos import FinetunedModel
     from resnetlab.finetune.results import (
         AccuracyEstimate,
         CrossValidation,
@@ -57,7 +57,7 @@ def is_first_process() -> bool:
 
 
 def write_page(
-    outcome: FinetuneOutcome,
+    finetuned: FinetunedModel,
     folder: Path,
     device: str,
     remaining_seconds: float,
@@ -68,10 +68,10 @@ def write_page(
     from resnetlab.api.finetune_page import MAX_DRAWING_SECONDS, write_finetune_page
 
     words = sys.argv[1:]
-    needed = [cut.needed for cut in outcome.result.time_limit_cuts]
+    needed = [cut.needed for cut in finetuned.result.time_limit_cuts]
     return write_finetune_page(
-        outcome,
-        commands=use_commands(outcome.model_folder, folder / outcome.result.example),
+        finetuned,
+        commands=use_commands(finetuned.model_folder, folder / finetuned.result.example),
         command=command_line(["resnetlab", *words]),
         full_command={limit: with_time_limit(words, limit) for limit in needed},
         device=device,
@@ -122,20 +122,20 @@ def with_time_limit(words: Sequence[str], time_limit: str) -> str:
     return command_line([*others, "--time-limit", time_limit])
 
 
-def print_outcome(outcome: FinetuneOutcome, page: Path, folder: Path, as_json: bool) -> None:
+def print_finetuned(finetuned: FinetunedModel, page: Path, folder: Path, as_json: bool) -> None:
     """Print the summary or the record."""
     from resnetlab.schema import encode
 
     if as_json:
         folders = {
-            "model_folder": outcome.model_folder,
-            "report_folder": outcome.report_folder,
+            "model_folder": finetuned.model_folder,
+            "report_folder": finetuned.report_folder,
             "page": page,
         }
-        print_json(encode(outcome.result) | folders)
+        print_json(encode(finetuned.result) | folders)
         return
-    *lines, last = summary_lines(outcome.result, outcome.model_folder, folder)
-    if cuts := outcome.result.time_limit_cuts:
+    *lines, last = summary_lines(finetuned.result, finetuned.model_folder, folder)
+    if cuts := finetuned.result.time_limit_cuts:
         longest = max(
             (cut.needed for cut in cuts), key=lambda needed: parse_time_limit(needed) or 0
         )

@@ -81,7 +81,7 @@ def fixres(
         _draw_preview(preview, train_list[0], test_list, output, json)
         return
     check_folder(folder)
-    from resnetlab.data.sources.manifest import parse_split
+    from resnetlab.data.sources.folder.manifest import parse_split
     from resnetlab.finetune.request import FinetuneRequest
     from resnetlab.models.configs.external import allow_typed
 

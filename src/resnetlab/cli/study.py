@@ -202,9 +202,7 @@ def study_status(
         print_json(statuses.to_dict(status, folder))
         return
     for label, counts in status.counts.items():
-        text = ", ".join(
-            f"{counts[outcome]} {outcome}" for outcome in statuses.STATUSES if counts[outcome]
-        )
+        text = ", ".join(f"{counts[name]} {name}" for name in statuses.STATUSES if counts[name])
         typer.echo(f"{label:24} {counts.total()} planned: {text}")
     if status.shared:
         typer.echo(shared_runs_note(status.shared))
@@ -240,16 +238,16 @@ def study_report(
     """Write the report again from the finished runs."""
     language = check_language(lang)
     loaded, plan, root = open_or_plan(source, data, settings, seeds, device, output)
-    outcome = loaded.report(plan, root, language, run_pages or None)
+    summary = loaded.report(plan, root, language, run_pages or None)
     tex = loaded.latex(plan, root, language) if latex else None
     if json:
-        print_json(outcome.to_dict() | {"latex": tex})
+        print_json(summary.to_dict() | {"latex": tex})
     else:
-        typer.echo(outcome.report)
+        typer.echo(summary.report)
         if tex:
             typer.echo(tex)
     if open_report:
-        open_page(outcome.report)
+        open_page(summary.report)
 
 
 @study.command("answers")

@@ -82,7 +82,7 @@ def study_collect(
         for line in collection.notes:
             notify(line)
         lines = [
-            f"{run.source}: {run.run}: {run.outcome}: {run.reason}"
+            f"{run.source}: {run.run}: {run.decision}: {run.reason}"
             for run in collection.runs
             if run.reason
         ]

@@ -52,21 +52,21 @@ def run_and_print(
                 raise ResourceError(
                     *(Problem(problem.where, problem.message, fix) for problem in error.problems)
                 ) from None
-            outcome = loaded.report(plan, output)
+            summary = loaded.report(plan, output)
             copy_reports(tracker_copies, notify)
             if interrupt.is_set():
                 break
     # With `max_seeds`, more seeds may follow after an interim look.
-    if interrupt.is_set() and (max_seeds is not None or not outcome.is_finished):
+    if interrupt.is_set() and (max_seeds is not None or not summary.is_finished):
         print(f"No finished run is lost. To continue: {command}", file=sys.stderr)
         raise typer.Exit(interrupt.exit_code)
     if as_json:
-        print_json(outcome.to_dict())
+        print_json(summary.to_dict())
     else:
-        for line in (outcome.answer, *outcome.first_loss):
+        for line in (summary.answer, *summary.first_loss):
             typer.echo(line[:1].upper() + line[1:])
-        typer.echo(f"Report: {outcome.report}")
+        typer.echo(f"Report: {summary.report}")
     if open_report:
-        open_page(outcome.report)
-    if not outcome.is_finished:
+        open_page(summary.report)
+    if not summary.is_finished:
         raise typer.Exit(UNFINISHED)

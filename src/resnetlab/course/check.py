@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from resnetlab.course.assignment import MIN_SIMILARITY, assign_runs
-from resnetlab.course.findings import CheckFinding, CheckOutcome, failed, not_checked
+from resnetlab.course.findings import CheckFinding, CheckResult, failed, not_checked
 from resnetlab.course.lessons import Exercise, Lesson
 from resnetlab.course.reference_runs import accepted_data, reference_runs
 from resnetlab.course.run_checks import (
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 ComputedChecks = Callable[[RunFiles], Iterable[CheckFinding]]
 
-RANK: dict[CheckOutcome, int] = {"passed": 0, "unusual": 1, "not checked": 2, "failed": 3}
+RANK: dict[CheckResult, int] = {"passed": 0, "unusual": 1, "not checked": 2, "failed": 3}
 """Outcomes from the best to the worst."""
 
 
@@ -44,9 +44,9 @@ class CheckedRun:
     run: RunFiles | None = None
 
     @property
-    def outcome(self) -> CheckOutcome:
-        """Worst outcome of the findings."""
-        return max((finding.outcome for finding in self.findings), key=RANK.__getitem__)
+    def result(self) -> CheckResult:
+        """Worst result of the findings."""
+        return max((finding.result for finding in self.findings), key=RANK.__getitem__)
 
     @property
     def test_accuracy_pct(self) -> float | None:
@@ -69,7 +69,7 @@ class CheckedRun:
         return {
             "exercise": self.exercise.name,
             "run": str(self.folder) if self.folder else None,
-            "outcome": self.outcome,
+            "result": self.result,
             "train_accuracy_pct": self.train_accuracy_pct,
             "test_accuracy_pct": self.test_accuracy_pct,
             "findings": [finding.to_dict() for finding in self.findings],
@@ -163,7 +163,7 @@ def check_exercise_run(
 
 
 def _has_failed(findings: Iterable[CheckFinding], checks: Sequence[str]) -> bool:
-    return any(item.outcome == "failed" and item.check in checks for item in findings)
+    return any(item.result == "failed" and item.check in checks for item in findings)
 
 
 def _absent(exercise: Exercise) -> CheckedRun:

@@ -10,8 +10,8 @@ from typing import Any
 
 from resnetlab import files
 from resnetlab.course.class_study import variance_sentences, write_class_study
-from resnetlab.course.classroom import Submission, class_rows, outcome_counts, read_class
-from resnetlab.course.findings import OUTCOMES
+from resnetlab.course.classroom import Submission, class_rows, read_class, result_counts
+from resnetlab.course.findings import RESULT_TEXTS
 from resnetlab.course.lessons import Lesson
 from resnetlab.course.report_files import render_page
 from resnetlab.course.texts import Text
@@ -49,9 +49,9 @@ class ClassResult:
         """Return the result as lines: a student each, then the variation and the files."""
         lines = []
         for row in self.rows:
-            outcome = OUTCOMES[row["outcome"]].in_language(self.language)
+            result = RESULT_TEXTS[row["result"]].in_language(self.language)
             lines.append(
-                f"{row['student']:24} {outcome:12} {row['correct_numbers']}/{row['numbers']}  "
+                f"{row['student']:24} {result:12} {row['correct_numbers']}/{row['numbers']}  "
                 f"{row['answered']}/{row['questions']}"
             )
             lines += [f"    {line}" for line in _reasons(row, self.language)]
@@ -64,7 +64,7 @@ class ClassResult:
         """Return the result as plain values, for `--json`."""
         return {
             "submissions": self.rows,
-            "outcomes": {name.replace(" ", "_"): count for name, count in self.counts.items()},
+            "results": {name.replace(" ", "_"): count for name, count in self.counts.items()},
             "sentences": [{"en": text.en, "fr": text.fr} for text in self.sentences],
             "page": self.page,
             "studies": self.studies,
@@ -106,7 +106,7 @@ def grade_class(
         if page is not None:
             studies.append(page)
             sentences += variance_sentences(submissions, lesson)
-    counts = outcome_counts(submissions)
+    counts = result_counts(submissions)
     seconds = round(time.monotonic() - began, 1)
     path = out / "class.html"
     files.write_text(path, _page(submissions, rows, counts, sentences, studies, language))
@@ -137,7 +137,7 @@ def _page(
         [
             row["student"],
             str(row["seed"] or ""),
-            OUTCOMES[row["outcome"]].in_language(language),
+            RESULT_TEXTS[row["result"]].in_language(language),
             f"{row['correct_numbers']} / {row['numbers']}",
             f"{row['answered']} / {row['questions']}",
             " · ".join(_reasons(row, language)),

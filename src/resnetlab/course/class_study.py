@@ -35,7 +35,7 @@ def honest_submissions(submissions: Sequence[Submission], lesson: Lesson) -> lis
     chosen = []
     for item in submissions:
         runs = [item.run(exercise) for exercise in lesson.required_exercises]
-        if not item.problem and all(run and run.outcome in ("passed", "unusual") for run in runs):
+        if not item.problem and all(run and run.result in ("passed", "unusual") for run in runs):
             chosen.append(item)
     return chosen
 

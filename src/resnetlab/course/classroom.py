@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from resnetlab.course.check import RANK, CheckedRun, check_lesson
 from resnetlab.course.copies import find_copies
-from resnetlab.course.findings import OUTCOMES, CheckFinding, CheckOutcome, failed
+from resnetlab.course.findings import RESULT_TEXTS, CheckFinding, CheckResult, failed
 from resnetlab.course.lessons import Exercise, Lesson, all_questions
 from resnetlab.course.student import STUDENT_FILE, Answer, Student, read_answers, read_student
 from resnetlab.course.texts import Text
@@ -43,12 +43,12 @@ class Submission:
         return self.student.name if self.student else self.folder.name
 
     @property
-    def outcome(self) -> CheckOutcome:
-        """Worst outcome of the runs; `failed` if the folder cannot be read."""
+    def result(self) -> CheckResult:
+        """Worst result of the runs; `failed` if the folder cannot be read."""
         if self.problem:
             return "failed"
-        outcomes = [item.outcome for item in self.checked]
-        return max(outcomes, key=RANK.__getitem__, default="not checked")
+        results = [item.result for item in self.checked]
+        return max(results, key=RANK.__getitem__, default="not checked")
 
     def reasons(self) -> list[tuple[str, Text]]:
         """Return the exercise and the sentence of each check that was not passed."""
@@ -58,7 +58,7 @@ class Submission:
             (item.exercise.name, finding.text)
             for item in self.checked
             for finding in item.findings
-            if finding.outcome != "passed"
+            if finding.result != "passed"
         ]
 
     def run(self, exercise: Exercise) -> CheckedRun | None:
@@ -190,9 +190,9 @@ def _weigh(finding: CheckFinding, run: CheckedRun) -> CheckFinding:
     Then the others have copied this run, and a person decides how they got it.
     """
     from_seed = any(
-        item.check == "initial weights" and item.outcome == "passed" for item in run.findings
+        item.check == "initial weights" and item.result == "passed" for item in run.findings
     )
-    if finding.outcome != "failed" or not from_seed:
+    if finding.result != "failed" or not from_seed:
         return finding
     text = Text(
         f"{finding.text.en}; they come from this student's seed",
@@ -221,7 +221,7 @@ def class_rows(
                 "student": item.name,
                 "folder": item.folder.name,
                 "seed": _seed(item),
-                "outcome": item.outcome,
+                "result": item.result,
                 "answered": len(relevant),
                 "questions": questions,
                 "correct_numbers": correct,
@@ -236,6 +236,6 @@ def class_rows(
     return rows
 
 
-def outcome_counts(submissions: Sequence[Submission]) -> dict[str, int]:
-    """Return the number of submissions by outcome."""
-    return {name: sum(item.outcome == name for item in submissions) for name in OUTCOMES}
+def result_counts(submissions: Sequence[Submission]) -> dict[str, int]:
+    """Return the number of submissions by result."""
+    return {name: sum(item.result == name for item in submissions) for name in RESULT_TEXTS}

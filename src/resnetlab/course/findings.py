@@ -8,13 +8,13 @@ from typing import Any, Literal
 from resnetlab.course.texts import Text
 from resnetlab.translation import Language
 
-CheckOutcome = Literal["passed", "unusual", "failed", "not checked"]
+CheckResult = Literal["passed", "unusual", "failed", "not checked"]
 """Result of one check.
 
 unusual: an honest run may give it, but rarely. not checked: something needed for it is absent.
 """
 
-OUTCOMES = {
+RESULT_TEXTS = {
     "passed": Text("passed", "réussi"),
     "unusual": Text("unusual", "inhabituel"),
     "failed": Text("FAILED", "ÉCHEC"),
@@ -41,7 +41,7 @@ class CheckFinding:
     """Result of one check of a run, with a sentence."""
 
     check: str
-    outcome: CheckOutcome
+    result: CheckResult
     text: Text
 
     def line(self, language: Language) -> str:
@@ -50,14 +50,14 @@ class CheckFinding:
         return f"  {name:20} {self.label(language):12} {self.text.in_language(language)}"
 
     def label(self, language: Language) -> str:
-        """Return the outcome in a language."""
-        return OUTCOMES[self.outcome].in_language(language)
+        """Return the result in a language."""
+        return RESULT_TEXTS[self.result].in_language(language)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the finding as plain values, for `--json`."""
         return {
             "check": self.check,
-            "outcome": self.outcome,
+            "result": self.result,
             "en": self.text.en,
             "fr": self.text.fr,
         }

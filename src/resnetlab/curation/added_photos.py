@@ -16,8 +16,13 @@ from resnetlab.data.class_names import lookalike_problems, match_names
 from resnetlab.data.config import DEFAULT_READING, SPLITS, FolderReading, Split
 from resnetlab.data.near_copies import MAX_COMPARED_IMAGES, find_near_copies
 from resnetlab.data.sources import decode_cache
-from resnetlab.data.sources.folder import DEFAULT_IMAGE_SIZE, FIND_DAMAGE, FolderScan, scan_folder
-from resnetlab.data.sources.manifest import ManifestRow
+from resnetlab.data.sources.folder.manifest import ManifestRow
+from resnetlab.data.sources.folder.scan import (
+    DEFAULT_IMAGE_SIZE,
+    FIND_DAMAGE,
+    FolderScan,
+    scan_folder,
+)
 from resnetlab.errors import InputError, escape_controls, input_error
 from resnetlab.finetune.dataset import PhotoSplit
 from resnetlab.finetune.photo_record import LabeledSplit, PhotoRecord, splits_of_record

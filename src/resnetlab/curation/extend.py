@@ -27,7 +27,7 @@ from resnetlab.curation.extended_model import (
 from resnetlab.curation.features import FeatureNetwork, open_model_folder, setup_features
 from resnetlab.curation.results import ClassAccuracy, ExtendResult
 from resnetlab.data.config import DEFAULT_READING, FolderReading
-from resnetlab.data.sources.manifest import SplitSpec
+from resnetlab.data.sources.folder.manifest import SplitSpec
 from resnetlab.deploy.checks import check_model
 from resnetlab.errors import input_error
 from resnetlab.files import write_json

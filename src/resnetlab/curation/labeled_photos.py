@@ -13,7 +13,12 @@ from numpy.typing import NDArray
 
 from resnetlab.data.class_names import class_indices
 from resnetlab.data.config import DEFAULT_READING, FolderReading
-from resnetlab.data.sources.folder import DEFAULT_IMAGE_SIZE, FIND_DAMAGE, FolderScan, scan_folder
+from resnetlab.data.sources.folder.scan import (
+    DEFAULT_IMAGE_SIZE,
+    FIND_DAMAGE,
+    FolderScan,
+    scan_folder,
+)
 from resnetlab.errors import input_error
 from resnetlab.finetune.dataset import PhotoSplit
 from resnetlab.messages import Notify, silent

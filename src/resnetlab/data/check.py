@@ -15,14 +15,14 @@ import numpy as np
 
 from resnetlab.data.config import DEFAULT_READING, FolderReading, LabeledImages, Source, Split
 from resnetlab.data.sources import SOURCE_NAMES, open_source
-from resnetlab.data.sources.folder_types import SkippedFile
-from resnetlab.data.sources.same_pixels import same_pixels
+from resnetlab.data.sources.folder.same_pixels import same_pixels
+from resnetlab.data.sources.folder.types import SkippedFile
 from resnetlab.errors import MAX_VALUE_LENGTH, escape_controls, shorten
 from resnetlab.messages import Notify, format_count, silent, truncate_lines
 from resnetlab.notebook import ObjectSummary, with_summary
 
 if TYPE_CHECKING:
-    from resnetlab.data.sources.folder import FolderScan
+    from resnetlab.data.sources.folder.scan import FolderScan
 
 
 @dataclass(frozen=True)
@@ -143,7 +143,7 @@ def _scan_and_audit(
     reading: FolderReading,
     rehash: bool,
 ) -> Audit:
-    from resnetlab.data.sources.folder import scan_folder
+    from resnetlab.data.sources.folder.scan import scan_folder
 
     scan = scan_folder(
         root,
@@ -159,7 +159,7 @@ def _scan_and_audit(
 
 def audit_folder(scan: FolderScan) -> Audit:
     """Return the audit of a scanned folder."""
-    from resnetlab.data.sources.folder import to_source
+    from resnetlab.data.sources.folder.scan import to_source
 
     sizes_stored = np.array([sorted(row.size) for row in scan.rows])
     sizes = ImageSizes(_min_median_max(sizes_stored[:, 0]), _min_median_max(sizes_stored[:, 1]))

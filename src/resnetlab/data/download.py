@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from resnetlab.data.archives import unpack
-from resnetlab.data.sources.folder_types import LABELS_FILE
+from resnetlab.data.sources.folder.types import LABELS_FILE
 from resnetlab.errors import input_error, suggest
 from resnetlab.files import atomic_write, disk_errors_as_resource_error
 from resnetlab.messages import Notify, silent

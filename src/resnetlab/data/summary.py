@@ -17,8 +17,13 @@ from resnetlab.data.check import Audit, audit_folder
 from resnetlab.data.class_names import class_indices
 from resnetlab.data.config import DEFAULT_READING, SPLITS, FolderReading
 from resnetlab.data.leakage import LeakageEstimate, estimate_leakage
-from resnetlab.data.sources.folder import DEFAULT_IMAGE_SIZE, FIND_DAMAGE, FolderScan, scan_folder
-from resnetlab.data.sources.manifest import ManifestRow, SplitSpec
+from resnetlab.data.sources.folder.manifest import ManifestRow, SplitSpec
+from resnetlab.data.sources.folder.scan import (
+    DEFAULT_IMAGE_SIZE,
+    FIND_DAMAGE,
+    FolderScan,
+    scan_folder,
+)
 from resnetlab.errors import escape_controls
 from resnetlab.messages import Notify, format_count, silent, truncate_lines
 from resnetlab.notebook import ObjectSummary, with_summary

@@ -101,20 +101,20 @@ def check_coverage(
     confidence.thresholds(coverage)
 
 
-def check_strangers(confidence: Confidence | None, missing: str, tta: str = "none") -> None:
+def check_ood(confidence: Confidence | None, missing: str, tta: str = "none") -> None:
     """Raise InputError unless the model can tell photographs of other things.
 
     The arguments are those of `check_coverage`.
     """
     if confidence is None:
         fix = (
-            "leave --strangers out, or fine-tune again with at least "
+            "leave --ood out, or fine-tune again with at least "
             f"{MIN_VALIDATION_IMAGES} validation photographs"
         )
-        raise input_error("--strangers", missing, fix)
+        raise input_error("--ood", missing, fix)
     if tta != "none":
         message = "the distance to the training images was fitted without test-time augmentation"
-        raise input_error("--strangers, --tta", message, "leave --tta out")
+        raise input_error("--ood, --tta", message, "leave --tta out")
 
 
 def match_label(label: str, classes: Sequence[str]) -> str:

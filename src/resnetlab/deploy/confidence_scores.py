@@ -17,8 +17,8 @@ from resnetlab.deploy.results import (
     Calibration,
     CalibrationBin,
     NoveltyScores,
+    OodScores,
     SetScores,
-    StrangerScores,
 )
 from resnetlab.model_folder.confidence import Confidence
 from resnetlab.stats.conformal import prediction_sets, threshold_groups
@@ -36,7 +36,7 @@ ANSWERED_SHARES = tuple(range(100, 0, -5))
 
 
 @dataclass(frozen=True)
-class StrangerNovelty:
+class OodNovelty:
     """Novelty (M,) of the images in a folder of other things, and its unreadable files."""
 
     name: str
@@ -164,32 +164,30 @@ def answered_shares(
 
 
 def score_novelty(
-    confidence: Confidence, novelty: NDArray[np.float64], strangers: StrangerNovelty | None
+    confidence: Confidence, novelty: NDArray[np.float64], ood: OodNovelty | None
 ) -> NoveltyScores:
     """Return the shares of the images that are called none of these.
 
     Args:
         confidence: Confidence of the model.
         novelty: Novelty (N,) of the images of the data.
-        strangers: Images of other things, or None.
+        ood: Images of other things, or None.
     """
     scores = None
-    if strangers is not None:
-        is_stranger = np.repeat([False, True], [len(novelty), len(strangers.novelty)])
-        auc = roc_auc(is_stranger, np.concatenate([novelty, strangers.novelty]))
+    if ood is not None:
+        is_ood = np.repeat([False, True], [len(novelty), len(ood.novelty)])
+        auc = roc_auc(is_ood, np.concatenate([novelty, ood.novelty]))
         assert auc is not None, "both sides have images"
-        scores = StrangerScores(
-            name=strangers.name,
-            rejected=proportion(
-                _count_novel(confidence, strangers.novelty), len(strangers.novelty)
-            ),
+        scores = OodScores(
+            name=ood.name,
+            rejected=proportion(_count_novel(confidence, ood.novelty), len(ood.novelty)),
             roc_auc=auc,
-            bad_files=strangers.bad_files,
+            bad_files=ood.bad_files,
         )
     return NoveltyScores(
         known_share_pct=100 * confidence.metadata.known_share,
         known_rejected=proportion(_count_novel(confidence, novelty), len(novelty)),
-        strangers=scores,
+        ood=scores,
     )
 
 

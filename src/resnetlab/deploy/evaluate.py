@@ -16,10 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resnetlab.data.photo_loader import LOADER_BATCH_SIZE, LazyImage, Tta
-from resnetlab.deploy.checks import check_coverage, check_strangers, match_classes
+from resnetlab.deploy.checks import check_coverage, check_ood, match_classes
 from resnetlab.deploy.confidence_scores import (
     DEFAULT_COVERAGE,
-    StrangerNovelty,
+    OodNovelty,
     answered_shares,
     calibration_bins,
     compare_calibration,
@@ -27,7 +27,7 @@ from resnetlab.deploy.confidence_scores import (
     score_novelty,
     score_sets,
 )
-from resnetlab.deploy.inputs import EvaluationImages, find_strangers
+from resnetlab.deploy.inputs import EvaluationImages, find_ood_photos
 from resnetlab.deploy.metrics import average_precision, average_scores, f1_by_class, roc_auc
 from resnetlab.deploy.predict import CalibratedPrediction, Classifier
 from resnetlab.deploy.results import (
@@ -93,19 +93,19 @@ def predict_all(
     )
 
 
-def predict_strangers(
+def predict_ood(
     model: Classifier,
     folder: Path,
     *,
     batch_size: int = LOADER_BATCH_SIZE,
     on_item: ItemCallback = silent,
-) -> StrangerNovelty:
+) -> OodNovelty:
     """Return the novelty of the images of other things in a folder.
 
     Raises InputError if the model cannot tell them, or the folder has no image.
     """
-    check_strangers(model.confidence, model.confidence_note)
-    images = find_strangers(folder)
+    check_ood(model.confidence, model.confidence_note)
+    images = find_ood_photos(folder)
     values, bad = list[float](), list[tuple[str, str]]()
     for done, result in enumerate(model.predict_images(images, batch_size=batch_size), 1):
         if result.novelty is None:
@@ -115,8 +115,8 @@ def predict_strangers(
         on_item("photographs of other things", done, len(images))
     if not values:
         count = format_count(len(bad), "file")
-        raise input_error("--strangers", f"none of {count} is an image", "give photographs")
-    return StrangerNovelty(folder.resolve().name, np.array(values), tuple(bad))
+        raise input_error("--ood", f"none of {count} is an image", "give photographs")
+    return OodNovelty(folder.resolve().name, np.array(values), tuple(bad))
 
 
 def evaluate(
@@ -126,7 +126,7 @@ def evaluate(
     tta: Tta = "none",
     *,
     coverage: float | None = None,
-    strangers: StrangerNovelty | None = None,
+    ood: OodNovelty | None = None,
 ) -> EvaluationResult:
     """Compute the metrics of the model's predictions on `data`.
 
@@ -137,7 +137,7 @@ def evaluate(
         tta: Test-time augmentation of the predictions.
         coverage: Coverage of the prediction sets; None for `DEFAULT_COVERAGE` if the model can give
             it.
-        strangers: Novelty of images of other things.
+        ood: Novelty of images of other things.
 
     Raises:
         InputError: The model cannot give the coverage.
@@ -187,7 +187,7 @@ def evaluate(
             for k in mistakes
         ),
         answered=tuple(answered_shares(confidence, correct)),
-        **_confidence_scores(model, predictions, tta, coverage, strangers),
+        **_confidence_scores(model, predictions, tta, coverage, ood),
         bad_files=predictions.bad_files,
         notes=data.notes,
     )
@@ -198,7 +198,7 @@ def _confidence_scores(
     predictions: PredictionsWithImages,
     tta: Tta,
     coverage: float | None,
-    strangers: StrangerNovelty | None,
+    ood: OodNovelty | None,
 ) -> dict[str, Any]:
     """Return the fields of the result about calibration, prediction sets and novelty, by name.
 
@@ -220,7 +220,7 @@ def _confidence_scores(
             confidence, predictions.probabilities, labels, share, model.classes
         )
     if predictions.novelty is not None:
-        fields["novelty"] = score_novelty(confidence, predictions.novelty, strangers)
+        fields["novelty"] = score_novelty(confidence, predictions.novelty, ood)
     return fields
 
 

@@ -18,13 +18,14 @@ from PIL import Image
 
 from resnetlab.data.config import DEFAULT_READING, FolderReading, FollowLinks
 from resnetlab.data.photo_loader import LazyImage, image_from_file
-from resnetlab.data.sources import decode_cache, manifest, open_source
-from resnetlab.data.sources.folder import DEFAULT_IMAGE_SIZE, scan_folder
-from resnetlab.data.sources.folder_layout import FolderListing, list_folder
-from resnetlab.data.sources.folder_tree import has_image_suffix, is_hidden
-from resnetlab.data.sources.folder_types import SkippedFile
-from resnetlab.data.sources.folder_walk import walk
-from resnetlab.data.sources.manifest import ManifestRow
+from resnetlab.data.sources import decode_cache, open_source
+from resnetlab.data.sources.folder import manifest
+from resnetlab.data.sources.folder.layout import FolderListing, list_folder
+from resnetlab.data.sources.folder.manifest import ManifestRow
+from resnetlab.data.sources.folder.scan import DEFAULT_IMAGE_SIZE, scan_folder
+from resnetlab.data.sources.folder.tree import has_image_suffix, is_hidden
+from resnetlab.data.sources.folder.types import SkippedFile
+from resnetlab.data.sources.folder.walk import walk
 from resnetlab.errors import InputError, escape_controls, input_error
 from resnetlab.messages import Notify, format_count, silent
 
@@ -77,17 +78,17 @@ def find_image_paths(
     return files, skipped
 
 
-def find_strangers(folder: Path) -> list[LazyImage]:
+def find_ood_photos(folder: Path) -> list[LazyImage]:
     """List the images in a folder of other things than the classes of a model.
 
     Raises InputError if it is no folder, or has no images.
     """
     if not folder.is_dir():
         fix = "give a folder of photographs of other things"
-        raise input_error("--strangers", "not a folder", fix, got=folder)
+        raise input_error("--ood", "not a folder", fix, got=folder)
     images, _ = find_images([folder])
     if not images:
-        raise input_error("--strangers", "contains no photographs", "add some", got=folder)
+        raise input_error("--ood", "contains no photographs", "add some", got=folder)
     return images
 
 

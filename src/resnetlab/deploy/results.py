@@ -108,7 +108,7 @@ class AnsweredShare:
 
 
 @strict_dataclass
-class StrangerScores:
+class OodScores:
     """Scores on images of other things than the classes of the model."""
 
     name: str
@@ -129,7 +129,7 @@ class NoveltyScores:
     """Share of known images that the threshold is to keep."""
     known_rejected: Proportion
     """Percentage of the images of the data that are called none of these, which is wrong."""
-    strangers: StrangerScores | None = None
+    ood: OodScores | None = None
 
 
 @with_summary

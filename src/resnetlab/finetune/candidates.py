@@ -1,4 +1,4 @@
-"""Pre-trained networks to try: the named ones, and those that are at hand on this machine.
+"""Pre-trained networks to try: the named ones, and those whose weights are on this machine.
 
 Free of torch.
 """
@@ -25,7 +25,7 @@ from resnetlab.models.configs import ExternalConfig
 from resnetlab.schema import read_toml
 from resnetlab.settings import weights_dir
 
-AT_HAND = "at-hand"
+LOCAL = "local"
 """Name for all pre-trained networks of this machine."""
 
 
@@ -66,14 +66,14 @@ def select_candidates(
     Args:
         model: Network of `--model`, or "".
         weights: Weights of `--weights`, or None.
-        tries: Names of networks, files (`.toml`, `.safetensors`), or `at-hand`. With any of them,
+        tries: Names of networks, files (`.toml`, `.safetensors`), or `local`. With any of them,
             empty `model` and `weights` name no network.
         accept_license: True to accept weights whose license forbids commercial use.
         device: Device of the training, which decides about the default network.
 
     Raises:
         InputError: A named network does not exist or has such weights. All of them are listed.
-            Networks that are at hand are left out instead, with the reason.
+            Networks on this machine are left out instead, with the reason.
     """
     if not tries:
         return Candidates((select_backbone(model, weights, accept_license, device),))
@@ -81,10 +81,10 @@ def select_candidates(
     if model or weights:
         backbones.append(select_backbone(model, weights, accept_license))
     for name in tries:
-        if name == AT_HAND:
-            at_hand = _at_hand(accept_license)
-            backbones += at_hand.backbones
-            left_out += at_hand.left_out
+        if name == LOCAL:
+            local = _local_candidates(accept_license)
+            backbones += local.backbones
+            left_out += local.left_out
             continue
         try:
             backbones.append(_named(name, accept_license))
@@ -110,10 +110,10 @@ def _named(name: str, accept_license: bool) -> Backbone:
     return backbone
 
 
-def _at_hand(accept_license: bool) -> Candidates:
+def _local_candidates(accept_license: bool) -> Candidates:
     """Return the networks whose weights are on this machine. Raises InputError if there is none."""
     backbones, left_out = list[Backbone](), list[LeftOut]()
-    for name, origin in _names_at_hand():
+    for name, origin in _local_names():
         try:
             if name.endswith((".toml", ".safetensors")):
                 backbone = backbone_from_file(Path(name), origin)
@@ -129,11 +129,11 @@ def _at_hand(accept_license: bool) -> Candidates:
         reasons = "; ".join(f"{item.model}: {item.reason}" for item in left_out)
         message = "no pre-trained network is on this machine"
         fix = f"put files into a folder and name it in {WEIGHTS_ENV_VAR}, or --try timm/NAME"
-        raise input_error("--try at-hand", f"{message}{f' ({reasons})' if reasons else ''}", fix)
+        raise input_error("--try local", f"{message}{f' ({reasons})' if reasons else ''}", fix)
     return Candidates(tuple(backbones), tuple(left_out))
 
 
-def _names_at_hand() -> list[tuple[str, str]]:
+def _local_names() -> list[tuple[str, str]]:
     """Return the files and names of the networks on this machine, each with its origin."""
     names: list[tuple[str, str]] = []
     if folder := os.environ.get(WEIGHTS_ENV_VAR, ""):

@@ -143,7 +143,7 @@ def split_outputs(
     features = finetune_model.classifier_inputs(partitioned, split, transform, on_item, fp32=True)
     with torch.inference_mode():
         batches = torch.split(features.to(finetune_model.device), FEATURE_BATCH_SIZE)
-        logits = torch.cat([partitioned.tail(batch) for batch in batches])
+        logits = torch.cat([partitioned.trainable_part(batch) for batch in batches])
     check_outputs(logits, finetune_model.config.slug)
     return outputs_of(features.numpy(), logits, split.labels)
 

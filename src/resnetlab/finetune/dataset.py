@@ -22,14 +22,14 @@ from resnetlab.data.class_names import class_indices
 from resnetlab.data.config import DEFAULT_READING, DataConfig, DataIdentity, FolderReading, Split
 from resnetlab.data.photo_loader import LazyImage, load_batches
 from resnetlab.data.sources import fast_jpeg, image_decoder
-from resnetlab.data.sources.folder import (
+from resnetlab.data.sources.folder.manifest import ManifestRow, SplitSpec, parse_split
+from resnetlab.data.sources.folder.scan import (
     DEFAULT_IMAGE_SIZE,
     FIND_DAMAGE,
     FolderScan,
     folder_sha256,
     scan_folder,
 )
-from resnetlab.data.sources.manifest import ManifestRow, SplitSpec, parse_split
 from resnetlab.data.summary import imagenet_overlap
 from resnetlab.errors import InputError, Problem, input_error
 from resnetlab.messages import ItemCallback, Notify, silent

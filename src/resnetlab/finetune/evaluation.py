@@ -91,7 +91,7 @@ def predict_from_features(
     photo_split: PhotoSplit,
     transform: EvalTransform,
 ) -> SplitPredictions:
-    """Predict a split with the present weights, from cached features of the frozen trunk if there
+    """Predict a split with the present weights, from cached features of the frozen part if there
     are any.
 
     Raises NonFiniteOutputsError if an output is not finite.
@@ -100,7 +100,7 @@ def predict_from_features(
 
     scored = evaluate(
         finetune_model.model,
-        finetune_model.make_forward(partitioned, partitioned.tail),
+        finetune_model.make_forward(partitioned, partitioned.trainable_part),
         inputs,
         finetune_model.world,
         batch_size=FEATURE_BATCH_SIZE,

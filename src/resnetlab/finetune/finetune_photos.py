@@ -45,8 +45,8 @@ if TYPE_CHECKING:
 
 @with_summary
 @dataclass(frozen=True)
-class FinetuneOutcome:
-    """Outcome of a fine-tuning: its record, the folders of the model and the report, the
+class FinetunedModel:
+    """Fine-tuned model: its record, the folders of the model and the report, the
     photographs, and the predictions on those of the test split (without one, of validation).
     """
 
@@ -83,7 +83,7 @@ def finetune(
     should_stop: Callable[[], bool] = lambda: False,
     notify: Notify = silent,
     on_item: ItemCallback = silent,
-) -> FinetuneOutcome:
+) -> FinetunedModel:
     """Fine-tune a network on a folder of photographs and write the model and the record.
 
     Args:
@@ -138,7 +138,7 @@ def finetune(
         write_checksums(report_folder, ("finetune.json",))
         write_photo_record(request.output / "cache", model_folder, job.photos)
     tta: Tta = "ten-crop" if job.recipe.crops == 10 else "none"
-    return FinetuneOutcome(record, model_folder, report_folder, job.photos, predictions, tta)
+    return FinetunedModel(record, model_folder, report_folder, job.photos, predictions, tta)
 
 
 def _with_folders(job: FinetuneJob, request: FinetuneRequest) -> tuple[FinetuneJob, Path, Path]:
@@ -175,10 +175,10 @@ def cross_validate(
     Returns:
         The result, and the folder with its record.
     """
-    outcomes: list[FinetuneOutcome] = []
+    models: list[FinetunedModel] = []
     for fold in range(folds):
         notify(f"fold {fold} of {folds}, counted from 0")
-        outcomes.append(
+        models.append(
             finetune(
                 replace(request, folds=folds, fold=fold),
                 time_limit_seconds=None
@@ -191,13 +191,13 @@ def cross_validate(
         )
         if should_stop():
             break
-    results = tuple(outcome.result for outcome in outcomes)
+    results = tuple(model.result for model in models)
     accuracies = [result.test.accuracy_pct for result in results]
     num_test, num_train = results[0].test.images, results[0].train_images
     interval = corrected_resampled_interval(accuracies, num_test, num_train) or UNBOUNDED
     low, high = cut(interval, Interval(0, 100))
     table = CrossValidation(folds=results, mean_pct=mean(accuracies), low_pct=low, high_pct=high)
-    first = outcomes[0].report_folder
+    first = models[0].report_folder
     report = first.with_name(first.name.removesuffix("-fold0") + "-folds")
     report.mkdir(parents=True, exist_ok=True)
     write_json(report / "folds.json", encode(table))

@@ -31,7 +31,7 @@ from resnetlab.messages import ItemCallback, silent
 from resnetlab.models.configs import ExternalConfig, ModelConfig
 from resnetlab.models.external import weights_assumptions, weights_metadata
 from resnetlab.models.transfer import (
-    FrozenTrunk,
+    FrozenPart,
     build_with_new_head,
     check_accepts_image_size,
     find_head,
@@ -49,6 +49,7 @@ from resnetlab.recipes.numerics import Numerics
 from resnetlab.training.device import autocast, memory_format
 from resnetlab.training.distributed import SINGLE_PROCESS, World
 from resnetlab.training.rng import make_generator
+from resnetlab.training.state import clone_tensors
 
 ASSUMED_NORMALIZATION = (
     "the weights do not state the mean and std of their images: those of ImageNet are assumed"
@@ -63,7 +64,7 @@ FEATURE_CACHE_BYTES = 3_000_000_000
 
 @dataclass
 class FeatureCache:
-    """Cache of the features of a frozen trunk, by boundary and input, up to a size limit."""
+    """Cache of the outputs of a frozen part, by boundary and input, up to a size limit."""
 
     entries: dict[tuple[object, ...], tuple[Tensor, Tensor]] = field(default_factory=dict)
     total_bytes: int = 0
@@ -91,17 +92,17 @@ class FeatureCache:
 
 @dataclass
 class PartitionedModel:
-    """Network in two parts: a frozen trunk and a trainable tail.
+    """Network in two parts, of which the first is frozen and the second is trained.
 
-    Without a trunk the tail is the entire network.
+    Without a frozen part the trainable part is the entire network.
     """
 
     boundary: str
-    """Name of the first module of the tail; empty without a trunk."""
-    trunk: FrozenTrunk | None
-    tail: nn.Module
+    """Name of the first trainable module; empty without a frozen part."""
+    frozen_part: FrozenPart | None
+    trainable_part: nn.Module
     at_classifier: bool = False
-    """True if the tail gets the inputs of the classifier and nothing else."""
+    """True if the trainable part gets the inputs of the classifier and nothing else."""
 
 
 class FinetuneModel:
@@ -192,13 +193,13 @@ class FinetuneModel:
         parts = partition_at(self.model, boundary, size) if boundary else None
         if parts is None:
             return PartitionedModel("", None, self.model)
-        trunk, tail = parts
-        at_classifier = boundary == head_name and tail.shapes == ((head.in_features,),)
-        return PartitionedModel(boundary, trunk, tail, at_classifier)
+        frozen_part, trainable_part = parts
+        at_classifier = boundary == head_name and trainable_part.shapes == ((head.in_features,),)
+        return PartitionedModel(boundary, frozen_part, trainable_part, at_classifier)
 
     def clone_state(self) -> dict[str, Tensor]:
         """Return a copy of the network's tensors by name."""
-        return {name: tensor.detach().clone() for name, tensor in self.model.state_dict().items()}
+        return clone_tensors(self.model.state_dict())
 
     def preprocess(self, pixels: Tensor) -> Tensor:
         """Convert uint8 pixels (B, H, W, C) on any device to normalized images (B, C, H, W) on the
@@ -208,20 +209,20 @@ class FinetuneModel:
         return images.contiguous(memory_format=memory_format(self.numerics))
 
     def features(self, partitioned: PartitionedModel, pixels: Tensor) -> Tensor:
-        """Compute the trunk's features (B, F) of uint8 pixels (B, H, W, C), or without a trunk
+        """Compute the frozen features (B, F) of uint8 pixels (B, H, W, C), or without a frozen part
         images (B, C, H, W).
         """
-        return self.trunk_features(partitioned, self.preprocess(pixels))
+        return self.frozen_features(partitioned, self.preprocess(pixels))
 
-    def trunk_features(self, partitioned: PartitionedModel, images: Tensor) -> Tensor:
-        """Compute the trunk's features (B, F) of normalized images (B, C, H, W).
+    def frozen_features(self, partitioned: PartitionedModel, images: Tensor) -> Tensor:
+        """Compute the frozen part's features (B, F) of normalized images (B, C, H, W).
 
-        Without a trunk, return the images.
+        Without a frozen part, return the images.
         """
-        if partitioned.trunk is None:
+        if partitioned.frozen_part is None:
             return images
         with torch.no_grad(), autocast(self.numerics):
-            rows: Tensor = partitioned.trunk(images)
+            rows: Tensor = partitioned.frozen_part(images)
         return rows.float()
 
     def classifier_inputs(
@@ -244,14 +245,14 @@ class FinetuneModel:
             on_item: Callback for the progress.
             fp32: True to compute in fp32, whatever the precision of the training is.
         """
-        numerics, trunk = self._feature_numerics(fp32=fp32), partitioned.trunk
+        numerics, frozen_part = self._feature_numerics(fp32=fp32), partitioned.frozen_part
         path = self._features_file(partitioned, transform, numerics)
-        assert trunk is not None
+        assert frozen_part is not None
 
         def compute(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
             images = self.preprocess(torch.from_numpy(fill_batch(pixels, transform)))
             with torch.no_grad(), autocast(numerics):
-                rows = trunk(images)[: len(pixels)]
+                rows = frozen_part(images)[: len(pixels)]
             features: NDArray[np.float32] = rows.float().cpu().numpy()
             return features
 
@@ -265,7 +266,7 @@ class FinetuneModel:
         *,
         fp32: bool = False,
     ) -> int:
-        """Return the number of photographs whose features before the tail are not stored."""
+        """Return the number of photographs whose frozen features are not stored."""
         path = self._features_file(partitioned, transform, self._feature_numerics(fp32=fp32))
         if not partitioned.at_classifier or path is None:
             return len(photo_split)
@@ -287,12 +288,12 @@ class FinetuneModel:
     def features_or_pixels(
         self, partitioned: PartitionedModel, photo_split: PhotoSplit, transform: EvalTransform
     ) -> DeviceImages:
-        """Return the inputs of the tail for a split: trunk features if they fit in the cache, else
-        uint8 pixels.
+        """Return the inputs of the trainable part for a split: frozen features if they fit in the
+        cache, else uint8 pixels.
         """
         labels = torch.from_numpy(photo_split.labels).to(self.device)
         key = (partitioned.boundary, transform, tuple(row.sha256 for row in photo_split.rows))
-        if partitioned.trunk is not None and key in self.feature_cache.entries:
+        if partitioned.frozen_part is not None and key in self.feature_cache.entries:
             return DeviceImages(*self.feature_cache.entries[key])
         if partitioned.at_classifier:
             size = find_head(self.model, self.config.slug)[1].in_features
@@ -310,7 +311,7 @@ class FinetuneModel:
         pixels = torch.from_numpy(
             photo_split.stack(lambda image: apply_eval_transform(image, transform), self.on_item)
         )
-        if partitioned.trunk is None:
+        if partitioned.frozen_part is None:
             return DeviceImages(pixels, labels)
         first = self.features(partitioned, pixels[:2])
         if not self.feature_cache.has_room(len(photo_split), first.shape[1]):
@@ -325,16 +326,16 @@ class FinetuneModel:
         return DeviceImages(rows, labels)
 
     def make_forward(
-        self, partitioned: PartitionedModel, tail_forward: Callable[[Tensor], Tensor]
+        self, partitioned: PartitionedModel, trainable_forward: Callable[[Tensor], Tensor]
     ) -> Callable[[Tensor], Tensor]:
         """Return a function from features or uint8 pixels to logits.
 
-        `tail_forward` maps the inputs of the tail to logits.
+        `trainable_forward` maps the inputs of the trainable part to logits.
         """
 
         def forward(inputs: Tensor) -> Tensor:
             is_pixels = inputs.dtype == torch.uint8
-            return tail_forward(self.features(partitioned, inputs) if is_pixels else inputs)
+            return trainable_forward(self.features(partitioned, inputs) if is_pixels else inputs)
 
         return forward
 

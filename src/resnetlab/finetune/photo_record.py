@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from resnetlab.data.config import Split
-from resnetlab.data.sources.manifest import ManifestRow
+from resnetlab.data.sources.folder.manifest import ManifestRow
 from resnetlab.errors import InputError
 from resnetlab.files import MAX_GENERATED_BYTES, read_json, write_json
 from resnetlab.finetune.dataset import PhotoDataset, PhotoSplit

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from resnetlab.data.config import DEFAULT_READING, FolderReading
-from resnetlab.data.sources.manifest import SplitSpec
+from resnetlab.data.sources.folder.manifest import SplitSpec
 from resnetlab.errors import input_error
 from resnetlab.finetune.backbones import Backbone
 from resnetlab.finetune.candidates import Candidates, select_candidates
@@ -33,7 +33,7 @@ class FinetuneRequest:
     model: str = ""
     weights: Path | None = None
     tries: tuple[str, ...] = ()
-    """Networks to try on their features, of which validation selects one: names, files, `at-hand`.
+    """Networks to try on their features, of which validation selects one: names, files, `local`.
     """
     recipe: str | FinetuneRecipe = "full"
     freeze: str = ""

@@ -1,7 +1,7 @@
 """FixRes over several resolutions: stage one once per train size, then stage two at each test size
 (Touvron et al. 2019).
 
-The features of a frozen trunk are computed once for all train sizes, since stage two uses the same
+The frozen features are computed once for all train sizes, since stage two uses the same
 draws for each.
 """
 

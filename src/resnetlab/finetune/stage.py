@@ -23,9 +23,11 @@ from resnetlab.messages import Notify, silent
 from resnetlab.models.model_cost import count_parameters
 from resnetlab.recipes.finetune import Stage
 from resnetlab.recipes.train import Recipe
+from resnetlab.training.distributed import World
 from resnetlab.training.eager_step import EagerStep
 from resnetlab.training.evaluate import EvalResult, evaluate
 from resnetlab.training.events import TrainEvent, train_events
+from resnetlab.training.state import clone_tensors
 
 EventCallback = Callable[[TrainEvent], None]
 """Callback for each event of the training loop."""
@@ -126,16 +128,15 @@ def train_stage(
     partitioned = finetune_model.partition_for_training(
         stage.trainable, transform.size, stage.frozen_mode
     )
-    tail = partitioned.tail
+    trainable_part = partitioned.trainable_part
     validation = finetune_model.features_or_pixels(partitioned, photos.validation, transform)
     if stage.augment == "none" and partitioned.at_classifier:
         # They are needed in the first epoch, in which small steps take one thread only.
         finetune_model.features_or_pixels(partitioned, photos.train, transform)
-    initial = {name: tensor.detach().clone() for name, tensor in tail.state_dict().items()}
-    recipes = [with_lr(stage.recipe, lr) for lr in stage.lrs] or [stage.recipe]
-    best: _LrResult | None = None
-    for recipe in recipes:
-        tail.load_state_dict(initial)
+    initial = clone_tensors(trainable_part.state_dict())
+
+    def train_at(recipe: Recipe) -> tuple[FinetuneState, _LrResult]:
+        trainable_part.load_state_dict(initial)
         state = FinetuneState(
             finetune_model,
             partitioned,
@@ -147,19 +148,13 @@ def train_stage(
             class_weights,
             sampler,
         )
-        with grad_checkpointing(tail, stage.grad_checkpointing):
-            result = _train_one_lr(state, validation, start, should_stop, should_finish, on_event)
-        if result.epochs:
-            notify(f"{stage.name}: learning rate {result.lr:g}, {result.best_epoch}")
-            if best is None or result.selection_key > best.selection_key:
-                best = result
-        is_last = recipe is recipes[-1]
-        ends = should_stop() or (best is not None and should_finish())
-        # A stage that ends before its last learning rate is not complete.
-        complete = result.complete and (is_last or not world.any_rank(ends))
-        if not complete:
-            break
-    tail.load_state_dict(best.weights if best else initial)
+        with grad_checkpointing(trainable_part, stage.grad_checkpointing):
+            return state, _train_one_lr(
+                state, validation, start, should_stop, should_finish, on_event
+            )
+
+    best, state, complete = _select_lr(stage, train_at, world, should_stop, should_finish, notify)
+    trainable_part.load_state_dict(best.weights if best else initial)
     invalidate_features(finetune_model, partitioned, stage)
     seconds = time.monotonic() - start
     if best is not None:
@@ -167,18 +162,53 @@ def train_stage(
     else:  # the network has its weights from before the stage
         state.ema = None  # its averages belong to the weights that diverged
         forward = finetune_model.make_forward(partitioned, state.eval_forward)
-        scores = evaluate(tail, forward, validation, world, batch_size=FEATURE_BATCH_SIZE)
+        scores = evaluate(trainable_part, forward, validation, world, batch_size=FEATURE_BATCH_SIZE)
         best_epoch = _epoch_result(0, scores, seconds)
     return StageResult(
         stage=stage.name,
         best=best_epoch,
         epochs=tuple(best.epochs) if best else (),
-        lr=best.lr if best else recipes[0].optimizer.lr,
-        trainable_parameters=count_parameters(tail, trainable=True),
+        lr=best.lr if best else _recipes(stage)[0].optimizer.lr,
+        trainable_parameters=count_parameters(trainable_part, trainable=True),
         seconds=seconds,
         diverged=best is None and complete,
         complete=complete,
     )
+
+
+def _recipes(stage: Stage) -> list[Recipe]:
+    """Return the recipe of a stage with each of its learning rates."""
+    return [with_lr(stage.recipe, lr) for lr in stage.lrs] or [stage.recipe]
+
+
+def _select_lr(
+    stage: Stage,
+    train_at: Callable[[Recipe], tuple[FinetuneState, _LrResult]],
+    world: World,
+    should_stop: Callable[[], bool],
+    should_finish: Callable[[], bool],
+    notify: Notify,
+) -> tuple[_LrResult | None, FinetuneState, bool]:
+    """Train with each learning rate of a stage and select the best result.
+
+    Returns:
+        The best result, or None if no epoch ended with a finite loss; the state of the last
+        training; and False if the stage was stopped before its end.
+    """
+    best: _LrResult | None = None
+    recipes = _recipes(stage)
+    for recipe in recipes:
+        state, result = train_at(recipe)
+        if result.epochs:
+            notify(f"{stage.name}: learning rate {result.lr:g}, {result.best_epoch}")
+            if best is None or result.selection_key > best.selection_key:
+                best = result
+        ends = should_stop() or (best is not None and should_finish())
+        # A stage that ends before its last learning rate is not complete.
+        complete = result.complete and (recipe is recipes[-1] or not world.any_rank(ends))
+        if not complete:
+            break
+    return best, state, complete
 
 
 def invalidate_features(
@@ -231,7 +261,9 @@ def _train_one_lr(
     result = _LrResult(state.recipe.optimizer.lr)
     forward = state.finetune_model.make_forward(state.partitioned, state.eval_forward)
     batch_size = FEATURE_BATCH_SIZE if validation.pixels.dtype == torch.uint8 else 500
-    has_constant_features = state.stage.augment == "none" and state.partitioned.trunk is not None
+    has_constant_features = (
+        state.stage.augment == "none" and state.partitioned.frozen_part is not None
+    )
     threads = 1 if has_constant_features else state.finetune_model.numerics.threads
     with _threads(threads), image_decoder.suppress_pillow_warnings():
         for event in train_events(state, EagerStep(state, state.load_epoch), should_stop):
@@ -254,10 +286,7 @@ def _train_one_lr(
                 round(event.epoch), scores, time.monotonic() - start, state.train_metrics()
             )
             if not result.epochs or _selection_key(epoch) > _selection_key(result.best_epoch):
-                result.weights = {
-                    name: tensor.detach().clone()
-                    for name, tensor in state.eval_state_dict().items()
-                }
+                result.weights = clone_tensors(state.eval_state_dict())
                 result.smoothed_loss_nats = smoothed_loss(scores.logits, validation.labels)
             result.epochs.append(epoch)
             patience = state.stage.patience

@@ -34,9 +34,7 @@ from resnetlab.training.state import TrainState
 
 
 class FinetuneState(TrainState):
-    """Training state of the tail of a model on the photographs of a split."""
-
-    can_shard_batches = True
+    """Training state of the trainable part of a model on the photographs of a split."""
 
     def __init__(
         self,
@@ -50,13 +48,14 @@ class FinetuneState(TrainState):
         class_weights: Tensor | None,
         sampler: str = "shuffled",
     ) -> None:
-        decay = layer_decay_scales(partitioned.tail, stage.layer_decay)
+        trainable_part = partitioned.trainable_part
+        decay = layer_decay_scales(trainable_part, stage.layer_decay)
         if stage.layer_decay_by == "block":
-            decay = block_decay_scales(finetune_model.model, partitioned.tail, stage.layer_decay)
-        optimizer = build_optimizer(recipe, partitioned.tail, decay)
+            decay = block_decay_scales(finetune_model.model, trainable_part, stage.layer_decay)
+        optimizer = build_optimizer(recipe, trainable_part, decay)
         numerics = replace(finetune_model.numerics, grad_accum_steps=stage.grad_accum_steps)
         super().__init__(
-            partitioned.tail,
+            trainable_part,
             optimizer,
             recipe,
             numerics,
@@ -88,13 +87,13 @@ class FinetuneState(TrainState):
         generator_for = partial(make_generator, self.seed, "finetune", stage.name, "epoch", epoch)
         erasing = (stage.random_erasing, self.transform.size)
         draws = draw_photo_epoch(len(photo_split), generator_for, self.image_weights, erasing)
-        if stage.augment == "none" and self.partitioned.trunk is not None:
+        if stage.augment == "none" and self.partitioned.frozen_part is not None:
             inputs = model.features_or_pixels(self.partitioned, photo_split, self.transform)
             if inputs.pixels.dtype != torch.uint8:
                 order = draws.order.to(inputs.pixels.device)
-                return lambda positions: (
-                    inputs.pixels[order[positions]],
-                    inputs.labels[order[positions]],
+                return lambda positions, part: (
+                    inputs.pixels[order[positions][part]],
+                    inputs.labels[order[positions][part]],
                 )
         mixer = make_mixer(stage.mixup, stage.cutmix, len(model.classes))
         return PhotoBatches(self, photo_split, draws, epoch, mixer)
@@ -145,14 +144,18 @@ class PhotoBatches:
         # Otherwise torch would start as many threads again within each of these threads.
         self.prefetcher = Prefetcher(self._load_and_augment, partial(torch.set_num_threads, 1))
 
-    def __call__(self, positions: slice) -> Batch:
-        """Return the images or features, and the labels, of a slice of the epoch."""
-        state = self.state
+    def __call__(self, batch_positions: slice, part: slice) -> Batch:
+        """Return the images or features, and the labels, of a part of a batch of the epoch.
+
+        A process that shares the run loads only its own part.
+        """
+        start, state = batch_positions.start, self.state
+        positions = slice(start + part.start, start + part.stop)
         model, partitioned = state.finetune_model, state.partitioned
         boundary, stage_name = partitioned.boundary, state.stage.name
         batch = (stage_name, state.seed, self.epoch, positions.start)
         key = (boundary, state.transform, state.batches_key, *batch)
-        if partitioned.trunk is not None and key in model.feature_cache.entries:
+        if partitioned.frozen_part is not None and key in model.feature_cache.entries:
             return model.feature_cache.entries[key]
         batch_size, count = state.recipe.batch_size, len(self.draws.order)
         next_positions = slice(positions.start + batch_size, positions.stop + batch_size)
@@ -167,10 +170,10 @@ class PhotoBatches:
         if self.mixer is not None:
             names = ("finetune", stage_name, "epoch", self.epoch, "mix", positions.start)
             images, labels = self.mixer(images, labels, derive_seed(state.seed, *names))
-        if partitioned.trunk is None:
+        if partitioned.frozen_part is None:
             return images, labels
         pieces = torch.split(images, FEATURE_BATCH_SIZE)
-        features = torch.cat([model.trunk_features(partitioned, piece) for piece in pieces])
+        features = torch.cat([model.frozen_features(partitioned, piece) for piece in pieces])
         model.feature_cache.add(key, features, labels)
         return features, labels
 
@@ -203,14 +206,16 @@ def layer_decay_scales(model: nn.Module, decay: float) -> Callable[[str], float]
     return lr_scale
 
 
-def block_decay_scales(model: nn.Module, tail: nn.Module, decay: float) -> Callable[[str], float]:
-    """Return a function from the name of a parameter of `tail` to its learning rate scale.
+def block_decay_scales(
+    model: nn.Module, trainable_part: nn.Module, decay: float
+) -> Callable[[str], float]:
+    """Return a function from the name of a trained parameter to its learning rate scale.
 
     The scale is that of BEiT (Bao et al. 2022): `decay` per block of `model`, from the last to the
-    first. `tail` may be the model or its trainable part.
+    first. `trainable_part` may be the model or its trainable part.
     """
     numbers = block_numbers(model)
     last = max(numbers.values())
     exponents = {parameter: last - numbers[name] for name, parameter in model.named_parameters()}
-    scales = {name: decay ** exponents[p] for name, p in tail.named_parameters()}
+    scales = {name: decay ** exponents[p] for name, p in trainable_part.named_parameters()}
     return scales.__getitem__

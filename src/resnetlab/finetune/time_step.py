@@ -58,7 +58,7 @@ def time_step(
     longest = math.inf if finetune_model.world.size > 1 else 2 * affordable_seconds
     with (
         image_decoder.suppress_pillow_warnings(),
-        grad_checkpointing(partitioned.tail, stage.grad_checkpointing),
+        grad_checkpointing(partitioned.trainable_part, stage.grad_checkpointing),
     ):
         start = time.monotonic()
         with contextlib.closing(train(state, step, lambda: False)) as events:

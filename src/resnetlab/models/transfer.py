@@ -147,7 +147,7 @@ def _leaves_of_sequences(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
             yield name, child
 
 
-def freeze(model: nn.Module, frozen_part: Freeze, where: str) -> None:
+def freeze(model: nn.Module, parts: Freeze, where: str) -> None:
     """Freeze a part of `model`: no gradients, and evaluation mode, so that its running statistics
     stay constant.
 
@@ -155,36 +155,36 @@ def freeze(model: nn.Module, frozen_part: Freeze, where: str) -> None:
     """
     _, head = find_head(model, where)
     model.train().requires_grad_(True)
-    if frozen_part == "backbone":
+    if parts == "backbone":
         frozen: Sequence[nn.Module] = [model]
-    elif frozen_part == "none":
+    elif parts == "none":
         frozen = []
     else:
         all_parts = list_parts(model)
-        if frozen_part >= len(all_parts):
+        if parts >= len(all_parts):
             fix = f"freeze = {len(all_parts) - 1} leaves {all_parts[-1][0]}"
             raise input_error(
                 where,
-                f"{frozen_part} of its {len(all_parts)} parts leave nothing to train",
+                f"{parts} of its {len(all_parts)} parts leave nothing to train",
                 fix,
                 field="freeze",
             )
-        frozen = [module for _, module in all_parts[:frozen_part]]
+        frozen = [module for _, module in all_parts[:parts]]
     for module in frozen:
         module.eval().requires_grad_(False)
     head.train().requires_grad_(True)
 
 
 def count_trainable_parameters(
-    config: ModelConfig, channels: int, num_classes: int, frozen_part: str
+    config: ModelConfig, channels: int, num_classes: int, freeze_setting: str
 ) -> int:
     """Return the number of trainable parameters, counted on the meta device.
 
-    Raises InputError if `frozen_part` is no part of it.
+    Raises InputError if the network has no such part.
     """
     with torch.device("meta"):
         model = build_uninitialized(config, channels, num_classes)
-    freeze(model, parse_freeze(frozen_part), config.slug)
+    freeze(model, parse_freeze(freeze_setting), config.slug)
     return count_parameters(model, trainable=True)
 
 
@@ -250,8 +250,8 @@ def is_folded(norm: nn.Module) -> bool:
     )
 
 
-class TrainableTail(nn.Module):
-    """Second half of a cut network: maps the output (B, F) of `FrozenTrunk` to logits (B, K)."""
+class TrainablePart(nn.Module):
+    """Second half of a cut network: maps the output (B, F) of `FrozenPart` to logits (B, K)."""
 
     def __init__(self, rest: nn.Module, shapes: tuple[torch.Size, ...]) -> None:
         super().__init__()
@@ -268,7 +268,7 @@ class TrainableTail(nn.Module):
         return logits
 
 
-class FrozenTrunk(nn.Module):
+class FrozenPart(nn.Module):
     """First half of a cut network: takes images (B, 3, S, S) and returns all tensors at the cut as
     features (B, F).
     """
@@ -289,7 +289,7 @@ class FrozenTrunk(nn.Module):
 
 def partition_at(
     model: nn.Module, module_name: str, size: int
-) -> tuple[FrozenTrunk, TrainableTail] | None:
+) -> tuple[FrozenPart, TrainablePart] | None:
     """Partition `model` before the module `module_name`, for images of `size` pixels.
 
     Return None if the model cannot be traced. Both halves use the model's own modules.
@@ -306,13 +306,13 @@ def partition_at(
             return int(is_reached)
 
         halves = split_module(fx.GraphModule(model, graph), model, half)
-        trunk = FrozenTrunk(halves.get_submodule("submod_0"))
+        frozen_part = FrozenPart(halves.get_submodule("submod_0"))
     except Exception:  # a forward that depends on its input's values cannot be traced
         return None
     images = torch.zeros(2, 3, size, size, device=next(model.parameters()).device)
     with torch.inference_mode():
-        shapes = tuple(tensor.shape[1:] for tensor in trunk.boundary_tensors(images))
-    return trunk, TrainableTail(halves.get_submodule("submod_1"), shapes)
+        shapes = tuple(tensor.shape[1:] for tensor in frozen_part.boundary_tensors(images))
+    return frozen_part, TrainablePart(halves.get_submodule("submod_1"), shapes)
 
 
 class _PathTracer(fx.Tracer):

@@ -62,7 +62,7 @@ def _details(result: EvaluationResult) -> Iterator[Detail]:
                 share=novelty.known_share_pct,
             ),
         )
-        if others := novelty.strangers:
+        if others := novelty.ood:
             yield Detail(
                 tr("Images of other things ({name})", name=others.name),
                 tr(

@@ -20,6 +20,7 @@ from resnetlab.training.evaluate import EvalResult, evaluate, evaluate_in_train_
 from resnetlab.training.events import TrainEvent
 from resnetlab.training.from_scratch_state import FromScratchState
 from resnetlab.training.rng import derive_seed, make_generator
+from resnetlab.training.state import clone_tensors
 
 CurveSplit = Split | Literal["train epoch"]
 """Split of a line of metrics.jsonl."""
@@ -151,9 +152,7 @@ class RunEvaluator:
         if self.state.recipe.select == "best" and validation is not None and is_epoch:
             better = self.best is None or validation.top1_error_pct < self.best.error_pct
             if better and validation.is_finite:
-                weights = {
-                    name: t.detach().clone() for name, t in self.state.eval_state_dict().items()
-                }
+                weights = clone_tensors(self.state.eval_state_dict())
                 self.best = BestWeights(event.step, validation.top1_error_pct, weights)
         return {
             name: (result.loss_nats, result.top1_error_pct) for name, result in self.latest.items()

@@ -16,8 +16,10 @@ from resnetlab.training.rng import make_generator
 Batch = tuple[Tensor, Tensor]
 """Images (B, C, H, W) or features (B, F), with labels (B,) int64 or class probabilities (B, K)."""
 
-BatchLoader = Callable[[slice], Batch]
-"""Function from a slice of an epoch to the batch of those images."""
+BatchLoader = Callable[[slice, slice], Batch]
+"""Function that loads a part of a batch. Its arguments are the slice of the epoch that is the
+batch, and the slice of the batch that this process trains on.
+"""
 
 
 class InMemoryBatches:
@@ -31,7 +33,7 @@ class InMemoryBatches:
 
     def __call__(self, epoch: int) -> BatchLoader:
         """Return the loader of an epoch's batches."""
-        return partial(self.batch, self.draws(epoch))
+        return partial(self.load, self.draws(epoch))
 
     def draws(self, epoch: int) -> EpochDraws:
         """Return the order and the random draws of an epoch, on the device."""
@@ -39,6 +41,11 @@ class InMemoryBatches:
         side = self.images.pixels.shape[1]
         draws = draw_epoch(len(self.images), side, self.state.recipe.augment, generator_for)
         return draws.to(self.state.device)
+
+    def load(self, draws: EpochDraws, positions: slice, part: slice) -> Batch:
+        """Return a part of the batch at `positions`. Mixup needs the entire batch to compute it."""
+        images, labels = self.batch(draws, positions)
+        return images[part], labels[part]
 
     def batch(self, draws: EpochDraws, positions: slice | Tensor) -> Batch:
         """Return a batch of an epoch; `positions` is a slice of it or a tensor (B,) int64."""

@@ -108,7 +108,7 @@ class GraphedStep(EagerStep):
             else:
                 for field in fields(draws):
                     getattr(self.draws, field.name).copy_(getattr(draws, field.name))
-        self.load = partial(self.batches.batch, self.draws)
+        self.load = partial(self.batches.load, self.draws)
 
     def train_on(self, positions: slice) -> None:
         """Take a step on the images at these positions of the epoch's order."""
@@ -168,7 +168,9 @@ class GraphedStep(EagerStep):
         assert self.draws is not None
         positions = self.batch_start + self.batch_offsets
         metrics = train_step(state, *self.batches.batch(self.draws, positions))
-        state.store_metrics_on_device(self.batch_start // state.recipe.batch_size, metrics)
+        index = self.batch_start // state.recipe.batch_size
+        state.losses.index_copy_(0, index, metrics[:1])
+        state.error_counts.index_copy_(0, index, metrics[1:].long())
 
     def _verify_replay(self, positions: slice) -> None:
         """Take a step both ways; if the replay differs from the eager step, discard the graph."""

@@ -8,7 +8,7 @@ import torch
 
 from resnetlab.training.batches import BatchLoader
 from resnetlab.training.state import TrainState
-from resnetlab.training.step import train_step
+from resnetlab.training.step import train_on_batch
 
 
 class EagerStep:
@@ -43,16 +43,10 @@ class EagerStep:
     def train_on(self, positions: slice) -> None:
         """Take a step on the images at these positions of the epoch's order."""
         state, batch_size = self.state, positions.stop - positions.start
-        slices = state.world.microbatch_slices(batch_size, state.numerics.grad_accum_steps)
         # Microbatches are slices of the batch; several processes have different ones.
-        first, end = slices[0].start, slices[-1].stop
-        if state.can_shard_batches:
-            images, labels = self.load(slice(positions.start + first, positions.start + end))
-        else:
-            images, labels = (tensor[first:end] for tensor in self.load(positions))
-        state.set_lr()
-        state.seed_dropout(state.step)
-        state.record_step(train_step(state, images, labels, batch_size))
+        slices = state.world.microbatch_slices(batch_size, state.numerics.grad_accum_steps)
+        images, labels = self.load(positions, slice(slices[0].start, slices[-1].stop))
+        train_on_batch(state, images, labels, batch_size)
 
     def synchronize(self) -> None:
         """Wait until the device has finished the queued steps, so that a clock counts them."""

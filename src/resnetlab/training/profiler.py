@@ -142,9 +142,9 @@ class RunProfiler(NullProfiler):
                 start_epoch(epoch)
             load = step.load
 
-            def timed_load(positions: slice) -> Batch:
+            def timed_load(positions: slice, part: slice) -> Batch:
                 with self.phase("data"):
-                    return load(positions)
+                    return load(positions, part)
 
             step.load = timed_load
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
@@ -27,12 +28,6 @@ class TrainState:
 
     The parameters with `requires_grad` are trained. A module that is in eval mode at the start
     stays so.
-    """
-
-    can_shard_batches = False
-    """True if a slice of a batch can be loaded without the rest of it.
-
-    A process that shares the run then loads only its own slice.
     """
 
     def __init__(
@@ -103,16 +98,6 @@ class TrainState:
         index = self.step % self.steps_per_epoch
         self.losses[index], self.error_counts[index] = self.world.all_reduce_sum(metrics)
         self.step += 1
-
-    def store_metrics_on_device(self, index: Tensor, metrics: Tensor) -> None:
-        """Store the metrics of a step, as operations that a CUDA graph can capture.
-
-        Args:
-            index: Index of the step in its epoch, (1,) int64.
-            metrics: Loss and number of errors, (2,) fp32, from `train_step`.
-        """
-        self.losses.index_copy_(0, index, metrics[:1])
-        self.error_counts.index_copy_(0, index, metrics[1:].long())
 
     @property
     def images_processed(self) -> int:
@@ -208,3 +193,8 @@ class TrainState:
             self.losses.copy_(parts["epoch"]["losses"])
             self.error_counts.copy_(parts["epoch"]["error_counts"])
         self.step = step
+
+
+def clone_tensors(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return copies of tensors, without gradients."""
+    return {name: tensor.detach().clone() for name, tensor in tensors.items()}

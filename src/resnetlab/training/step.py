@@ -1,8 +1,7 @@
 """Training step, for example of SGD: forward, loss, backward, clip, update, EMA.
 
-Start reading here and go on with loop.py. The caller (eager_step.py) first loads the batch and
-sets the learning rate and the seed of dropout. Every faster way to take a step (cuda_graphs.py)
-must give the same bits as this one.
+Start reading here and go on with loop.py. eager_step.py loads the batches. Every faster way to take
+a step (cuda_graphs.py) must give the same bits as this one.
 """
 
 from __future__ import annotations
@@ -14,6 +13,19 @@ from torch import Tensor, nn
 
 from resnetlab.training.device import autocast, to_memory_format
 from resnetlab.training.state import TrainState
+
+
+def train_on_batch(
+    state: TrainState, images: Tensor, labels: Tensor, batch_size: int | None = None
+) -> None:
+    """Take the step that follows `state.step`, and record its loss and errors.
+
+    The arguments are those of `train_step`.
+    """
+    state.set_lr()
+    state.seed_dropout(state.step)
+    metrics = train_step(state, images, labels, batch_size)
+    state.record_step(metrics)
 
 
 def train_step(

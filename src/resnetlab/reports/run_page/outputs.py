@@ -64,7 +64,7 @@ class ImageLoader:
         self._cache, self._datasets = cache, dict[DataConfig, Dataset | None]()
 
     def pixels(self, file: RunFile, labels: NDArray[np.int64]) -> NDArray[np.uint8] | None:
-        """Return the test images (N, H, W, C) of a run, or None if they are not at hand."""
+        """Return the test images (N, H, W, C) of a run, or None if they are not on this machine."""
         if file.run.kind.uses_photos:
             return None
         if file.data not in self._datasets:

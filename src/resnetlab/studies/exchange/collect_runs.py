@@ -27,7 +27,7 @@ from resnetlab.studies.exchange.shared_plan import describe_difference, find_pla
 from resnetlab.studies.execution import read_record, save_plan
 from resnetlab.studies.plan import PlannedRun, folder_name
 
-CollectOutcome = Literal[
+CollectDecision = Literal[
     "joined",
     "weights added",
     "already here",
@@ -37,8 +37,8 @@ CollectOutcome = Literal[
     "not finished",
     "damaged",
 ]
-"""Outcome of a run: it joined the study; it was here without its weights; it was here; it was here
-with another result, which stays; a process trains it here now; or it cannot join."""
+"""Decision about a run: it joined the study; it was here without its weights; it was here; it was
+here with another result, which stays; a process trains it here now; or it cannot join."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class CollectedRun:
     """Folder or archive that holds the run, as it was given."""
     run: str
     """Name of the run's folder."""
-    outcome: CollectOutcome
+    decision: CollectDecision
     reason: str = ""
 
 
@@ -68,10 +68,10 @@ class Collection:
     """Number of finished runs of the plan."""
 
     @property
-    def counts(self) -> dict[CollectOutcome, int]:
-        """Number of runs by outcome, without zeros; their sum is the number of runs."""
-        counted = Counter(run.outcome for run in self.runs)
-        return {name: counted[name] for name in get_args(CollectOutcome) if counted[name]}
+    def counts(self) -> dict[CollectDecision, int]:
+        """Number of runs by decision, without zeros; their sum is the number of runs."""
+        counted = Counter(run.decision for run in self.runs)
+        return {name: counted[name] for name in get_args(CollectDecision) if counted[name]}
 
     def to_dict(self) -> dict[str, Any]:
         """Return the result as plain values, for `--json`."""
@@ -120,16 +120,16 @@ def _collect_run(
 ) -> CollectedRun:
     """Check one run, and copy it if it belongs to the study and is not here."""
     try:
-        outcome, reason = _check_and_copy(folder, planned, root)
+        decision, reason = _check_and_copy(folder, planned, root)
     except InputError as error:
-        outcome, reason = "damaged", str(replace(error.problems[0], fix=""))
+        decision, reason = "damaged", str(replace(error.problems[0], fix=""))
     reason = reason.replace(str(source.folder), source.name)
-    return CollectedRun(source.name, folder.name, outcome, reason)
+    return CollectedRun(source.name, folder.name, decision, reason)
 
 
 def _check_and_copy(
     folder: Path, planned: Mapping[str, PlannedRun], root: Path
-) -> tuple[CollectOutcome, str]:
+) -> tuple[CollectDecision, str]:
     """Return what became of a run, and why. Raises InputError for a damaged file."""
     record = RunFolder(folder).record()
     if record is None or record.result is None:

@@ -7,10 +7,10 @@ import io
 from collections import Counter, defaultdict
 from pathlib import Path
 
-from resnetlab.data.sources import manifest
-from resnetlab.data.sources.folder_layout import FolderListing
-from resnetlab.data.sources.folder_types import BadFile
-from resnetlab.data.sources.manifest import ManifestRow
+from resnetlab.data.sources.folder import manifest
+from resnetlab.data.sources.folder.layout import FolderListing
+from resnetlab.data.sources.folder.manifest import ManifestRow
+from resnetlab.data.sources.folder.types import BadFile
 from resnetlab.errors import InputError, Problem
 from resnetlab.files import atomic_write
 from resnetlab.messages import format_count

@@ -21,7 +21,7 @@ from resnetlab.data import near_copies
 from resnetlab.data.class_names import name_key
 from resnetlab.data.near_copies import NearCopy, find_near_copies
 from resnetlab.data.sources import image_decoder
-from resnetlab.data.sources.manifest import ManifestRow
+from resnetlab.data.sources.folder.manifest import ManifestRow
 from resnetlab.errors import input_error
 from resnetlab.messages import format_count
 

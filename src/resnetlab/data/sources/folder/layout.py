@@ -19,7 +19,14 @@ from resnetlab.data.class_names import (
     suggest_lookalike,
 )
 from resnetlab.data.config import DEFAULT_READING, SPLITS, FolderReading, Split
-from resnetlab.data.sources.folder_tree import (
+from resnetlab.data.sources.folder.labels_csv import find_label_tables, read_labels
+from resnetlab.data.sources.folder.notes import (
+    NOT_DIRECTLY,
+    class_folder,
+    layout_notes,
+    nested_notes,
+)
+from resnetlab.data.sources.folder.tree import (
     SYSTEM_FILES,
     FolderTree,
     child_name,
@@ -28,7 +35,7 @@ from resnetlab.data.sources.folder_tree import (
     leaf,
     parent,
 )
-from resnetlab.data.sources.folder_types import (
+from resnetlab.data.sources.folder.types import (
     FOLLOW_HINT,
     LABELS_FILE,
     LAYOUT_HINT,
@@ -37,14 +44,7 @@ from resnetlab.data.sources.folder_types import (
     SkippedFile,
     split_of_word,
 )
-from resnetlab.data.sources.folder_walk import LINK, linked_folders, walk
-from resnetlab.data.sources.labels_csv import find_label_tables, read_labels
-from resnetlab.data.sources.layout_notes import (
-    NOT_DIRECTLY,
-    class_folder,
-    layout_notes,
-    nested_notes,
-)
+from resnetlab.data.sources.folder.walk import LINK, linked_folders, walk
 from resnetlab.errors import InputError, Problem, input_error
 
 Layout = Literal["splits", "classes", "labels"]

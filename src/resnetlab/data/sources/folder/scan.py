@@ -26,16 +26,25 @@ from resnetlab.data.config import (
     Source,
     Split,
 )
-from resnetlab.data.sources import decode_cache, folder_cache, image_decoder, manifest
+from resnetlab.data.sources import decode_cache, image_decoder
 from resnetlab.data.sources.decode_cache import FileInfo
-from resnetlab.data.sources.folder_cache import CachedFolder
-from resnetlab.data.sources.folder_layout import FolderListing, list_folder
-from resnetlab.data.sources.folder_problems import collect_problems
-from resnetlab.data.sources.folder_splits import assign_splits
-from resnetlab.data.sources.folder_types import BadFile, SkippedFile
-from resnetlab.data.sources.grouping import GroupRule, ImageGroups
-from resnetlab.data.sources.manifest import ManifestRow, SplitSpec
-from resnetlab.data.sources.same_pixels import same_pixels
+from resnetlab.data.sources.folder import manifest
+from resnetlab.data.sources.folder.cache import (
+    CachedFolder,
+    file_infos_path,
+    fingerprint_folder,
+    folder_cache_path,
+    load_cached_folder,
+    read_changed_files,
+    save_cached_folder,
+)
+from resnetlab.data.sources.folder.grouping import GroupRule, ImageGroups
+from resnetlab.data.sources.folder.layout import FolderListing, list_folder
+from resnetlab.data.sources.folder.manifest import ManifestRow, SplitSpec
+from resnetlab.data.sources.folder.problems import collect_problems
+from resnetlab.data.sources.folder.same_pixels import same_pixels
+from resnetlab.data.sources.folder.splits import assign_splits
+from resnetlab.data.sources.folder.types import BadFile, SkippedFile
 from resnetlab.errors import input_error
 from resnetlab.messages import Notify, silent
 from resnetlab.settings import CACHE_VARIABLE, cache_dir
@@ -100,9 +109,9 @@ def open_folder(
         str(cache.resolve()),
         reading,
     )
-    cache_path = folder_cache.folder_cache_path(root, _image_cache_dir(), "images", *options)
-    fingerprint = folder_cache.fingerprint_folder(root, reading.follow_links)
-    images = folder_cache.load_cached_folder(cache_path, fingerprint)
+    cache_path = folder_cache_path(root, _image_cache_dir(), "images", *options)
+    fingerprint = fingerprint_folder(root, reading.follow_links)
+    images = load_cached_folder(cache_path, fingerprint)
     if images is None:
         scan = scan_folder(
             root,
@@ -114,7 +123,7 @@ def open_folder(
             workers=workers,
         )
         images = _to_cached_folder(scan, scan.groups.numbers)
-        folder_cache.save_cached_folder(
+        save_cached_folder(
             cache_path, fingerprint, images, scan.pixels_key, _dependencies(scan, cache)
         )
     return _to_source(root, images)
@@ -174,7 +183,7 @@ def _dependencies(scan: FolderScan, cache: Path) -> list[Path]:
     return [
         manifest.splits_path(scan.root, used, cache, scan.groups.text),
         cache / f"{manifest.file_stem(scan.root, listed)}-bad.csv",
-        folder_cache.file_infos_path(scan.root, _image_cache_dir()),
+        file_infos_path(scan.root, _image_cache_dir()),
     ]
 
 
@@ -285,7 +294,7 @@ def _read_files(
     notify: Notify,
 ) -> list[FileInfo]:
     """Read the sizes and hashes of the files; those of unchanged files come from the cache."""
-    result = folder_cache.read_changed_files(
+    result = read_changed_files(
         root,
         paths,
         workers,

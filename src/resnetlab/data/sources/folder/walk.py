@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from resnetlab.data.config import FollowLinks
-from resnetlab.data.sources.folder_types import FOLLOW_HINT, LAYOUT_HINT, ScannedFile
+from resnetlab.data.sources.folder.types import FOLLOW_HINT, LAYOUT_HINT, ScannedFile
 from resnetlab.errors import InputError, Problem, input_error
 from resnetlab.shell import command_line
 

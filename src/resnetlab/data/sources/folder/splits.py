@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from resnetlab.data.config import SPLITS
-from resnetlab.data.sources import manifest
-from resnetlab.data.sources.folder_layout import FolderListing
-from resnetlab.data.sources.grouping import ImageGroups
-from resnetlab.data.sources.manifest import ManifestRow, SplitSpec
+from resnetlab.data.sources.folder import manifest
+from resnetlab.data.sources.folder.grouping import ImageGroups
+from resnetlab.data.sources.folder.layout import FolderListing
+from resnetlab.data.sources.folder.manifest import ManifestRow, SplitSpec
 from resnetlab.errors import InputError, Problem
 from resnetlab.messages import format_count
 

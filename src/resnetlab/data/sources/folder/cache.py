@@ -27,7 +27,7 @@ from resnetlab import files
 from resnetlab.data.config import FollowLinks
 from resnetlab.data.sources import decode_cache
 from resnetlab.data.sources.decode_cache import FileInfo
-from resnetlab.data.sources.folder_walk import walk
+from resnetlab.data.sources.folder.walk import walk
 from resnetlab.errors import InputError
 from resnetlab.messages import Notify, silent
 

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping
 
 from resnetlab.data.class_names import normalize_name
 from resnetlab.data.config import Split
-from resnetlab.data.sources.folder_tree import FolderTree, has_image_suffix, is_hidden, leaf, parent
-from resnetlab.data.sources.folder_types import LabeledFile, SkippedFile
+from resnetlab.data.sources.folder.tree import FolderTree, has_image_suffix, is_hidden, leaf, parent
+from resnetlab.data.sources.folder.types import LabeledFile, SkippedFile
 
 NOT_DIRECTLY = "not directly in a class's folder"
 """Reason for skipping a file in a sub-folder of a class, or in no class."""

@@ -18,8 +18,8 @@ from pathlib import Path
 
 from resnetlab.data.class_names import lookalike_problems, normalize_name
 from resnetlab.data.config import DEFAULT_READING, FolderReading
-from resnetlab.data.sources.folder_tree import is_hidden
-from resnetlab.data.sources.folder_types import (
+from resnetlab.data.sources.folder.tree import is_hidden
+from resnetlab.data.sources.folder.types import (
     LABELS_FILE,
     SPLIT_ALIASES,
     TABLE_FILES,

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from resnetlab.data.sources.folder_types import ScannedFile
+from resnetlab.data.sources.folder.types import ScannedFile
 
 IMAGE_SUFFIXES = (
     ".jpg",

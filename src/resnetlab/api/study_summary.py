@@ -1,4 +1,4 @@
-"""Outcome of a study: its runs, the answer to its question, and its report."""
+"""Summary of a study: its runs, the answer to its question, and its report."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from resnetlab.table import Table
 
 @with_summary
 @dataclass(frozen=True)
-class StudyOutcome:
-    """Outcome of a study: its runs, the answer to its question, and its report."""
+class StudySummary:
+    """Summary of a study: its runs, the answer to its question, and its report."""
 
     record: StudyRecord
     answer: str
@@ -57,7 +57,7 @@ class StudyOutcome:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the outcome as plain values, for `--json`."""
+        """Return the summary as plain values, for `--json`."""
         states = list(self.record.states.values())
         return {
             "study": self.record.study.name,
@@ -73,12 +73,12 @@ class StudyOutcome:
 
 
 def runs_table(record: StudyRecord) -> Table:
-    """Return the planned runs of a record as a table; see `StudyOutcome.runs`."""
+    """Return the planned runs of a record as a table; see `StudySummary.runs`."""
     study = record.study
     return row_table(RunRow, run_rows(record), study.conditions, f"Runs of {study.name}")
 
 
 def curves_table(record: StudyRecord) -> Table:
-    """Return the evaluations of a record as a table; see `StudyOutcome.curves`."""
+    """Return the evaluations of a record as a table; see `StudySummary.curves`."""
     study = record.study
     return row_table(CurvePoint, curve_points(record), study.conditions, f"Curves of {study.name}")
