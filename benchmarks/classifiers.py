@@ -93,12 +93,12 @@ def subset(folder: Path, count: int, scratch: Path) -> Path:
     target = scratch / f"{folder.name}-{count}"
     shutil.copytree(folder / "test", target / "test")
     classes = sorted(path for path in (folder / "train").iterdir() if path.is_dir())
-    draw = np.random.default_rng(0)
+    generator = np.random.default_rng(0)
     for index, place in enumerate(classes):
         each = count // len(classes) + (index < count % len(classes))
         files = sorted(path for path in place.iterdir() if path.is_file())
         (target / "train" / place.name).mkdir(parents=True)
-        for number in draw.permutation(len(files))[:each]:
+        for number in generator.permutation(len(files))[:each]:
             shutil.copy(files[number], target / "train" / place.name)
     return target
 

@@ -127,11 +127,11 @@ def run_cuts(features: dict[str, Features], name: str) -> Iterator[dict[str, flo
     data = features[name]
     far = [other.rows for key, other in features.items() if key != name]
     for cut in range(CUTS):
-        draw = np.random.default_rng(cut)
-        known = draw.permutation(len(data.names))[:KNOWN]
+        generator = np.random.default_rng(cut)
+        known = generator.permutation(len(data.names))[:KNOWN]
         splits: list[list[int]] = [[], [], []]
         for label in known:
-            order = draw.permutation(np.flatnonzero(data.labels == label))
+            order = generator.permutation(np.flatnonzero(data.labels == label))
             for number, split in enumerate(splits):
                 split += order[number * PER_SPLIT : (number + 1) * PER_SPLIT].tolist()
         ood = data.rows[~np.isin(data.labels, known)]

@@ -110,10 +110,10 @@ def features_of(
     return np.concatenate(batches), labels[chosen].astype(np.int64)
 
 
-def draw(labels: np.ndarray, per_class: int, random: np.random.Generator) -> np.ndarray:
+def draw_sample(labels: np.ndarray, per_class: int, generator: np.random.Generator) -> np.ndarray:
     """Return the indices of so many random images of each class."""
     return np.concatenate(
-        [random.permutation(np.flatnonzero(labels == k))[:per_class] for k in np.unique(labels)]
+        [generator.permutation(np.flatnonzero(labels == k))[:per_class] for k in np.unique(labels)]
     )
 
 
@@ -121,10 +121,10 @@ def true_errors(
     train: np.ndarray, labels: np.ndarray, test: np.ndarray, test_labels: np.ndarray, size: int
 ) -> np.ndarray:
     """Return the mean error by class, and at the end that of all, on test images (K + 1,)."""
-    random = np.random.default_rng(10_000)
+    generator = np.random.default_rng(10_000)
     errors = []
     for _ in range(TRUTH_DRAWS):
-        chosen = draw(labels, size, random)
+        chosen = draw_sample(labels, size, generator)
         names = [str(k) for k in np.unique(labels)]
         rows = labels[chosen], names, np.arange(len(chosen))
         regularization, _ = choose_regularization(reduce_features(train[chosen]), *rows)
@@ -145,7 +145,7 @@ def measure(
 ) -> dict[str, Any]:
     """Return the intervals of one draw beside the truth, by class and at the end of all."""
     start = time.monotonic()
-    chosen = draw(labels, PER_CLASS, np.random.default_rng(seed))
+    chosen = draw_sample(labels, PER_CLASS, np.random.default_rng(seed))
     few, few_labels, groups = features[chosen], labels[chosen], np.arange(len(chosen))
     curves = measure_curves(few, few_labels, classes, groups)
     rows = []

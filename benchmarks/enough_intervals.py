@@ -119,51 +119,51 @@ def curves_of_laws() -> list[dict[str, Any]]:
         for images in PHOTOGRAPHS:
             gain = law[1] * (images ** -law[2] - (images + MORE) ** -law[2])
             for number in range(CURVES):
-                random = np.random.default_rng([index, images, FIRST_SEED + number])
-                wrong, folds, sizes = draw_curve(law, images, random)
+                generator = np.random.default_rng([index, images, FIRST_SEED + number])
+                wrong, folds, sizes = draw_curve(law, images, generator)
                 row = {"kind": "laws", "name": name, "images": images, "gain_points": 100 * gain}
                 rows.append(row | intervals(wrong, folds, sizes, images, gain, number))
     return rows
 
 
 def draw_curve(
-    law: tuple[float, float, float], images: int, random: np.random.Generator
+    law: tuple[float, float, float], images: int, generator: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Draw which photographs are wrong in each fit, their folds, and the sizes of the fits."""
     sizes = np.array(FRACTIONS) * images * (FOLDS - 1) / FOLDS
     errors = np.minimum(law[0] + law[1] * sizes ** -law[2], 0.99)
-    of_photographs = random.standard_normal(images)
-    others = random.standard_normal((DRAWS, len(sizes), images))
+    of_photographs = generator.standard_normal(images)
+    others = generator.standard_normal((DRAWS, len(sizes), images))
     wrong = (
         np.sqrt(SHARED) * of_photographs + np.sqrt(1 - SHARED) * others < norm.ppf(errors)[:, None]
     )
-    folds = np.stack([random.permutation(np.arange(images) % FOLDS) for _ in range(DRAWS)])
+    folds = np.stack([generator.permutation(np.arange(images) % FOLDS) for _ in range(DRAWS)])
     return wrong, folds, sizes
 
 
-def round_clouds(per_class: int, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+def round_clouds(per_class: int, generator: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """Draw three classes of normal features, two of which are near each other."""
     labels = np.repeat(np.arange(3), per_class)
     centers = np.zeros((3, 20))
     centers[0, 0], centers[1, 0], centers[2, 1] = 1.0, -1.0, 3.0
-    return random.standard_normal((len(labels), 20)) + centers[labels], labels
+    return generator.standard_normal((len(labels), 20)) + centers[labels], labels
 
 
-def long_features(per_class: int, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+def long_features(per_class: int, generator: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """Draw classes in 128 dimensions of falling variance, as features of networks have."""
     labels = np.repeat(np.arange(3), per_class)
     scale = np.arange(1, 129) ** -0.5
     centers = np.random.default_rng(1).standard_normal((3, 128)) * scale * 0.24
-    return random.standard_normal((len(labels), 128)) * scale + centers[labels], labels
+    return generator.standard_normal((len(labels), 128)) * scale + centers[labels], labels
 
 
-def clusters(per_class: int, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+def clusters(per_class: int, generator: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """Draw classes of eight kinds each, of which rare ones are seen only in larger pools."""
     labels = np.repeat(np.arange(3), per_class)
     shares = 0.5 ** np.arange(8)
-    kinds = random.choice(8, len(labels), p=shares / shares.sum())
+    kinds = generator.choice(8, len(labels), p=shares / shares.sum())
     centers = np.random.default_rng(2).standard_normal((3, 8, 30))
-    noise = random.standard_t(5, (len(labels), 30))
+    noise = generator.standard_t(5, (len(labels), 30))
     return noise + centers[labels, kinds], labels
 
 
@@ -179,9 +179,9 @@ def true_errors(draw: Draw, size: int) -> np.ndarray:
     errors = []
     for pool in range(TRUTH_POOLS):
         # The same stream for each size, so that the difference of two sizes varies less.
-        random = np.random.default_rng([1, pool])
-        test, test_labels = draw(TEST, random)
-        features, labels = draw(size, random)
+        generator = np.random.default_rng([1, pool])
+        test, test_labels = draw(TEST, generator)
+        features, labels = draw(size, generator)
         rows = labels, CLASSES, np.arange(len(labels))
         regularization, _ = choose_regularization(reduce_features(features), *rows)
         both = reduce_features(np.concatenate([features, test]))
@@ -193,8 +193,8 @@ def true_errors(draw: Draw, size: int) -> np.ndarray:
 
 def curves_of_pool(problem: str, draw: Draw, gains: np.ndarray, seed: int) -> list[dict[str, Any]]:
     """Return the intervals of the classes of one pool."""
-    random = np.random.default_rng([list(PROBLEMS).index(problem), seed])
-    features, labels = draw(PER_CLASS, random)
+    generator = np.random.default_rng([list(PROBLEMS).index(problem), seed])
+    features, labels = draw(PER_CLASS, generator)
     groups = np.arange(len(labels))
     curves = measure_curves(features.astype(np.float32), labels, CLASSES, groups)
     folds = np.stack([assign_folds(labels, CLASSES, FOLDS, d, groups) for d in range(DRAWS)])
@@ -251,11 +251,11 @@ def gains_by_folds(
     )
     freedom = len(by_fold) - 1
     covariance = np.cov(by_fold, rowvar=False) * (1 / len(by_fold) + 1 / (FOLDS - 1))
-    random = np.random.default_rng(seed)
-    normal = random.multivariate_normal(
+    generator = np.random.default_rng(seed)
+    normal = generator.multivariate_normal(
         np.zeros(len(sizes)), covariance, RESAMPLES, check_valid="ignore", method="eigh"
     )
-    spread = normal / np.sqrt(random.chisquare(freedom, (RESAMPLES, 1)) / freedom)
+    spread = normal / np.sqrt(generator.chisquare(freedom, (RESAMPLES, 1)) / freedom)
     errors = np.clip(wrong.mean((0, 2)) + spread, 0, 1)
     laws = fit_power_laws(sizes, errors)
     return laws.predict(now) - laws.predict(now + MORE), errors[:, 0] - errors[:, -1]

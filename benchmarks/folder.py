@@ -59,10 +59,10 @@ def main() -> int:
 
 def write(root: Path) -> None:
     """Write a folder of images: half PNG, half JPEG, five sixths for training, an hour old."""
-    draw = np.random.default_rng(0)
+    generator = np.random.default_rng(0)
     kinds = [("png", "PNG"), ("jpg", "JPEG")]
     files = [
-        encoded(draw.integers(0, 256, (SIDE, SIDE, 3), np.uint8), kinds[place % 2][1])
+        encoded(generator.integers(0, 256, (SIDE, SIDE, 3), np.uint8), kinds[place % 2][1])
         for place in range(1000)
     ]
     then = time.time() - 3600

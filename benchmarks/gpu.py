@@ -254,7 +254,7 @@ def grid(bench: Bench) -> dict[str, Any]:
 # --------------------------------------------------------------------------------------------------
 
 
-def page(found: dict[str, Any]) -> str:
+def build_page(found: dict[str, Any]) -> str:
     """Return the figures as Markdown."""
     lines = [
         f"# On a GPU, {found['time'][:10]}",
@@ -382,7 +382,7 @@ def main() -> int:
     found = measure()
     write_json(HERE / "gpu.json", found)
     name = HERE / f"gpu-{found['time'][:10]}.md"
-    name.write_text(page(found))
+    name.write_text(build_page(found))
     print(name)
     return 0
 

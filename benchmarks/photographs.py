@@ -179,7 +179,8 @@ def ours(photographs: PhotoSplit, decode: str, number: int, window: int) -> int:
     )
     draws = draw_photo_epoch(len(photographs), partial(make_generator, window, "pass", number))
     batches = PhotoBatches(state, photographs, draws, number)  # type: ignore[arg-type]
-    return sum(len(batches(slice(at, at + BATCH))[1]) for at in range(0, len(photographs), BATCH))
+    starts = range(0, len(photographs), BATCH)
+    return sum(len(batches(slice(at, at + BATCH), slice(0, BATCH))[1]) for at in starts)
 
 
 def part(root: Path, shape: tuple[int, int]) -> PhotoSplit:

@@ -36,7 +36,7 @@ def build() -> dict[str, str]:
     """Return the texts of all files that follow from the tables, by their paths in the folder."""
     tables = read_tables()
     judged = {table.name: table.judge() for table in tables}
-    files = {"README.md": page(tables, judged)}
+    files = {"README.md": build_page(tables, judged)}
     for table in tables:
         files[f"judged/{table.name}.toml"] = format_declaration(table)
         if not table.runs:
@@ -48,7 +48,7 @@ def build() -> dict[str, str]:
     return files
 
 
-def page(tables: list[Table], judged: Judged) -> str:
+def build_page(tables: list[Table], judged: Judged) -> str:
     """Return the page as Markdown."""
     parts = [
         "# Published tables, judged again",

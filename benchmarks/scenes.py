@@ -10,11 +10,11 @@ from PIL import Image
 
 def scenes(width: int, height: int) -> Iterator[Image.Image]:
     """Colors that vary at every scale, less the finer, as in natural scenes (Field 1987)."""
-    draw = np.random.default_rng(0)
+    generator = np.random.default_rng(0)
     while True:
         pixels = np.full((height, width, 3), 128, np.float32)
         for cells in (3, 6, 12, 24, 48, 96, 192, 384):
-            coarse = draw.normal(
+            coarse = generator.normal(
                 0, 90 / cells**0.6, (max(2, cells * height // width), cells, 3)
             ).astype(np.float32)
             for channel in range(3):
@@ -22,5 +22,5 @@ def scenes(width: int, height: int) -> Iterator[Image.Image]:
                     (width, height), Image.Resampling.BICUBIC
                 )
                 pixels[..., channel] += np.asarray(layer)
-        pixels += draw.normal(0, 3, (height, width, 1)).astype(np.float32)
+        pixels += generator.normal(0, 3, (height, width, 1)).astype(np.float32)
         yield Image.fromarray(pixels.clip(0, 255).astype(np.uint8))

@@ -151,13 +151,13 @@ def with_rows(
 
 def prepare(root: Path) -> None:
     """Make a small model, a small folder of photographs and a planned study."""
-    draw = np.random.default_rng(0)
+    generator = np.random.default_rng(0)
     for split, count in (("train", 8), ("test", 4)):
         for name in ("cat", "dog", "owl"):
             for number in range(count):
                 path = root / "photos" / split / name / f"{number}.jpg"
                 path.parent.mkdir(parents=True, exist_ok=True)
-                Image.fromarray(draw.integers(0, 256, (120, 160, 3), np.uint8)).save(path)
+                Image.fromarray(generator.integers(0, 256, (120, 160, 3), np.uint8)).save(path)
     shutil.copy(root / "photos" / "test" / "cat" / "0.jpg", root / "photo.jpg")
     runs = [f"{name},{seed},{90 + seed}" for name in "AB" for seed in range(5)]
     (root / "runs.csv").write_text("\n".join(["model,seed,accuracy", *runs]) + "\n")

@@ -155,7 +155,7 @@ def ratios(rates: dict[str, list[float]]) -> dict[str, float]:
     }
 
 
-def page(found: dict[str, dict[str, list[float]]], about: dict[str, Any], day: str) -> str:
+def build_page(found: dict[str, dict[str, list[float]]], about: dict[str, Any], day: str) -> str:
     """Return the dated page with every ratio and every rate."""
     lines = [f"# Training steps on a processor, {day}", "", "Written by `make bench`.", ""]
     lines += [f"- {key}: {value}" for key, value in about.items() if key != "packages"]
@@ -225,7 +225,7 @@ def main() -> None:
         "window_seconds": WINDOW_SECONDS,
     }
     (HERE / "latest.json").write_text(json.dumps(latest, indent=1) + "\n")
-    (HERE / f"{day}.md").write_text(page(found, about, day))
+    (HERE / f"{day}.md").write_text(build_page(found, about, day))
 
 
 if __name__ == "__main__":

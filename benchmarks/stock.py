@@ -22,10 +22,9 @@ def made(
     """Random pixels (N, H, W, C) and labels (N,) of ten classes: a step costs the same whatever
     they show.
     """
-    draw = np.random.default_rng(seed)
-    return draw.integers(0, 256, (count, side, side, channels), dtype=np.uint8), draw.integers(
-        0, 10, count
-    )
+    generator = np.random.default_rng(seed)
+    pixels = generator.integers(0, 256, (count, side, side, channels), dtype=np.uint8)
+    return pixels, generator.integers(0, 10, count)
 
 
 class Pictures(Dataset[tuple[torch.Tensor, int]]):

@@ -99,11 +99,11 @@ def plant(
     features: np.ndarray, labels: np.ndarray, classes: int, kind: str, share: float, seed: int
 ) -> np.ndarray:
     """Return the labels with a share of wrong ones."""
-    random = np.random.default_rng(seed)
-    chosen = random.permutation(len(labels))[: round(share * len(labels))]
+    generator = np.random.default_rng(seed)
+    chosen = generator.permutation(len(labels))[: round(share * len(labels))]
     planted = labels.copy()
     if kind == KINDS[0]:
-        planted[chosen] = (labels[chosen] + random.integers(1, classes, len(chosen))) % classes
+        planted[chosen] = (labels[chosen] + generator.integers(1, classes, len(chosen))) % classes
         return planted
     means = np.stack([features[labels == k].mean(0) for k in range(classes)])
     distances = np.linalg.norm(means[:, None] - means[None], axis=2)

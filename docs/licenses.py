@@ -46,7 +46,7 @@ def stated_license(name: str) -> str:
     return re.sub(r"\s+", " ", license_text).replace("|", "\\|")[:120] or ABSENT
 
 
-def page(constraints: str) -> str:
+def build_page(constraints: str) -> str:
     """Return the text of docs/licenses.md. Ends the program if a pinned package is not installed or
     has another version.
     """
@@ -67,5 +67,5 @@ def page(constraints: str) -> str:
 
 if __name__ == "__main__":
     (ROOT / "docs" / "licenses.md").write_text(
-        page((ROOT / "constraints.txt").read_text(encoding="utf-8")), encoding="utf-8"
+        build_page((ROOT / "constraints.txt").read_text(encoding="utf-8")), encoding="utf-8"
     )

@@ -102,12 +102,12 @@ def picture() -> str:
     return "\n".join([*parts, "</svg>"]) + "\n"
 
 
-def page() -> str:
+def build_page() -> str:
     """Return docs/architecture.md with its tables written again."""
     before, _, rest = PAGE.read_text(encoding="utf-8").partition(START)
     return before + START + "\n" + table() + "\n" + END + rest.partition(END)[2]
 
 
 if __name__ == "__main__":
-    PAGE.write_text(page(), encoding="utf-8")
+    PAGE.write_text(build_page(), encoding="utf-8")
     PICTURE.write_text(picture(), encoding="utf-8")

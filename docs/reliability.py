@@ -198,7 +198,7 @@ def collect() -> dict[str, list[str]]:
     return names
 
 
-def page(results: Results, names: dict[str, list[str]]) -> str:
+def build_page(results: Results, names: dict[str, list[str]]) -> str:
     """Return the page from the results of the tests `names` of each file."""
     every = [result for tests in results.values() for result in tests.values()]
     newest = max(every, key=lambda result: result.time)
@@ -264,7 +264,7 @@ def main(word: str, test: str = "") -> int:
         kept = results.get(module.name, {}) if test else {}  # a whole file replaces its results
         results[module.name] = kept | tests
     save(results)
-    PAGE.write_text(page(results, names), encoding="utf-8")
+    PAGE.write_text(build_page(results, names), encoding="utf-8")
     failed = [result for tests in results.values() for result in tests.values()]
     return int(any(result.outcome == "failed" for result in failed))
 

@@ -90,11 +90,11 @@ def small_arrays(
     """Three classes of 8x8 gray images: bright on the left, on the right, or in the middle; easy,
     but not trivial.
     """
-    draw = np.random.default_rng(seed)
+    generator = np.random.default_rng(seed)
     parts: dict[str, np.ndarray] = {"classes": np.array(["left", "right", "middle"])}
     for split, count in (("train", per_class), ("test", test_per_class)):
-        labels = draw.permutation(np.repeat(np.arange(3), count))
-        images = draw.integers(0, 120, (len(labels), 8, 8))
+        labels = generator.permutation(np.repeat(np.arange(3), count))
+        images = generator.integers(0, 120, (len(labels), 8, 8))
         for label, columns in enumerate((slice(0, 3), slice(5, 8), slice(3, 5))):
             images[labels == label, :, columns] += 90
         parts[f"x_{split}"], parts[f"y_{split}"] = images.astype(np.uint8), labels.astype(np.int64)

@@ -21,9 +21,9 @@ SMALL = BagOfWordsConfig(words=5, patch=3, stride=2, regions=2)
 
 
 def pictures(count: int = 40, side: int = 8, channels: int = 1) -> LabeledImages:
-    draw = np.random.default_rng(3)
+    generator = np.random.default_rng(3)
     labels = np.arange(count) % 2
-    pixels = draw.integers(0, 60, (count, side, side, channels))
+    pixels = generator.integers(0, 60, (count, side, side, channels))
     pixels[labels == 1, ::2] += 150  # stripes
     return LabeledImages(pixels.astype(np.uint8), labels)
 

@@ -15,8 +15,8 @@ FOLDER = Path(coverage_of_sets.__file__).parent
 
 
 def test_the_distance_is_measured_to_the_k_th_nearest_image_of_length_one() -> None:
-    draw = np.random.default_rng(0)
-    reference, images = draw.normal(size=(30, 8)), draw.normal(size=(5, 8))
+    generator = np.random.default_rng(0)
+    reference, images = generator.normal(size=(30, 8)), generator.normal(size=(5, 8))
     distances = coverage_of_sets.distance_to_neighbor(reference, images, 4)
     for row, image in zip(distances, images, strict=True):
         lengths = [
@@ -28,9 +28,11 @@ def test_the_distance_is_measured_to_the_k_th_nearest_image_of_length_one() -> N
 
 def test_a_cut_measures_planted_classes_and_ood_images() -> None:
     """Well separated classes: each image is right, and every measure detects the others."""
-    draw = np.random.default_rng(1)
+    generator = np.random.default_rng(1)
     labels = np.repeat(np.arange(9), 130)
-    rows = (10 * np.eye(9, 12)[labels] + draw.normal(size=(len(labels), 12))).astype(np.float32)
+    rows = (10 * np.eye(9, 12)[labels] + generator.normal(size=(len(labels), 12))).astype(
+        np.float32
+    )
     names = tuple(map(str, range(9)))
     features = {"planted": coverage_of_sets.Features(rows, labels, names)}
     cut = next(coverage_of_sets.run_cuts(features, "planted"))

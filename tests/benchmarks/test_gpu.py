@@ -37,7 +37,7 @@ def test_each_contender_has_a_speed_and_the_page_contains_all_speeds() -> None:
         "five in parallel to stock": 40.0,
         "time of five in parallel": 1.25,
     }
-    page = gpu.page(
+    page = gpu.build_page(
         {
             **gpu.machine(),
             "gpu": "a GPU",

@@ -31,7 +31,7 @@ def test_the_page_shows_every_ratio_and_every_rate() -> None:
         name: [float(number), number + 1.0, number + 2.0]
         for number, name in enumerate(steps.CONTENDERS, 10)
     }
-    text = steps.page(
+    text = steps.build_page(
         {"resnet20-b32": rates}, {"load": 0.1, "packages": {"torch": "1"}}, "2026-01-02"
     )
     for value in steps.ratios(rates).values():

@@ -28,11 +28,11 @@ from resnetlab.stats.exact import mcnemar, paired_interval
 
 def checks(seed: int) -> Image.Image:
     """Draw a checkerboard, a texture that the model does not know."""
-    random = np.random.default_rng(seed)
+    generator = np.random.default_rng(seed)
     y, x = np.mgrid[:32, :40]
     wave = np.sign(np.sin(x / 2) * np.sin(y / 2))
-    shade = 128 + 90 * wave[..., None] * random.uniform(0.6, 1, 3)
-    shade = shade + random.normal(0, 12, (32, 40, 3))
+    shade = 128 + 90 * wave[..., None] * generator.uniform(0.6, 1, 3)
+    shade = shade + generator.normal(0, 12, (32, 40, 3))
     return Image.fromarray(shade.clip(0, 255).astype(np.uint8))
 
 

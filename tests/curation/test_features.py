@@ -15,7 +15,7 @@ from resnetlab.curation.labeled_photos import open_labeled_photos
 from resnetlab.data.transforms.eval_transform import apply_eval_transform
 from resnetlab.deploy.predict import load_model
 from resnetlab.errors import InputError
-from resnetlab.finetune import frozen_features as module
+from resnetlab.finetune import frozen_features
 from resnetlab.models.weights import read_weights, write_weights
 
 
@@ -80,7 +80,7 @@ def test_a_damaged_cache_is_computed_again(
     content[-5] ^= 1
     path.write_bytes(content)
     assert np.array_equal(features(network, finetuned / "stripes", tmp_path), before)
-    assert module._read_features(path)[0]
+    assert frozen_features._read_features(path)[0]
 
 
 def other_weights(finetuned: Path, folder: Path) -> Path:

@@ -21,10 +21,10 @@ CLASSES = ("hard", "easy")
 
 def noise(images: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     """Features of two classes that overlap, in many dimensions: more images help."""
-    random = np.random.default_rng(seed)
+    generator = np.random.default_rng(seed)
     labels = np.arange(images) % 2
     shift = np.where(labels == 0, -0.5, 0.5)[:, None] * np.ones(20) * 0.45
-    return (random.standard_normal((images, 20)) + shift).astype(np.float32), labels
+    return (generator.standard_normal((images, 20)) + shift).astype(np.float32), labels
 
 
 def test_sizes_grow_as_declared_and_errors_decrease() -> None:
@@ -37,19 +37,19 @@ def test_sizes_grow_as_declared_and_errors_decrease() -> None:
 
 
 def test_labels_without_a_pattern_have_the_errors_of_guessing_despite_copies() -> None:
-    random = np.random.default_rng(0)
-    features = np.repeat(random.standard_normal((60, 5)), 2, 0).astype(np.float32)
-    labels = np.repeat(random.permutation(np.arange(60) % 2), 2)
+    generator = np.random.default_rng(0)
+    features = np.repeat(generator.standard_normal((60, 5)), 2, 0).astype(np.float32)
+    labels = np.repeat(generator.permutation(np.arange(60) % 2), 2)
     groups = np.repeat(np.arange(60), 2)
     curves = measure_curves(features, labels, CLASSES, groups, draws=2)
     assert 0.35 < curves.wrong[:, -1].mean() < 0.75
 
 
 def test_the_extrapolation_uses_the_fitted_law_and_its_samples_are_bootstrap_draws() -> None:
-    random = np.random.default_rng(1)
+    generator = np.random.default_rng(1)
     sizes = np.array([10.0, 20, 40, 60, 80])
     chance = (0.05 + 1.2 * sizes**-0.5)[None, :, None]
-    wrong = np.repeat(random.random((1, 5, 100)) < chance, 5, 0)
+    wrong = np.repeat(generator.random((1, 5, 100)) < chance, 5, 0)
     result = extrapolate(wrong, sizes, np.arange(100), 100, 150)
     law = fit_power_laws(sizes, wrong.mean((0, 2))[None])
     assert result.now[0] == pytest.approx(law.predict(100)[0])
@@ -62,9 +62,9 @@ def test_the_extrapolation_uses_the_fitted_law_and_its_samples_are_bootstrap_dra
 
 
 def test_the_interval_contains_the_gains_with_and_without_a_floor() -> None:
-    random = np.random.default_rng(2)
+    generator = np.random.default_rng(2)
     sizes = np.array([10.0, 20, 40, 60, 80])
-    wrong = random.random((5, 5, 100)) < (1.2 * sizes**-0.5)[None, :, None]
+    wrong = generator.random((5, 5, 100)) < (1.2 * sizes**-0.5)[None, :, None]
     result = extrapolate(wrong, sizes, np.arange(100), 100, 150)
     without = result.now_without_floor - result.later_without_floor
     # The best exponent without a floor, by a search that knows nothing of the fit.
@@ -84,9 +84,9 @@ def test_the_interval_contains_the_gains_with_and_without_a_floor() -> None:
 
 
 def test_images_of_one_group_count_once() -> None:
-    random = np.random.default_rng(1)
+    generator = np.random.default_rng(1)
     sizes = np.array([10.0, 20, 40, 60, 80])
-    wrong = np.repeat(random.random((5, 5, 25)) < 0.3, 4, axis=2)
+    wrong = np.repeat(generator.random((5, 5, 25)) < 0.3, 4, axis=2)
     alone, grouped = (
         extrapolate(wrong, sizes, groups, 100, 150).decline[1:].std()
         for groups in (np.arange(100), np.repeat(np.arange(25), 4))

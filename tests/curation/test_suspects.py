@@ -31,9 +31,9 @@ CLASSES = ("a", "b", "c")
 
 def blobs(images: int = 150, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     """Features of three classes that a line separates well."""
-    random = np.random.default_rng(seed)
+    generator = np.random.default_rng(seed)
     labels = np.arange(images) % 3
-    features = random.standard_normal((images, 8)) + 4 * np.eye(8)[labels]
+    features = generator.standard_normal((images, 8)) + 4 * np.eye(8)[labels]
     return features.astype(np.float32), labels
 
 

@@ -67,9 +67,12 @@ def test_crops_and_flips_equal_a_loop_over_images(
     crops: bool,
     flips: bool,
 ) -> None:
-    draw = np.random.default_rng(seed)
+    generator = np.random.default_rng(seed)
     pixels = pixels_of(batch, height, width, channels, seed)
-    corner, mirror = draw.integers(0, 2 * padding + 1, (batch, 2)), draw.random(batch) < 0.5
+    corner, mirror = (
+        generator.integers(0, 2 * padding + 1, (batch, 2)),
+        generator.random(batch) < 0.5,
+    )
     expected = []
     for image, (top, left), mirrored in zip(pixels, corner, mirror, strict=True):
         cut = naive_crop(image, top, left, padding) if crops else image
@@ -94,9 +97,9 @@ def test_crops_and_flips_equal_a_loop_over_images(
 def test_cutout_equals_a_loop_over_images_even_across_the_edge(
     batch: int, height: int, width: int, size: int, seed: int
 ) -> None:
-    draw = np.random.default_rng(seed)
-    images = draw.random((batch, 2, height, width)).astype(np.float32) + 1
-    hole = np.stack([draw.integers(0, height, batch), draw.integers(0, width, batch)], 1)
+    generator = np.random.default_rng(seed)
+    images = generator.random((batch, 2, height, width)).astype(np.float32) + 1
+    hole = np.stack([generator.integers(0, height, batch), generator.integers(0, width, batch)], 1)
     expected = [
         naive_cutout(image, center[0], center[1], size)
         for image, center in zip(images, hole, strict=True)

@@ -79,12 +79,12 @@ def test_a_truncated_jpeg_is_reported_as_truncated() -> None:
 
 
 def test_bit_flips_give_pixels_or_a_reason_and_no_other_error() -> None:
-    rng = np.random.default_rng(0)
+    generator = np.random.default_rng(0)
     for kind in FORMATS:
         content = encoded(picture(2), kind)
         for _ in range(60):
             raw = bytearray(content)
-            raw[rng.integers(len(raw))] ^= 1 << int(rng.integers(8))
+            raw[generator.integers(len(raw))] ^= 1 << int(generator.integers(8))
             with contextlib.suppress(image_decoder.BadImageError):
                 assert image_decoder.decode(bytes(raw)).mode in ("L", "RGB")
 

@@ -15,8 +15,10 @@ from resnetlab.data.device_images import DeviceImages, channel_statistics
 def images_of(
     shape: tuple[int, int, int, int], seed: int = 0, low: int = 0, high: int = 256
 ) -> LabeledImages:
-    draw = np.random.default_rng(seed)
-    return LabeledImages(draw.integers(low, high, shape, np.uint8), draw.integers(0, 3, shape[0]))
+    generator = np.random.default_rng(seed)
+    return LabeledImages(
+        generator.integers(low, high, shape, np.uint8), generator.integers(0, 3, shape[0])
+    )
 
 
 @given(

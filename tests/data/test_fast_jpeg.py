@@ -35,10 +35,10 @@ def textured(seed: int, width: int = 203, height: int = 151, mode: str = "RGB") 
     """Return an image with edges and noise, so that a wrong upsampling or color conversion
     shows.
     """
-    rng = np.random.default_rng(seed)
-    coarse = Image.fromarray(rng.integers(0, 256, (7, 9, 3), dtype=np.uint8))
+    generator = np.random.default_rng(seed)
+    coarse = Image.fromarray(generator.integers(0, 256, (7, 9, 3), dtype=np.uint8))
     smooth = np.asarray(coarse.resize((width, height), Image.Resampling.NEAREST), np.int16)
-    noisy = (smooth + rng.integers(-40, 41, smooth.shape)).clip(0, 255)
+    noisy = (smooth + generator.integers(-40, 41, smooth.shape)).clip(0, 255)
     return Image.fromarray(noisy.astype(np.uint8)).convert(mode)
 
 
@@ -187,19 +187,19 @@ def test_missing_end_markers_and_bytes_after_the_end_change_nothing() -> None:
 
 @pytest.mark.parametrize("kind", ["4:4:4", "4:2:0", "progressive", "restart markers by row"])
 def test_damaged_files_have_the_pixels_or_the_refusal_of_pillow(kind: str) -> None:
-    rng = np.random.default_rng(9)
+    generator = np.random.default_rng(9)
     complete = encoded(textured(9, 90, 70), "JPEG", **ORDINARY[kind])
     refused = 0
     for number in range(150):
         raw = bytearray(complete)
-        position = int(rng.integers(2, len(raw)))
+        position = int(generator.integers(2, len(raw)))
         match number % 3:
             case 0:
-                raw[position] ^= 1 << int(rng.integers(8))
+                raw[position] ^= 1 << int(generator.integers(8))
             case 1:
-                del raw[position : position + int(rng.integers(1, 9))]
+                del raw[position : position + int(generator.integers(1, 9))]
             case _:
-                raw[position:position] = rng.bytes(int(rng.integers(1, 9)))
+                raw[position:position] = generator.bytes(int(generator.integers(1, 9)))
         refused += isinstance(check_same(bytes(raw), (1, 2, 8)[number % 3]), str)
     assert 0 < refused < 150
 

@@ -72,10 +72,10 @@ def test_a_damaged_cache_is_detected_and_built_again(tmp_path: Path, ending: str
     pixels = first.train.pixels.copy()
     (cached,) = (tmp_path / "person" / "images").glob(f"*.{ending}")
     content = cached.read_bytes()
-    rng = np.random.default_rng(0)
+    generator = np.random.default_rng(0)
     flips = [bytearray(content) for _ in range(20)]
     for raw in flips:
-        raw[rng.integers(len(raw))] ^= 1 << int(rng.integers(8))
+        raw[generator.integers(len(raw))] ^= 1 << int(generator.integers(8))
     for raw in (b"", b"words", content[: len(content) // 2], *flips):
         cached.unlink()
         cached.write_bytes(raw)

@@ -254,8 +254,8 @@ def test_folds_of_photographs_test_each_image_once(tmp_path: Path) -> None:
 
 
 def arrays(count: int = 40) -> Source:
-    rng = np.random.default_rng(0)
-    pixels = rng.integers(0, 256, (count, 8, 8, 3), np.uint8)
+    generator = np.random.default_rng(0)
+    pixels = generator.integers(0, 256, (count, 8, 8, 3), np.uint8)
     images = LabeledImages(pixels, np.arange(count) % 2)
     return Source("arrays", ("a", "b"), images, images, None, "0" * 64)
 
@@ -288,9 +288,9 @@ def test_more_folds_than_images_of_a_class_are_refused_in_one_line() -> None:
 
 
 def test_the_estimated_gain_of_a_random_split_equals_the_planted_leakage() -> None:
-    rng = np.random.default_rng(0)
-    distinct = rng.integers(0, 256, (200, 32, 32, 3), np.uint8)
-    pixels, labels = np.repeat(distinct, 2, axis=0), np.repeat(rng.integers(0, 2, 200), 2)
+    generator = np.random.default_rng(0)
+    distinct = generator.integers(0, 256, (200, 32, 32, 3), np.uint8)
+    pixels, labels = np.repeat(distinct, 2, axis=0), np.repeat(generator.integers(0, 2, 200), 2)
     estimate = estimate_leakage(pixels, labels, np.arange(400) // 2)
     assert estimate is not None
     assert estimate.any_pct == 100.0  # its copy is the nearest

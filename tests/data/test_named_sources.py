@@ -179,13 +179,13 @@ def test_archives_that_a_user_put_there_are_unpacked_without_a_download(
 def test_existing_idx_files_are_read_without_a_download(
     tmp_path: Path, name: str, folder: str
 ) -> None:
-    rng = np.random.default_rng(0)
+    generator = np.random.default_rng(0)
     raw = tmp_path / "person" / "downloads" / folder / "raw"
     raw.mkdir(parents=True)
     made = {}
     for word, split in (("train", "train"), ("t10k", "test")):
         made[split] = (
-            rng.integers(0, 256, (20, 28, 28), np.uint8),
+            generator.integers(0, 256, (20, 28, 28), np.uint8),
             np.arange(20, dtype=np.uint8) % 10,
         )
         (raw / f"{word}-images-idx3-ubyte").write_bytes(idx(made[split][0]))
@@ -219,7 +219,7 @@ def test_batches_of_cifar_are_read_if_their_checksums_match(
     kind = getattr(torchvision.datasets, form)
     folder = tmp_path / "person" / "downloads" / kind.base_folder
     folder.mkdir(parents=True)
-    rng = np.random.default_rng(0)
+    generator = np.random.default_rng(0)
 
     def write(batch: str, content: dict[str, object]) -> list[str]:
         raw = pickle.dumps(content)
@@ -227,7 +227,7 @@ def test_batches_of_cifar_are_read_if_their_checksums_match(
         return [batch, hashlib.md5(raw).hexdigest()]  # only the checksums are not torchvision's own
 
     def batch(batch: str) -> list[str]:
-        pixels = rng.integers(0, 256, (classes, 3 * 32 * 32), np.uint8)
+        pixels = generator.integers(0, 256, (classes, 3 * 32 * 32), np.uint8)
         return write(
             batch,
             {"data": pixels, "labels" if classes == 10 else "fine_labels": list(range(classes))},

@@ -29,10 +29,11 @@ CPU = torch.device("cpu")
 
 def images(count: int = 40, side: int = 6, channels: int = 3, seed: int = 0) -> LabeledImages:
     """Smooth images: neighbors are alike, as in photographs."""
-    draw = np.random.default_rng(seed)
-    noise = draw.normal(size=(count, side + 2, side + 2, channels)).cumsum(1).cumsum(2)[:, 2:, 2:]
+    generator = np.random.default_rng(seed)
+    noise = generator.normal(size=(count, side + 2, side + 2, channels))
+    noise = noise.cumsum(1).cumsum(2)[:, 2:, 2:]
     pixels = np.clip(128 + 12 * noise, 0, 255).astype(np.uint8)
-    return LabeledImages(pixels, draw.integers(0, 4, count))
+    return LabeledImages(pixels, generator.integers(0, 4, count))
 
 
 @pytest.mark.parametrize(

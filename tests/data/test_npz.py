@@ -21,11 +21,11 @@ from resnetlab.errors import InputError
 
 def arrays(**changes: object) -> dict[str, Any]:
     """Return a right set of arrays, with changes; a change to None takes an array away."""
-    rng = np.random.default_rng(0)
+    generator = np.random.default_rng(0)
     right = {
-        "x_train": rng.integers(0, 256, (12, 6, 6, 3), np.uint8),
+        "x_train": generator.integers(0, 256, (12, 6, 6, 3), np.uint8),
         "y_train": np.arange(12) % 3,
-        "x_test": rng.integers(0, 256, (6, 6, 6, 3), np.uint8),
+        "x_test": generator.integers(0, 256, (6, 6, 6, 3), np.uint8),
         "y_test": np.arange(6) % 3,
         "classes": np.array(["ant", "bee", "cat"]),
     }
@@ -210,10 +210,10 @@ def test_a_flipped_bit_is_refused_or_has_no_effect_and_gives_no_traceback(
     path = tmp_path / "set.npz"
     right = open_source(write(path), cache=tmp_path).sha256
     content = path.read_bytes()
-    rng = np.random.default_rng(1)
-    for position in rng.integers(0, len(content), 150):
+    generator = np.random.default_rng(1)
+    for position in generator.integers(0, len(content), 150):
         raw = bytearray(content)
-        raw[position] ^= 1 << int(rng.integers(8))
+        raw[position] ^= 1 << int(generator.integers(8))
         path.write_bytes(raw)
         with contextlib.suppress(InputError):
             digest = open_source(str(path), cache=tmp_path).sha256

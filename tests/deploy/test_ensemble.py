@@ -84,10 +84,10 @@ def test_models_with_other_classes_are_refused_as_an_ensemble(
 
 def test_the_paired_interval_has_its_stated_coverage_if_few_images_differ() -> None:
     """Share of 4,000 draws whose interval holds the truth, at 200 images and small differences."""
-    draw = np.random.default_rng(0)
+    generator = np.random.default_rng(0)
     for only_a, only_b in ((0.03, 0.01), (0.01, 0.01), (0.10, 0.06)):
         rest = 1 - only_a - only_b
-        counts = draw.multinomial(200, [only_a, only_b, rest], 4_000)
+        counts = generator.multinomial(200, [only_a, only_b, rest], 4_000)
         truth = 100 * (only_a - only_b)
         collected = [
             low <= truth <= high

@@ -48,9 +48,9 @@ def planted(
     folder: Path, images: int = 400, seed: int = 0
 ) -> tuple[Known, EvaluationImages, PredictionsWithImages]:
     """Answers drawn at random, better than chance."""
-    draw = np.random.default_rng(seed)
-    truth = draw.integers(0, 4, images)  # of six classes, the data has four
-    logits = draw.normal(size=(images, 6))
+    generator = np.random.default_rng(seed)
+    truth = generator.integers(0, 4, images)  # of six classes, the data has four
+    logits = generator.normal(size=(images, 6))
     logits[np.arange(images), truth] += 1
     probabilities = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
     pictures = tuple(LazyImage(f"{k}.jpg", lambda: picture(0)) for k in range(images))

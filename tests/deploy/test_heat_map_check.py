@@ -49,8 +49,8 @@ def smooth(seed: int, side: int = SIDE) -> NDArray[np.float32]:
 
 def photo_with_patch(seed: int, side: int = SIDE) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
     """Return a gray photograph with a white patch anywhere, and the pixels of the patch."""
-    draw = np.random.default_rng(1000 + seed)
-    top, left = draw.integers(side - PATCH, size=2)
+    generator = np.random.default_rng(1000 + seed)
+    top, left = generator.integers(side - PATCH, size=2)
     patch = np.zeros((side, side), bool)
     patch[top : top + PATCH, left : left + PATCH] = True
     gray = np.where(patch, 255, 40 + 60 * smooth(seed, side))
@@ -73,9 +73,9 @@ def drops_of(maps: list[NDArray[np.float32]], count: int, seed: int = 0) -> NDAr
 
 def test_removed_pixels_are_the_weighted_mean_of_their_neighbors() -> None:
     """Against the same equations for one pixel after another, solved as a dense system."""
-    draw = np.random.default_rng(3)
-    pixels = draw.integers(0, 256, (9, 7, 3), np.uint8)
-    removed = draw.random((9, 7)) < 0.6
+    generator = np.random.default_rng(3)
+    pixels = generator.integers(0, 256, (9, 7, 3), np.uint8)
+    removed = generator.random((9, 7)) < 0.6
     removed[0, 0] = removed[8, 6] = removed[0, 6] = True
     matrix, known = np.eye(63), np.zeros((63, 3))
     for y, x in np.ndindex(9, 7):

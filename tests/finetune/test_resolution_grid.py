@@ -18,14 +18,13 @@ from helpers.texture_photographs import texture
 from resnetlab.cli.main import main
 from resnetlab.errors import InputError
 from resnetlab.files import read_json
-from resnetlab.finetune import apparent_size
-from resnetlab.finetune import resolution_grid as module
+from resnetlab.finetune import apparent_size, resolution_grid
 from resnetlab.finetune.apparent_size import apparent_sizes, draw_crops, median_crop_side
 from resnetlab.finetune.finetune_photos import fixres
 from resnetlab.finetune.request import FinetuneRequest
 from resnetlab.finetune.results import ResolutionTable
 from resnetlab.model_folder.store import load_model_folder
-from resnetlab.reports.fixres import page, rebuild, write_resolution_page
+from resnetlab.reports.fixres import build_page, rebuild, write_resolution_page
 from resnetlab.schema import decode
 
 
@@ -96,16 +95,18 @@ def test_a_row_does_not_depend_on_the_rows_before_it(
 def test_a_cell_that_runs_out_of_memory_is_a_result_and_the_others_continue(
     photos: Path, backbone: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = module._ResolutionGrid._evaluate_stages
+    real = resolution_grid._ResolutionGrid._evaluate_stages
 
-    def short(self: module._ResolutionGrid, cell: module.ResolutionCell) -> module.ResolutionCell:
+    def short(
+        self: resolution_grid._ResolutionGrid, cell: resolution_grid.ResolutionCell
+    ) -> resolution_grid.ResolutionCell:
         if cell.test_size == 32:
             raise RuntimeError(
                 "DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"
             )
         return real(self, cell)
 
-    monkeypatch.setattr(module._ResolutionGrid, "_evaluate_stages", short)
+    monkeypatch.setattr(resolution_grid._ResolutionGrid, "_evaluate_stages", short)
     measured, report = swept(request(photos, backbone))
     assert [cell.status for cell in measured.cells] == ["done", "done", "out of memory"] * 2
     assert all(cell.peak_bytes > 0 for cell in measured.cells)
@@ -113,14 +114,14 @@ def test_a_cell_that_runs_out_of_memory_is_a_result_and_the_others_continue(
     text = (report / "report.md").read_text()
     assert "| 16 → 32 | out of memory |" in text
     monkeypatch.setattr(
-        module,
+        resolution_grid,
         "train_stage",
         lambda *_, **__: (_ for _ in ()).throw(torch.OutOfMemoryError("CUDA")),
     )
     measured, report = swept(request(photos, backbone, seed=1, name="second"))
     assert {cell.status for cell in measured.cells} == {"out of memory"}
     assert measured.best is None
-    assert "No cell has been measured." in page(measured).answer
+    assert "No cell has been measured." in build_page(measured).answer
 
 
 def test_cells_after_a_stop_are_not_evaluated(photos: Path, backbone: Path) -> None:
@@ -200,9 +201,9 @@ def test_pairs_that_share_the_highest_validation_accuracy_are_counted() -> None:
     tied = values.count(max(values))
     assert tied > 1
     start = f"{tied} entries of the table share the highest validation accuracy, 95.0 % of 120"
-    assert page(table).answer.startswith(start)
+    assert build_page(table).answer.startswith(start)
     single = replace(table, cells=tuple(cell for cell in table.cells if cell.train_size == 224))
-    assert page(single).answer.startswith("The pair with the highest validation accuracy is ")
+    assert build_page(single).answer.startswith("The pair with the highest validation accuracy is ")
 
 
 def test_objects_appear_larger_in_training_by_the_ratio_of_their_scales() -> None:

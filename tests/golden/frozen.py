@@ -94,10 +94,10 @@ STREAMS: tuple[tuple[int, tuple[str | int, ...]], ...] = (
 
 def images(path: Path) -> Path:
     """Write 96 train and 48 test images of four classes, 16x16 RGB: noise and a bright quarter."""
-    draw, parts = np.random.default_rng(5), {}
+    generator, parts = np.random.default_rng(5), {}
     for split, count in (("train", 96), ("test", 48)):
         labels = np.arange(count) % 4
-        pixels = draw.integers(0, 160, (count, 16, 16, 3))
+        pixels = generator.integers(0, 160, (count, 16, 16, 3))
         for image, label in enumerate(labels):
             pixels[
                 image,

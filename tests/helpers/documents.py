@@ -120,10 +120,10 @@ def page_id(page: Path) -> str:
 
 def write_noise(path: Path, classes: int) -> None:
     """Write a data set of random images, 32 x 32 x 3, in place of one that is downloaded."""
-    draw = np.random.default_rng(0)
+    generator = np.random.default_rng(0)
     arrays = {"classes": np.array([f"class {number}" for number in range(classes)])}
     for split, count in (("train", 200), ("test", 100)):
-        arrays[f"x_{split}"] = draw.integers(0, 256, (count, 32, 32, 3)).astype(np.uint8)
+        arrays[f"x_{split}"] = generator.integers(0, 256, (count, 32, 32, 3)).astype(np.uint8)
         arrays[f"y_{split}"] = np.arange(count) % classes
     path.parent.mkdir(parents=True)
     np.savez(path, **arrays)

@@ -18,10 +18,11 @@ def picture(seed: int, width: int = 24, height: int = 16, mode: str = "RGB") -> 
     """Return a smooth gradient with a color of its own, which survives JPEG and resizing
     recognizably.
     """
-    rng = np.random.default_rng(seed)
+    generator = np.random.default_rng(seed)
     ramp = np.linspace(0, 1, width)[None, :, None] * np.linspace(0.2, 1, height)[:, None, None]
-    pixels = (ramp * rng.integers(60, 255, 3) + rng.integers(0, 3, (height, width, 3))).clip(0, 255)
-    return Image.fromarray(pixels.astype(np.uint8)).convert(mode)
+    color = generator.integers(60, 255, 3)
+    pixels = ramp * color + generator.integers(0, 3, (height, width, 3))
+    return Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).convert(mode)
 
 
 def encoded(image: Image.Image, kind: str = "PNG", **options: object) -> bytes:

@@ -33,10 +33,10 @@ class SmallTraining:
     @staticmethod
     def images(count: int = 20, side: int = 8, channels: int = 1, seed: int = 0) -> LabeledImages:
         """Return random images of four classes."""
-        draw = np.random.default_rng(seed)
+        generator = np.random.default_rng(seed)
         return LabeledImages(
-            draw.integers(0, 256, (count, side, side, channels), np.uint8),
-            draw.integers(0, 4, count),
+            generator.integers(0, 256, (count, side, side, channels), np.uint8),
+            generator.integers(0, 4, count),
         )
 
     @staticmethod

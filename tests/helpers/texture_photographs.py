@@ -15,14 +15,13 @@ QUICK = str(Path(__file__).with_name("quick.toml"))
 
 def texture(kind: str, seed: int, width: int = 40, height: int = 32) -> Image.Image:
     """Draw horizontal stripes, vertical stripes or none, in random colors with noise."""
-    rng = np.random.default_rng(seed)
+    generator = np.random.default_rng(seed)
     y, x = np.mgrid[:height, :width]
     wave = {"across": np.sin(y / 2), "down": np.sin(x / 2), "plain": np.zeros((height, width))}[
         kind
     ]
-    shade = (
-        128 + 70 * wave[..., None] * rng.uniform(0.5, 1, 3) + rng.normal(0, 12, (height, width, 3))
-    )
+    color = generator.uniform(0.5, 1, 3)
+    shade = 128 + 70 * wave[..., None] * color + generator.normal(0, 12, (height, width, 3))
     return Image.fromarray(shade.clip(0, 255).astype(np.uint8))
 
 

@@ -89,11 +89,11 @@ def test_folds_use_the_corrected_resampled_t_test_and_the_report_explains_the_re
 
 
 def test_all_folds_of_several_repetitions_are_pairs(tmp_path):
-    draw = np.random.default_rng(0)
+    generator = np.random.default_rng(0)
     lines, differences = ["model,seed,fold,accuracy"], []
     for seed in range(2):
         for fold in range(5):
-            a, b = draw.normal(91, 0.5), draw.normal(90, 0.5)
+            a, b = generator.normal(91, 0.5), generator.normal(90, 0.5)
             lines += [f"A,{seed},{fold},{a}", f"B,{seed},{fold},{b}"]
             differences.append(a - b)
     report = report_of("\n".join(lines), tmp_path, claims=("A > B",), fold="fold", paired_by="fold")

@@ -299,12 +299,12 @@ def test_unit_and_direction_are_detected_and_stated_in_the_report(
 def test_a_file_that_is_not_a_table_is_refused_in_one_line(tmp_path: Path) -> None:
     import numpy as np
 
-    draw = np.random.default_rng(0)
+    generator = np.random.default_rng(0)
     path = tmp_path / "runs.csv"
     for _ in range(50):
         content = bytearray(LONG.encode())
-        for position in draw.integers(0, len(content), 3):
-            content[position] = int(draw.integers(0, 256))
+        for position in generator.integers(0, len(content), 3):
+            content[position] = int(generator.integers(0, 256))
         path.write_bytes(content)
         with contextlib.suppress(InputError):  # another error would be a traceback
             report_table(path, declare(claims=CLAIM))

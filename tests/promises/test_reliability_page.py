@@ -110,7 +110,7 @@ def test_the_committed_page_is_built_from_the_committed_results() -> None:
     reliability = script("docs/reliability.py")
     results = reliability.load()
     names = {file: list(tests) for file, tests in results.items()}
-    assert reliability.PAGE.read_text(encoding="utf-8") == reliability.page(results, names)
+    assert reliability.PAGE.read_text(encoding="utf-8") == reliability.build_page(results, names)
 
 
 def test_each_safeguard_of_sabotage_is_once_in_the_source_and_its_tests_exist() -> None:

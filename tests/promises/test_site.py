@@ -289,7 +289,7 @@ def test_architecture_page_lists_the_packages_that_exist(monkeypatch: pytest.Mon
     existing = {path.stem for path in SOURCE.glob("*.py")} - {"__init__", "__main__"}
     existing |= {path.parent.name for path in SOURCE.glob("*/__init__.py")}
     assert sorted(listed) == sorted(existing)
-    assert packages.page() == packages.PAGE.read_text(encoding="utf-8")
+    assert packages.build_page() == packages.PAGE.read_text(encoding="utf-8")
     assert packages.picture() == packages.PICTURE.read_text(encoding="utf-8")
     for name in listed:
         for path in re.findall(r"`([^`]*\.\w+)`", packages.first_files(name)):

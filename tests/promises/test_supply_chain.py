@@ -43,9 +43,9 @@ def test_the_license_page_is_built_from_the_installed_metadata() -> None:
     assert licenses.stated_license("pytest") == "MIT"
     assert "Apache" in licenses.stated_license("safetensors")
     with pytest.raises(SystemExit, match="no-such-package: not installed"):
-        licenses.page("no-such-package==1.0\n")
+        licenses.build_page("no-such-package==1.0\n")
     with pytest.raises(SystemExit, match=r"is installed, 0\.0\.1 is pinned"):
-        licenses.page("pytest==0.0.1\n")
+        licenses.build_page("pytest==0.0.1\n")
 
 
 def test_pins_contain_no_address() -> None:

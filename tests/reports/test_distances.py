@@ -126,7 +126,7 @@ def test_the_curves_of_the_source_are_drawn_beside_ours_with_its_name():
     assert all(panel.published is None for panel in by_key["train-loss"].panels)
     for key in ("test-loss", "test-error", "test-error-pairs"):
         assert "“published”" in by_key[key].caption
-        drawing = figures.to_standalone_svg(figures.draw(by_key[key]).wide)
+        drawing = figures.to_standalone_svg(figures.draw_plot(by_key[key]).wide)
         assert drawing.count(">published<") == len(by_key[key].panels)
 
 

@@ -31,7 +31,7 @@ from resnetlab.analysis.run_measures import (
 )
 from resnetlab.analysis.study_data import StudyData
 from resnetlab.reports import build_report, write_report
-from resnetlab.reports.figures import draw
+from resnetlab.reports.figures import draw_plot
 from resnetlab.reports.format import format_first_loss
 from resnetlab.studies.parsing.overrides import Overrides
 from resnetlab.studies.parsing.study_file import load_study, parse_study
@@ -80,7 +80,7 @@ def test_each_cell_of_the_heat_map_has_its_mean_and_its_failed_runs(tmp_path: Pa
         failing = (rate, batch) == (0.5, 16)
         assert cell.mean_pct == pytest.approx(40.0 if failing else accuracy(rate, batch))
         assert (cell.failed, cell.runs) == ((2, 3) if failing else (0, 3))
-    drawing = draw(report.grid.plot)
+    drawing = draw_plot(report.grid.plot)
     assert "2 of 3 failed" in drawing.wide
     assert f"{accuracy(0.1, 64):.1f}" in drawing.wide
     rows = {row[0].text: row for row in report.grid.table.rows}

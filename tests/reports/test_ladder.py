@@ -16,7 +16,7 @@ from helpers.synthetic import study_record
 from resnetlab.analysis.data_files import load_study_data
 from resnetlab.reports import build_report, collect_study_data, write_report
 from resnetlab.reports.document import Report
-from resnetlab.reports.figures import draw
+from resnetlab.reports.figures import draw_plot
 from resnetlab.reports.render import html, latex, markdown
 from resnetlab.studies.parsing.overrides import Overrides
 from resnetlab.studies.parsing.study_file import parse_study
@@ -146,7 +146,7 @@ def test_the_figure_connects_rungs_to_their_parents_and_marks_side_rungs() -> No
         ("halves", True, 0),
         ("+ momentum", False, 1),
     ]
-    drawing = draw(ladder.plot)
+    drawing = draw_plot(ladder.plot)
     for svg in (drawing.wide, drawing.narrow):
         for row in ladder.plot.rows:
             assert f">{row.label}<" in svg
@@ -157,7 +157,7 @@ def test_a_ladder_without_any_trained_run_has_a_figure() -> None:
     ladder = report(truth=truth).ladder
     assert ladder is not None
     assert ladder.plot.low_pct < ladder.plot.high_pct
-    assert "no trained run" in draw(ladder.plot).wide
+    assert "no trained run" in draw_plot(ladder.plot).wide
 
 
 def test_the_figure_contains_the_intervals_or_its_caption_states_that_they_are_cut_off() -> None:
@@ -194,12 +194,12 @@ def test_a_rung_without_a_trained_run_is_drawn_without_a_point() -> None:
     ladder = report(TRUTH | {"+ momentum": [("at chance", 10.0)] * 5}).ladder
     assert ladder is not None
     assert ladder.plot.rows[3].mean_pct is None
-    assert "no trained run" in draw(ladder.plot).wide
+    assert "no trained run" in draw_plot(ladder.plot).wide
 
 
 def test_all_renderers_contain_the_ladder_and_other_studies_have_none(tmp_path: Path) -> None:
     document = report()
-    drawings = {picture.key: draw(picture) for picture in document.plots}
+    drawings = {picture.key: draw_plot(picture) for picture in document.plots}
     for text in (
         html.render(document, drawings),
         markdown.render(document),

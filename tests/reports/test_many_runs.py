@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from helpers.synthetic import TRUTH, study_record
 from resnetlab.reports.display_limits import select_evenly, select_first
 from resnetlab.reports.document import Report
-from resnetlab.reports.figures import curves, dots, draw
+from resnetlab.reports.figures import curves, dots, draw_plot
 from resnetlab.reports.figures.dots import drawn_rows
 from resnetlab.reports.study import curve_captions, dot_plot, run_table
 from resnetlab.reports.study.assemble import build_report_from_record
@@ -48,10 +48,10 @@ def test_the_first_of_many_conditions_have_a_panel_and_no_panel_shows_the_others
         cut = named[MAX_PANELS].label
         assert f"24 of 25 conditions; curves.csv has also {cut}." in picture.caption
         assert "Gray" not in picture.caption
-    assert "stroke-opacity: 0.45" not in draw(report.curves[0]).wide
+    assert "stroke-opacity: 0.45" not in draw_plot(report.curves[0]).wide
     few = build_report_from_record(study_record(TRUTH))
     assert "Gray" in few.curves[0].caption
-    assert draw(few.curves[0]).wide.count("stroke-opacity: 0.45") == 4 * 3
+    assert draw_plot(few.curves[0]).wide.count("stroke-opacity: 0.45") == 4 * 3
 
 
 @given(
@@ -109,7 +109,7 @@ def test_the_first_figure_of_many_runs_shows_a_selection_and_states_it(
         "spaced from the lowest to the highest value; results.csv has all runs."
     )
     label = plot.rows[4].label
-    drawing = draw(plot).wide
+    drawing = draw_plot(plot).wide
     assert label not in drawing
     assert label not in plot.alt
     assert plot.rows[-1].label.split(",")[0] in drawing

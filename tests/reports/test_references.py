@@ -73,7 +73,7 @@ def test_a_compatible_number_is_shown_with_its_interval_and_as_a_diamond():
     assert marks[RESIDUAL][0].low_pct == pytest.approx(97.16 - half)
     assert not marks["plain 56"]
     assert "Diamond: a published number" in document.dot_plot.caption
-    assert ">published<" in figures.draw(document.dot_plot).wide
+    assert ">published<" in figures.draw_plot(document.dot_plot).wide
 
 
 def test_errata_of_a_source_are_listed_once_in_the_report(tmp_path):
@@ -504,8 +504,8 @@ def test_the_effect_in_published_numbers_is_shown_in_the_forest_plot():
     assert line.endswith(",A source; Another")
     assert float(line.split(",")[-2]) == pytest.approx(67.16)
     before, after = (
-        figures.draw(known_effect(Another={"condition": "plain 8"})),
-        figures.draw(contents),
+        figures.draw_plot(known_effect(Another={"condition": "plain 8"})),
+        figures.draw_plot(contents),
     )
     assert len(after.wide) > len(before.wide)  # a mark more in each row
 

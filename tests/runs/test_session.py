@@ -22,7 +22,7 @@ from helpers.outcomes import outcome
 from resnetlab.errors import InputError, ResourceError
 from resnetlab.files import read_json, sha256, write_json
 from resnetlab.models.weights import read_tensors
-from resnetlab.runs import session as module
+from resnetlab.runs import session
 from resnetlab.runs.config import run_id
 from resnetlab.runs.lifecycle import RunLockedError
 from resnetlab.runs.paths import saved_steps
@@ -401,7 +401,7 @@ def test_a_non_finite_loss_ends_the_run_as_diverged_and_overwrites_no_good_check
 ) -> None:
     runner = Runner(small_npz, tmp_path, f"numerics.precision={precision}")
     saved: list[bool] = []
-    plain = module.save_checkpoint
+    plain = session.save_checkpoint
 
     def save(folder: Path, checkpoint: Any) -> None:
         saved.append(
@@ -413,7 +413,7 @@ def test_a_non_finite_loss_ends_the_run_as_diverged_and_overwrites_no_good_check
         )
         plain(folder, checkpoint)
 
-    monkeypatch.setattr(module, "save_checkpoint", save)
+    monkeypatch.setattr(session, "save_checkpoint", save)
     poison(
         monkeypatch,
         step,
@@ -518,7 +518,7 @@ def test_another_torch_version_is_refused_with_its_number(
     runner = Runner(small_npz, tmp_path)
     assert runner(until=3) is None
     with monkeypatch.context() as patch:
-        patch.setattr(module, "torch_version", lambda: "9.9.9")
+        patch.setattr(session, "torch_version", lambda: "9.9.9")
         with pytest.raises(InputError, match=r"torch: the checkpoint has .*, here is 9\.9\.9"):
             runner()
     assert runner() is not None

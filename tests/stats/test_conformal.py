@@ -48,8 +48,8 @@ def test_the_required_number_of_images_is_the_smallest_with_a_valid_rank(percent
 @pytest.mark.parametrize(("images", "percent"), [(9, 90), (25, 90), (60, 80), (120, 95)])
 def test_the_coverage_of_another_score_equals_the_theory(images: int, percent: int) -> None:
     """The rank of a further continuous score is uniform, so it is covered with k / (n + 1)."""
-    draw, trials = np.random.default_rng(images), 20_000
-    scores = draw.gamma(2.0, size=(trials, images + 1))
+    generator, trials = np.random.default_rng(images), 20_000
+    scores = generator.gamma(2.0, size=(trials, images + 1))
     covered = sum(
         row[-1] <= conformal_quantile(row[:-1], percent / 100) for row in scores[: trials // 10]
     ) / (trials // 10)
@@ -82,14 +82,14 @@ def test_a_harder_class_with_enough_images_has_its_stated_coverage() -> None:
     """Class 0 gets lower probabilities for its images than the others: with one threshold it would
     be covered less often.
     """
-    draw = np.random.default_rng(0)
+    generator = np.random.default_rng(0)
     by_class = np.zeros((3, 2))
     trials = 400
     for _ in range(trials):
         labels = np.repeat([0, 1, 2], [60, 60, 60])
-        right = draw.beta(np.where(labels == 0, 2, 6), 2)
+        right = generator.beta(np.where(labels == 0, 2, 6), 2)
         thresholds = set_thresholds(right, labels, 3, 0.9)
-        test_right = draw.beta(np.where(labels == 0, 2, 6), 2)
+        test_right = generator.beta(np.where(labels == 0, 2, 6), 2)
         together = -conformal_quantile(-right, 0.9)
         for k in range(3):
             by_class[k, 0] += (test_right[labels == k] >= thresholds[k]).mean() / trials

@@ -17,12 +17,12 @@ def planted(
     """Probabilities whose calibrated form has T = 0.5, and labels with a share of wrong ones: any
     other class, or the most probable other one.
     """
-    random, classes = np.random.default_rng(seed), 5
-    logits = sharpness * random.standard_normal((images, classes))
-    true = np.array([random.choice(classes, p=row) for row in np.exp(log_softmax(logits, 1))])
+    generator, classes = np.random.default_rng(seed), 5
+    logits = sharpness * generator.standard_normal((images, classes))
+    true = np.array([generator.choice(classes, p=row) for row in np.exp(log_softmax(logits, 1))])
     labels = true.copy()
-    wrong = random.permutation(images)[: round(share * images)]
-    labels[wrong] = (true[wrong] + random.integers(1, classes, len(wrong))) % classes
+    wrong = generator.permutation(images)[: round(share * images)]
+    labels[wrong] = (true[wrong] + generator.integers(1, classes, len(wrong))) % classes
     if similar:
         others = logits.copy()
         others[np.arange(images), true] = -np.inf

@@ -20,8 +20,8 @@ def test_the_law_of_a_curve_without_noise_is_recovered() -> None:
 
 
 def test_no_law_has_a_smaller_error() -> None:
-    random = np.random.default_rng(0)
-    errors = 0.1 + 0.8 * SIZES**-0.6 + random.normal(0, 0.01, (20, 5))
+    generator = np.random.default_rng(0)
+    errors = 0.1 + 0.8 * SIZES**-0.6 + generator.normal(0, 0.01, (20, 5))
     laws = fit_power_laws(SIZES, errors)
     step = EXPONENTS[1] - EXPONENTS[0]
     for k, row in enumerate(errors):

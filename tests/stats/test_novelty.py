@@ -20,10 +20,10 @@ from resnetlab.stats.novelty import (
 
 
 def test_distances_equal_scikit_learn() -> None:
-    draw = np.random.default_rng(0)
+    generator = np.random.default_rng(0)
     labels = np.repeat([0, 1, 2], [30, 12, 3])
-    reference = draw.normal(size=(45, 16))
-    images = draw.normal(size=(20, 16))
+    reference = generator.normal(size=(45, 16))
+    images = generator.normal(size=(20, 16))
     ours = class_distances(images, normalize_rows(reference), labels, 3)
     for label, count in ((0, NEAREST_IMAGES), (1, NEAREST_IMAGES), (2, 3)):
         search = NearestNeighbors(n_neighbors=count).fit(normalize(reference[labels == label]))
@@ -32,8 +32,8 @@ def test_distances_equal_scikit_learn() -> None:
 
 
 def test_the_measures_are_the_distance_to_the_nearest_class_and_the_log_odds() -> None:
-    draw = np.random.default_rng(1)
-    logits, distances = draw.normal(0, 3, (30, 4)), draw.uniform(size=(30, 4))
+    generator = np.random.default_rng(1)
+    logits, distances = generator.normal(0, 3, (30, 4)), generator.uniform(size=(30, 4))
     best = softmax(logits, 1).max(1)
     expected = np.stack([distances.min(1), -np.log(best / (1 - best))], 1)
     assert np.allclose(novelty_measures(logits, distances), expected)
@@ -42,10 +42,10 @@ def test_the_measures_are_the_distance_to_the_nearest_class_and_the_log_odds() -
 
 
 def test_the_novelty_is_the_excess_over_the_medians_with_half_the_weight_of_the_margin() -> None:
-    draw = np.random.default_rng(2)
-    logits, distances = draw.normal(size=(41, 3)), draw.uniform(size=(41, 3))
+    generator = np.random.default_rng(2)
+    logits, distances = generator.normal(size=(41, 3)), generator.uniform(size=(41, 3))
     scale = fit_novelty_scale(logits, distances)
-    other_logits, other_distances = draw.normal(size=(9, 3)), draw.uniform(size=(9, 3))
+    other_logits, other_distances = generator.normal(size=(9, 3)), generator.uniform(size=(9, 3))
     scores = novelty_scores(other_logits, other_distances, scale)
     for row, score in enumerate(scores):
         expected = 0.0
@@ -66,8 +66,8 @@ def log_odds(logits: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def test_a_confident_network_does_not_compensate_for_the_distance() -> None:
-    draw = np.random.default_rng(3)
-    scale = fit_novelty_scale(draw.normal(size=(50, 3)), draw.uniform(size=(50, 3)))
+    generator = np.random.default_rng(3)
+    scale = fit_novelty_scale(generator.normal(size=(50, 3)), generator.uniform(size=(50, 3)))
     far = np.full((1, 3), 9.0)
     doubtful, confident = np.zeros((1, 3)), np.array([[90.0, 0.0, 0.0]])
     near = novelty_scores(doubtful, np.zeros((1, 3)), scale)[0]

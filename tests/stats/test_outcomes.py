@@ -92,10 +92,10 @@ def test_a_decidable_validation_split_decides_unless_the_test_split_is_requested
 
 
 def test_predictions_that_ignore_the_images_do_not_count_as_trained():
-    draw = np.random.default_rng(0)
+    generator = np.random.default_rng(0)
     for _ in range(300):
-        labels = draw.choice(2, 100, p=(0.9, 0.1))
-        predicted = draw.choice(2, 100, p=(0.8, 0.2))
+        labels = generator.choice(2, 100, p=(0.9, 0.1))
+        predicted = generator.choice(2, 100, p=(0.8, 0.2))
         share = np.bincount(labels).max() / 100
         assert compare_with_chance(50.0, share, 10, 9, (labels, predicted)) != "above chance"
 

@@ -13,9 +13,9 @@ from resnetlab.stats.softmax_head import LinearHead, fit_near
 
 
 def data(seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    random = np.random.default_rng(seed)
+    generator = np.random.default_rng(seed)
     labels = np.arange(120) % 3
-    features = random.standard_normal((120, 6)) + 1.2 * np.eye(6)[labels]
+    features = generator.standard_normal((120, 6)) + 1.2 * np.eye(6)[labels]
     return features.astype(np.float32), labels
 
 
@@ -37,11 +37,11 @@ def test_the_fit_minimizes_the_formula_for_few_and_for_many_features(
     shape: tuple[int, int],
 ) -> None:
     """The gradient of the formula, written out with no change of variables, is zero there."""
-    random = np.random.default_rng(3)
+    generator = np.random.default_rng(3)
     count, size = shape
-    features = (random.standard_normal(shape) * np.linspace(0.1, 3, size) + 2).astype(np.float32)
+    features = (generator.standard_normal(shape) * np.linspace(0.1, 3, size) + 2).astype(np.float32)
     labels = np.arange(count) % 3
-    start = LinearHead(random.standard_normal((3, size)) / 9, random.standard_normal(3))
+    start = LinearHead(generator.standard_normal((3, size)) / 9, generator.standard_normal(3))
     rows = features.astype(float)
     for penalty, head in zip(PENALTIES, fit_near(features, labels, start, PENALTIES), strict=True):
         errors = (head.probabilities(features) - np.eye(3)[labels]) / count
@@ -54,8 +54,8 @@ def test_the_fit_minimizes_the_formula_for_few_and_for_many_features(
 
 def test_a_large_penalty_preserves_the_weights_and_a_small_one_fits_the_data() -> None:
     features, labels = data()
-    random = np.random.default_rng(1)
-    start = LinearHead(random.standard_normal((3, 6)), np.zeros(3))
+    generator = np.random.default_rng(1)
+    start = LinearHead(generator.standard_normal((3, 6)), np.zeros(3))
     fixed, free = fit_near(features, labels, start, (1e6, 1e-6))
     assert fixed.weight == pytest.approx(start.weight, abs=1e-4)
     correct = [(head.logits(features).argmax(1) == labels).mean() for head in (start, free)]

@@ -22,9 +22,9 @@ def planted(
     temperature: float, images: int = 400, seed: int = 0
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """Logits (N, K) that are `temperature` times those from which the labels (N,) are drawn."""
-    draw = np.random.default_rng(seed)
-    logits = draw.normal(0, 2, (images, 5))
-    labels = np.array([draw.choice(5, p=row) for row in softmax(logits, 1)])
+    generator = np.random.default_rng(seed)
+    logits = generator.normal(0, 2, (images, 5))
+    labels = np.array([generator.choice(5, p=row) for row in softmax(logits, 1)])
     return temperature * logits, labels
 
 

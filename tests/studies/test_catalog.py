@@ -79,11 +79,11 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     }
     contents = {}
     for name, (classes, side, channels) in forms.items():
-        draw = np.random.default_rng(0)
+        generator = np.random.default_rng(0)
         arrays = {}
         for split, count in (("train", max(IMAGES, classes)), ("test", max(100, classes))):
             labels = np.arange(count) % classes
-            pixels = draw.integers(0, 100, (count, side, side, channels))
+            pixels = generator.integers(0, 100, (count, side, side, channels))
             pixels[np.arange(count), labels % side] += 120
             arrays |= {f"x_{split}": pixels.astype(np.uint8), f"y_{split}": labels}
         contents[name] = folder / f"{name}.npz"
@@ -99,13 +99,13 @@ def photographs(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Pat
     from helpers.user_network import tiny
 
     root = tmp_path_factory.mktemp("photographs")
-    draw = np.random.default_rng(0)
+    generator = np.random.default_rng(0)
     for name, classes in (("photos", 3), ("stanford-dogs", 120)):
         for number in range(classes):
             target = root / name / f"kind{number:03}"
             target.mkdir(parents=True)
             for image in range(8):
-                pixels = draw.integers(0, 100, (60, 64, 3))
+                pixels = generator.integers(0, 100, (60, 64, 3))
                 pixels[:, number % 60] += 120
                 Image.fromarray(pixels.astype(np.uint8)).save(target / f"{image}.png")
     torch.manual_seed(0)

@@ -337,10 +337,10 @@ def test_sources_without_runs_and_studies_without_a_plan_are_refused(
 
 
 def test_half_precision_preserves_each_predicted_class_and_the_rounded_loss() -> None:
-    draw = np.random.default_rng(0)
-    logits = draw.normal(0, 5, (2000, 10)).astype(np.float32)
+    generator = np.random.default_rng(0)
+    logits = generator.normal(0, 5, (2000, 10)).astype(np.float32)
     logits[:, 1] = logits[:, 0] * np.float32(1 + 1e-5)  # equal in half precision
-    labels = draw.integers(0, 10, 2000)
+    labels = generator.integers(0, 10, 2000)
     single = RecordedLogits(logits, labels)
     half = single.in_half_precision()
     assert half.logits.dtype == np.float16

@@ -205,7 +205,7 @@ def fixres(
         ResourceError: The disk is full.
     """
     from resnetlab.finetune.finetune_photos import fixres as run
-    from resnetlab.reports.fixres import page, write_resolution_page
+    from resnetlab.reports.fixres import build_page, write_resolution_page
 
     notify, on_item = progress_callbacks(progress)
     request = FinetuneRequest(
@@ -233,7 +233,7 @@ def fixres(
         on_item=on_item,
     ):
         report = write_resolution_page(table, report_folder)
-    return FixresComparison(table, page(table).answer, report)
+    return FixresComparison(table, build_page(table).answer, report)
 
 
 def check_data(

@@ -164,10 +164,10 @@ def _draw_preview(
 
 
 def _print_table(table: ResolutionTable, report: Path, as_json: bool) -> None:
-    from resnetlab.reports.fixres import page
+    from resnetlab.reports.fixres import build_page
     from resnetlab.schema import encode
 
-    answer = page(table).answer
+    answer = build_page(table).answer
     if as_json:
         print_json(encode(table) | {"answer": answer, "report": report})
     else:

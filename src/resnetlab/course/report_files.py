@@ -38,7 +38,7 @@ def write_student_report(report: StudentReport, folder: Path) -> dict[str, Path]
     """
     drawings = {}
     for figure in report.figures:
-        drawings[figure.key] = figures.draw(figure)
+        drawings[figure.key] = figures.draw_plot(figure)
         svg = figures.to_standalone_svg(drawings[figure.key].wide)
         files.write_text(folder / "figures" / f"{figure.key}.svg", svg)
         with files.atomic_write(folder / "figures" / f"{figure.key}.pdf", "wb") as file:

@@ -133,12 +133,12 @@ def render_finetuning_page(
     """Return the page as HTML; see `write_finetuning_page`."""
     from resnetlab.reports.render.html import jinja_environment
 
-    content = page(result, scores, surroundings, full_command)
+    content = build_page(result, scores, surroundings, full_command)
     values = evaluation.page_values(scores, images, surroundings.train_images)
     return jinja_environment().get_template("finetuning.html").render(page=content, **values)
 
 
-def page(
+def build_page(
     result: FinetuneResult,
     scores: EvaluationResult,
     surroundings: Surroundings,

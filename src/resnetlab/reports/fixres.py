@@ -44,7 +44,7 @@ def write_resolution_page(
 ) -> Path:
     """Write the report into `folder`, atomically, `report.html` last; return its path."""
     with use_language(language):
-        content = page(resolution_table)
+        content = build_page(resolution_table)
         drawings = {
             key: [draw_svg(key, resolution_table, small) for small in (False, True)]
             for key in CAPTIONS
@@ -100,7 +100,7 @@ def _csv_row(cell: ResolutionCell) -> list[str | float | None]:
     return values
 
 
-def page(resolution_table: ResolutionTable) -> Page:
+def build_page(resolution_table: ResolutionTable) -> Page:
     """Return the content of the report in words; fixres.json has every number of it."""
     _, _, test_images = resolution_table.images
     limits = tr(

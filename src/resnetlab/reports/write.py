@@ -41,7 +41,7 @@ def write_report(
     """
     report = report or build_report(study_data)
     with use_language(report.language):
-        drawings = {picture.key: figures.draw(picture) for picture in report.plots}
+        drawings = {picture.key: figures.draw_plot(picture) for picture in report.plots}
     with_answers = replace(study_data, verdicts=report.claim_verdicts, answers=report.answers)
     save_study_data(with_answers, folder)
     for key, drawing in drawings.items():

@@ -42,7 +42,7 @@ from resnetlab.reports.plot_data import (
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["COLORS", "Drawing", "draw", "draw_pdf", "to_standalone_svg", "to_themed_svg"]
+__all__ = ["COLORS", "Drawing", "draw_pdf", "draw_plot", "to_standalone_svg", "to_themed_svg"]
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Drawing:
     narrow: str
 
 
-def draw(plot: AnyPlot) -> Drawing:
+def draw_plot(plot: AnyPlot) -> Drawing:
     """Draw a figure as SVG at both widths."""
     with figure_style():
         wide, narrow = (
@@ -78,15 +78,15 @@ def draw_pdf(plot: AnyPlot) -> bytes:
 
 def _draw_figure(plot: AnyPlot, narrow: bool) -> Figure:
     painters: dict[type, Callable[[Any, bool], Figure]] = {
-        DotPlot: dots.draw,
-        LearningCurves: curves.draw,
-        ForestPlot: forest.draw,
-        LadderPlot: ladder.draw,
-        GridPlot: grid.draw,
-        DepthPlot: depth.draw,
+        DotPlot: dots.draw_dot_plot,
+        LearningCurves: curves.draw_learning_curves,
+        ForestPlot: forest.draw_forest_plot,
+        LadderPlot: ladder.draw_ladder_plot,
+        GridPlot: grid.draw_grid_plot,
+        DepthPlot: depth.draw_depth_plot,
         AblationPlot: depth.draw_ablations,
-        LandscapePlot: landscapes.draw,
-        ScatterPlot: scatter.draw,
+        LandscapePlot: landscapes.draw_landscape_plot,
+        ScatterPlot: scatter.draw_scatter_plot,
     }
     figure = painters[type(plot)](plot, narrow)
     localize_ticks(figure)

@@ -29,7 +29,7 @@ PAIRS_SUFFIX = "-pairs"
 """End of the key of a figure whose curves are also in the figure without it."""
 
 
-def draw(plot: LearningCurves, narrow: bool) -> Figure:
+def draw_learning_curves(plot: LearningCurves, narrow: bool) -> Figure:
     """Draw learning curves, with a panel for each condition."""
     from matplotlib.ticker import MaxNLocator
 

@@ -28,7 +28,7 @@ LEFT_PX, GAP_PX, PANEL_HEIGHT_PX, BOTTOM_PX = 50, 22, 128, 40
 """Sizes in pixels: left of the panels, between them, the height of one, and below the last."""
 
 
-def draw(plot: DepthPlot, narrow: bool) -> Figure:
+def draw_depth_plot(plot: DepthPlot, narrow: bool) -> Figure:
     """Draw the quantities below one another, each with its title and a grid of panels."""
     grids = [
         _PanelGrid([panel.label for panel in quantity.panels], narrow)

@@ -38,7 +38,7 @@ OUTCOMES_AT_EDGE = ("out of memory", "missing")
 """Outcomes without an accuracy; their marks are at the left edge of the axis."""
 
 
-def draw(plot: DotPlot, narrow: bool) -> Figure:
+def draw_dot_plot(plot: DotPlot, narrow: bool) -> Figure:
     """Draw a dot for each run, or for part of many runs, and a row for each condition."""
     rows, width = drawn_rows(plot), NARROW_PX if narrow else WIDE_PX
     plot = replace(plot, rows=rows)

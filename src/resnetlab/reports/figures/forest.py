@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from matplotlib.lines import Line2D
 
 
-def draw(plot: ForestPlot, narrow: bool) -> Figure:
+def draw_forest_plot(plot: ForestPlot, narrow: bool) -> Figure:
     """Draw the rows by unit, each unit with its axis; claims without an effect come last."""
     units = list(dict.fromkeys(row.unit for row in sorted(plot.rows, key=lambda row: not row.unit)))
     groups = [[row for row in plot.rows if row.unit == unit] for unit in units]

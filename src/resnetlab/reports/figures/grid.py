@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-def draw(plot: GridPlot, narrow: bool) -> Figure:
+def draw_grid_plot(plot: GridPlot, narrow: bool) -> Figure:
     """Draw a cell for each row and column: its mean, and its number of failed runs below."""
     width, foot, cell_height = NARROW_PX if narrow else WIDE_PX, 62, 58
     height = cell_height * len(plot.rows) + foot + 12

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 MAIN_COLOR, SIDE_COLOR = SERIES[MAIN_RUNG_SERIES], SERIES[SIDE_RUNG_SERIES]
 
 
-def draw(plot: LadderPlot, narrow: bool) -> Figure:
+def draw_ladder_plot(plot: LadderPlot, narrow: bool) -> Figure:
     """Draw main rungs as dots and side rungs as squares beside the line."""
     rows, width = plot.rows, NARROW_PX if narrow else WIDE_PX
     row_height, foot = (66, 58) if narrow else (44, 58)

@@ -16,7 +16,7 @@ LEFT_PX, GAP_PX, BOTTOM_PX = 34, 24, 92
 """Sizes in pixels: left of the panels, between them, and below the last."""
 
 
-def draw(plot: LandscapePlot, narrow: bool) -> Figure:
+def draw_landscape_plot(plot: LandscapePlot, narrow: bool) -> Figure:
     """Draw the landscapes as a grid of square panels, and the colors of the losses below them."""
     width = NARROW_PX if narrow else WIDE_PX
     columns = min(len(plot.panels), 2 if narrow else 4)

@@ -29,7 +29,7 @@ AXES_HEIGHT_PX, BOTTOM_PX, LEFT_PX = 320, 52, 46
 """Sizes in pixels: the height of the axes, below them and left of them."""
 
 
-def draw(plot: ScatterPlot, narrow: bool) -> Figure:
+def draw_scatter_plot(plot: ScatterPlot, narrow: bool) -> Figure:
     """Draw the plot with a logarithmic cost axis; on a phone marks have numbers."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 

@@ -204,7 +204,7 @@ def render(page: RunPage, digest: str = "") -> str:
 
     pictures = {}
     for plot in page.plots:
-        label, drawing = str(escape(plot.alt)), figures.draw(plot)
+        label, drawing = str(escape(plot.alt)), figures.draw_plot(plot)
         pictures[plot.key] = Markup(
             f'<div class="wide">{figures.to_themed_svg(drawing.wide, label)}</div>'
             f'<div class="narrow">{figures.to_themed_svg(drawing.narrow, label)}</div>'
