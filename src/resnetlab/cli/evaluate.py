@@ -68,6 +68,8 @@ def evaluate(
     ood: Annotated[
         Path | None,
         typer.Option(
+            "--ood",
+            "--strangers",
             help="Folder of photographs of other things than the classes (out of distribution); "
             "print the share that is rejected.",
             metavar="DIR",
