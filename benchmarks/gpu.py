@@ -260,9 +260,8 @@ def build_page(found: dict[str, Any]) -> str:
         f"# On a GPU, {found['time'][:10]}",
         "",
         (
-            f"{found['gpu']}, torch {found['packages']['torch']}, commit "
-            f"{found['commit'][:10]}: one "
-            "run of"
+            f"{found['gpu']}, torch {found['packages']['torch']}, commit {found['commit'][:10]}: "
+            "one run of"
         ),
         f"`benchmarks/gpu.py`, {found['seconds each']:g} s a figure (n = 1).",
         "",

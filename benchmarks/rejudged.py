@@ -172,9 +172,9 @@ def seeds_needed(judged: Judged) -> str:
         f"claims would need between {min(still_open)} and "
         f"{_seeds(None if max(still_open) == limit else max(still_open))} runs per row; the median "
         f"is {statistics.median(still_open):,.0f}. {few} of them would need at most 30, and {many} "
-        f"more than 100: such a difference is small beside the spread of the runs. "
-        f"{lucky} of the supported claims had fewer runs than decide them with a probability of "
-        "80 %. Such differences tend to be overestimated."
+        f"more than 100: such a difference is small beside the spread of the runs. {lucky} of the "
+        "supported claims had fewer runs than decide them with a probability of 80 %. Such "
+        "differences tend to be overestimated."
     )
 
 
@@ -218,8 +218,8 @@ def section(table: Table, claims: list[JudgedClaim]) -> str:
     ]
     inputs = f"tables/{table.name}-runs.csv" if table.runs else f"judged/{table.name}.csv"
     command = (
-        f"resnetlab judge results/rejudged/{inputs} "
-        f"--declaration results/rejudged/judged/{table.name}.toml"
+        f"resnetlab judge results/rejudged/{inputs} --declaration "
+        f"results/rejudged/judged/{table.name}.toml"
     )
     title = f"{details['authors']}: [{details['title']}]({details['link']}), {details['year']}."
     parts = [f"### {details['label']}", wrap(title), "\n".join(map(bullet, items))]

@@ -58,9 +58,9 @@ RATIOS = {
 
 
 NOTE = (
-    "`study` runs one run a core, each in one thread; `one` is one run on all cores. As it "
-    "comes, resnetlab takes bf16 "
-    "where the processor multiplies it. `stock` is the faster of the two stock loops."
+    "`study` runs one run a core, each in one thread; `one` is one run on all cores. As it comes, "
+    "resnetlab takes bf16 where the processor multiplies it. `stock` is the faster of the two "
+    "stock loops."
 )
 
 

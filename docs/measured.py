@@ -182,13 +182,12 @@ def install_size() -> str:
     size = json.loads(path.read_text(encoding="utf-8"))
     text = (
         f"Measured on {size['time'][:10]} ({size['cores']} cores at a load of {size['load']:g}, "
-        f"Python {size['python']}): {size['install_megabytes']} MB in "
-        f"{size['install_packages']} packages, installed in "
-        f"{size['install_seconds_with_download']:g} s with the downloads. `judge` then takes "
-        f"{statistics.median(size['judge_processor_seconds']):.1f} s of the processor. The extra "
-        f"`train` adds {size['train_megabytes']:,} MB there, of which "
-        f"{size['train_cuda_megabytes']:,} MB are libraries of CUDA "
-        "(`python benchmarks/install_size.py`)."
+        f"Python {size['python']}): {size['install_megabytes']} MB in {size['install_packages']} "
+        f"packages, installed in {size['install_seconds_with_download']:g} s with the downloads. "
+        f"`judge` then takes {statistics.median(size['judge_processor_seconds']):.1f} s of the "
+        f"processor. The extra `train` adds {size['train_megabytes']:,} MB there, of which "
+        f"{size['train_cuda_megabytes']:,} MB are libraries of CUDA (`python "
+        "benchmarks/install_size.py`)."
     )
     return textwrap.fill(text, 120)
 

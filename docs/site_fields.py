@@ -202,8 +202,8 @@ OTHER_FILES = {
     "finetune.json": "folder of a fine-tuning: the keys of `finetune --json` in "
     "[the command line](../command-line.md#finetune)",
     "confidence.safetensors": "folder of a fine-tuned model: temperature, values for prediction "
-    "sets and features of training photographs; see "
-    "[What a model does not know](../models.md#what-a-model-does-not-know)",
+    "sets and features of training photographs; see [What a model does not "
+    "know](../models.md#what-a-model-does-not-know)",
     "extend.json": "folder of an extended model: the keys of `extend --json` in "
     "[the command line](../command-line.md#extend)",
     "folds.json": "folder of a cross-validation: a fine-tuning for each fold",

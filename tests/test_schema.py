@@ -149,9 +149,8 @@ def error_text(form: Any, value: object, field: str = "") -> list[str]:
         (
             {"street": "a", "floors": 0},
             (
-                "house.toml: floors: out of range (got 0; allowed: a whole number, at least "
-                "1). Fix: "
-                "floors = 1"
+                "house.toml: floors: out of range (got 0; allowed: a whole number, at least 1). "
+                "Fix: floors = 1"
             ),
         ),
         (
@@ -190,9 +189,8 @@ def error_text(form: Any, value: object, field: str = "") -> list[str]:
         (
             {"street": "a", "animals": [{"kind": "cat"}, {"kind": "dog", "tricks": ["sit", 4]}]},
             (
-                "house.toml: animals[1].tricks[1]: not allowed (got 4; allowed: a string). "
-                "Fix: give "
-                "a string"
+                "house.toml: animals[1].tricks[1]: not allowed (got 4; allowed: a string). Fix: "
+                "give a string"
             ),
         ),
         (

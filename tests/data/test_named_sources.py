@@ -129,9 +129,8 @@ def test_a_failed_download_of_a_named_dataset_names_the_files_and_where_to_put_t
     (line,) = lines_of(caught.value)
     assert line.startswith(f"{name}: can be neither read nor downloaded: ")
     assert line.endswith(
-        f"Fix: put {torchvision_sets.TORCHVISION_SETS[name].manual_path} into {root}, or give "
-        "an .npz: "
-        f"--data FILE.npz (or .data/{name}.npz here)"
+        f"Fix: put {torchvision_sets.TORCHVISION_SETS[name].manual_path} into {root}, or give an "
+        f".npz: --data FILE.npz (or .data/{name}.npz here)"
     )
     assert messages == [
         (

@@ -165,18 +165,16 @@ def test_dropout_is_between_the_two_linear_layers_and_off_in_evaluation() -> Non
             "vgg16",
             31,
             (
-                "vgg16: images of 31x31 pixels: layer pool 5 takes maps of at least 2x2 and "
-                "gets 1x1. "
-                "Fix: the smallest images that it takes are 32x32 pixels"
+                "vgg16: images of 31x31 pixels: layer pool 5 takes maps of at least 2x2 and gets "
+                "1x1. Fix: the smallest images that it takes are 32x32 pixels"
             ),
         ),
         (
             "densenet40-k12",
             3,
             (
-                "densenet40-k12: images of 3x3 pixels: layer transitions.1.pool takes maps of "
-                "at least "
-                "2x2 and gets 1x1. Fix: the smallest images that it takes are 4x4 pixels"
+                "densenet40-k12: images of 3x3 pixels: layer transitions.1.pool takes maps of at "
+                "least 2x2 and gets 1x1. Fix: the smallest images that it takes are 4x4 pixels"
             ),
         ),
     ],

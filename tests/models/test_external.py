@@ -215,9 +215,9 @@ def test_an_unreachable_hub_is_reported_with_the_file_to_download_and_its_folder
     folder = tmp_path / "weights" / "torchvision"
     line = error_text(config)
     assert line == (
-        "torchvision/squeezenet1_1+: the hub of torchvision cannot be reached: <urlopen error "
-        "no route to host>. "
-        f"Fix: place squeezenet1_1.safetensors in {folder}, or give its path as weights"
+        "torchvision/squeezenet1_1+: the hub of torchvision cannot be reached: <urlopen error no "
+        f"route to host>. Fix: place squeezenet1_1.safetensors in {folder}, or give its path as "
+        "weights"
     )
     assert local_weights_path(config) == folder / "squeezenet1_1.safetensors"
     folder.mkdir(parents=True)

@@ -241,9 +241,8 @@ def test_differences_of_the_protocol_are_listed_beside_a_badge():
     )
     assert cells["Badge"].badge == "compatible"
     assert cells["Differences"].text == (
-        "10 epochs (published 5); batch_size 64 (published 128); optimizer.name adam "
-        "(published sgd); "
-        "the epoch: the last (published by the test images)"
+        "10 epochs (published 5); batch_size 64 (published 128); optimizer.name adam (published "
+        "sgd); the epoch: the last (published by the test images)"
     )
 
 

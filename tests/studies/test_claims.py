@@ -230,16 +230,16 @@ def test_steps_along_an_axis_follow_its_numbers_and_not_the_order_in_the_file() 
             'kind = "average"\nleft = { model.shortcut = "A" }\nright = { model.depth = 8 }',
             (
                 "claim[0]: 3 conditions on the left and 2 on the right are no pairs (allowed: "
-                "model.depth, model.shortcut). "
-                "Fix: name the same axes on both sides, with other values"
+                "model.depth, model.shortcut). Fix: name the same axes on both sides, with other "
+                "values"
             ),
         ),
         (
             'kind = "average"\nleft = { model.shortcut = "A" }\nright = { model.shortcut = "A" }',
             (
                 "claim[0]: 3 conditions on the left and 3 on the right are no pairs (allowed: "
-                "model.depth, model.shortcut). "
-                "Fix: name the same axes on both sides, with other values"
+                "model.depth, model.shortcut). Fix: name the same axes on both sides, with other "
+                "values"
             ),
         ),
         (
@@ -265,8 +265,7 @@ def test_steps_along_an_axis_follow_its_numbers_and_not_the_order_in_the_file() 
             ),
             (
                 "claim[0].where: 1 conditions with model.depth = 8, model.shortcut = A are no "
-                "steps along model.depth. "
-                "Fix: two values or more of model.depth"
+                "steps along model.depth. Fix: two values or more of model.depth"
             ),
         ),
         (
@@ -288,15 +287,13 @@ def test_steps_along_an_axis_follow_its_numbers_and_not_the_order_in_the_file() 
             'kind = "best"\nleft = { model.depth = 8 }',
             (
                 "claim[0].left: 2 conditions with model.depth = 8 (allowed: model.depth, "
-                "model.shortcut). "
-                "Fix: name one condition by its axes"
+                "model.shortcut). Fix: name one condition by its axes"
             ),
         ),
         (
             "paired = true\n" + TWO,
             (
-                "claim[0].paired: runs of left and right share only a seed, so they are "
-                "not pairs. "
+                "claim[0].paired: runs of left and right share only a seed, so they are not pairs. "
                 "Fix: remove it: Welch's test compares them"
             ),
         ),
@@ -357,9 +354,8 @@ def test_a_margin_too_small_for_the_published_spread_is_refused(
     source = write_reference(tmp_path)
     equal = 'kind = "equal"\nmargin = 0.5\n' + TWO
     line = (
-        "claim[0].margin: 5 seeds cannot confirm ± 0.5 at a standard deviation of 0.4 "
-        "(residual 20 (A): He et al. "
-        "2016). Fix: margin = 0.59, or 7 seeds, or an expected_sd of your own"
+        "claim[0].margin: 5 seeds cannot confirm ± 0.5 at a standard deviation of 0.4 (residual 20 "
+        "(A): He et al. 2016). Fix: margin = 0.59, or 7 seeds, or an expected_sd of your own"
     )
     assert error_lines(equal, references=source) == [line]
     assert claim(equal + "expected_sd = 0.2", references=source).expected_sd == 0.2

@@ -499,8 +499,7 @@ def test_a_study_with_three_mistakes_reports_three() -> None:
         "study.toml: model.depth: 21 is not 6n + 2. Fix: 20 or 26",
         (
             'study.toml: recipe.epochs: not allowed (got "ten"; allowed: a whole number, '
-            "at least 1). "
-            "Fix: epochs = 1"
+            "at least 1). Fix: epochs = 1"
         ),
     ]
 
@@ -608,8 +607,7 @@ RESIDUAL, PLAIN = (
             claim(RESIDUAL, {"model.depth": 14}),
             (
                 "claim[0].right: 2 conditions with model.depth = 14 (allowed: model.depth, "
-                "model.shortcut). "
-                "Fix: name one condition by its axes"
+                "model.shortcut). Fix: name one condition by its axes"
             ),
         ),
         (

@@ -126,8 +126,7 @@ def _print_machine(processor: Processor, disk: DiskInfo, caches: tuple[CacheFold
     )
     typer.echo(
         f"disk       {escape_controls(str(Path(disk.folder).resolve()))}: "
-        f"{_format_size(disk.free_bytes)} "
-        f"free, {speed}"
+        f"{_format_size(disk.free_bytes)} free, {speed}"
     )
     for cache in caches:
         size = f"{_format_size(cache.bytes)} in {format_count(cache.files, 'file')}"

@@ -129,9 +129,8 @@ def _time_lines(result: forecast.Forecast) -> Iterator[str]:
     share = 100 * (result.evaluation_seconds or 0.0) / result.seconds if result.seconds else 0.0
     yield (
         f"Estimate for this machine: {format_estimate(result.wall_seconds)} on "
-        f"{format_count(result.workers, 'worker')} "
-        f"({format_estimate(result.seconds)} of one worker, {share:.0f} % of it evaluation), "
-        f"from {' and '.join(bases)}."
+        f"{format_count(result.workers, 'worker')} ({format_estimate(result.seconds)} of one "
+        f"worker, {share:.0f} % of it evaluation), from {' and '.join(bases)}."
     )
 
 
@@ -141,10 +140,9 @@ def _power_lines(result: forecast.Forecast) -> Iterator[str]:
         yield "One seed gives no interval and no test; use at least two."
     else:
         yield (
-            f"With {format_count(result.conditions[0].runs, 'seed')} per "
-            f"condition a difference of {effect:.1f} "
-            "standard deviations is detected with 80 % power; to detect 1.0 standard deviation "
-            f"takes {format_count(result.seeds_for_one_sd, 'seed')}."
+            f"With {format_count(result.conditions[0].runs, 'seed')} per condition a difference of "
+            f"{effect:.1f} standard deviations is detected with 80 % power; to detect 1.0 standard "
+            f"deviation takes {format_count(result.seeds_for_one_sd, 'seed')}."
         )
         for condition in result.conditions:
             if condition.sd_points is not None:

@@ -83,14 +83,13 @@ class Audit:
         lines = [
             (
                 f"{self.name}: {format_count(self.num_images, 'image')} of "
-                f"{format_count(len(self.classes), 'class')}, "
-                f"which a study reads as {height} x {width} x {channels}"
+                f"{format_count(len(self.classes), 'class')}, which a study reads as {height} x "
+                f"{width} x {channels}"
             ),
             f"sha256 {self.sha256}",
             (
                 f"shorter side {_format_range(self.sizes.shorter)}, longer side "
-                f"{_format_range(self.sizes.longer)} "
-                "(min, median, max)"
+                f"{_format_range(self.sizes.longer)} (min, median, max)"
             ),
             *_table(self.classes, self.counts, limit),
         ]

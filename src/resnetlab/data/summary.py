@@ -136,9 +136,8 @@ def imagenet_overlap(classes: Sequence[str]) -> str:
         return ""
     return (
         f"{len(synset_classes)} of {len(classes)} classes bear names of ImageNet's synsets "
-        f"({synset_classes[0]}): "
-        "a network pre-trained on ImageNet has seen such photographs, most likely these very ones, "
-        "so its scores on them are optimistic"
+        f"({synset_classes[0]}): a network pre-trained on ImageNet has seen such photographs, most "
+        "likely these very ones, so its scores on them are optimistic"
     )
 
 

@@ -91,8 +91,8 @@ def check_coverage(
         raise input_error("--coverage", message, "--coverage 0.9", got=f"{coverage:g}")
     if confidence is None:
         fix = (
-            "leave --coverage out, or fine-tune again with at least "
-            f"{MIN_VALIDATION_IMAGES} validation photographs"
+            f"leave --coverage out, or fine-tune again with at least {MIN_VALIDATION_IMAGES} "
+            "validation photographs"
         )
         raise input_error("--coverage", missing, fix)
     if tta != "none":
@@ -108,8 +108,8 @@ def check_ood(confidence: Confidence | None, missing: str, tta: str = "none") ->
     """
     if confidence is None:
         fix = (
-            "leave --ood out, or fine-tune again with at least "
-            f"{MIN_VALIDATION_IMAGES} validation photographs"
+            f"leave --ood out, or fine-tune again with at least {MIN_VALIDATION_IMAGES} validation "
+            "photographs"
         )
         raise input_error("--ood", missing, fix)
     if tta != "none":

@@ -33,11 +33,9 @@ GRADIENT_BATCH_SIZE = 8
 """Batch size of the gradients."""
 
 TURBO_COLORS = (
-    "30123b 392a73 4040a2 4456c7 466be3 4680f6 4294ff 37a8fa 28bceb 1ccdd8 18ddc2 1fe9af "
-    "32f298 4ef97d 6dfe62 8bff4b "
-    "a4fc3c b7f735 cbed34 dde037 ecd13a f7c13a fdae35 fe992c fb8122 f56918 ec530f e14109 "
-    "d23105 c12302 ac1701 950d01 "
-    "7a0403"
+    "30123b 392a73 4040a2 4456c7 466be3 4680f6 4294ff 37a8fa 28bceb 1ccdd8 18ddc2 1fe9af 32f298 "
+    "4ef97d 6dfe62 8bff4b a4fc3c b7f735 cbed34 dde037 ecd13a f7c13a fdae35 fe992c fb8122 f56918 "
+    "ec530f e14109 d23105 c12302 ac1701 950d01 7a0403"
 )
 """Every eighth color of the Turbo color map (Mikhailov 2019), from 0 to 1."""
 

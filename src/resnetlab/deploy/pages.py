@@ -52,8 +52,7 @@ def start_page(
     style, script = read_template("page.css"), read_template("page.js")
     policy = (
         f"{_BASE_POLICY}; style-src {_hash(style)}; script-src {_hash(script)}; img-src blob: "
-        "data:; "
-        "connect-src 'self'"
+        "data:; connect-src 'self'"
     )
     with use_language(language):
         text = (

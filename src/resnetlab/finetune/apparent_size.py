@@ -57,9 +57,9 @@ class ApparentSizes:
         """Sentence with the sizes of the object and their ratio."""
         return (
             f"train {self.train_size}, test {self.test_size}: objects appear {self.ratio:.2f} "
-            "times as large in training as in evaluation; one of "
-            f"{self.object_size} pixels in the photograph has {self.train_pixels:.0f} in the "
-            f"median of {NUM_CROPS:,} train crops, and {self.test_pixels:.0f} in the test crop"
+            f"times as large in training as in evaluation; one of {self.object_size} pixels in the "
+            f"photograph has {self.train_pixels:.0f} in the median of {NUM_CROPS:,} train crops, "
+            f"and {self.test_pixels:.0f} in the test crop"
         )
 
 

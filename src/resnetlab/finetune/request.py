@@ -132,8 +132,7 @@ def read_request(request: FinetuneRequest, notify: Notify = silent) -> CheckedRe
     more = f" and {format_count(len(others), 'other network')} to try" if others else ""
     notify(
         f"{format_count(len(photos.classes), 'class')}, "
-        f"{format_count(len(photos.train), 'train image')}; "
-        f"{backbone.config.slug}{origin}{more}"
+        f"{format_count(len(photos.train), 'train image')}; {backbone.config.slug}{origin}{more}"
     )
     return CheckedRequest(photos, candidates, recipe)
 

@@ -283,9 +283,9 @@ class _BackboneTrials:
         if self.best is None or probe.selection_key > self.best[0].selection_key:
             self.best = probe, finetune_model
         trials.notify(
-            f"{record.model}: validation {estimate.accuracy_pct:.1f} % "
-            f"[{estimate.low_pct:.1f}, {estimate.high_pct:.1f}] of "
-            f"{format_count(estimate.images, 'image')} by a probe, {record.seconds:.0f} s"
+            f"{record.model}: validation {estimate.accuracy_pct:.1f} % [{estimate.low_pct:.1f}, "
+            f"{estimate.high_pct:.1f}] of {format_count(estimate.images, 'image')} by a probe, "
+            f"{record.seconds:.0f} s"
         )
 
     def _leave_out(self, record: BackboneTrial) -> None:

@@ -24,8 +24,7 @@ NOTES = {
     "depth-report": (
         (
             "Table 1 of the depth report counts blocks of two 3x3 convolutions; stem and "
-            "classifier "
-            "add two layers."
+            "classifier add two layers."
         ),
         "Its 18 has 7 blocks, so 16 weighted layers: it is built as the table says.",
     ),
@@ -37,18 +36,15 @@ NOTES = {
         ),
         (
             "The slides' row FLOPs counts multiply-adds, with the stride on the first 1x1 "
-            "convolution "
-            "of a bottleneck."
+            "convolution of a bottleneck."
         ),
         (
-            "Their numbers are those of He et al. 2016, table 1, which cuts 3.66 and 3.86 to "
-            "3.6 and "
-            "3.8."
+            "Their numbers are those of He et al. 2016, table 1, which cuts 3.66 and 3.86 to 3.6 "
+            "and 3.8."
         ),
         (
-            "With the stride on the 3x3 (middle, torchvision) a bottleneck's first "
-            "convolution runs "
-            "at the full size."
+            "With the stride on the 3x3 (middle, torchvision) a bottleneck's first convolution "
+            "runs at the full size."
         ),
     ),
 }

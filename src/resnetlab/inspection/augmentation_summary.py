@@ -31,9 +31,8 @@ def augmentation_sentences(limits: AugmentationLimits) -> list[str]:
     lines = [
         (
             f"Crops and flips give {limits.places} places x {limits.flips} = {variants} variants "
-            "of an "
-            f"image, {limits.distinct:.1f} different ones on average: at most {images:,} from "
-            f"{limits.train_images:,} train images, all of the same objects in the same light."
+            f"of an image, {limits.distinct:.1f} different ones on average: at most {images:,} "
+            f"from {limits.train_images:,} train images, all of the same objects in the same light."
         )
     ]
     correlations = limits.correlations

@@ -31,14 +31,12 @@ NOTES = (
     "one mask: the mean over all masks. In a pass each image has its own mask.",
     "geometric mean: of the probabilities, normalized, which is the softmax of the mean logits.",
     (
-        "distance: half the sum over the classes of the absolute differences of the "
-        "probabilities, in "
-        "percentage points, averaged over the images."
+        "distance: half the sum over the classes of the absolute differences of the probabilities, "
+        "in percentage points, averaged over the images."
     ),
     (
         "sampling error of mean: the difference of logits that chance leaves between the mean of "
-        "these "
-        "masks and that of all masks."
+        "these masks and that of all masks."
     ),
 )
 
@@ -175,10 +173,8 @@ def average_sentences(average: DropoutAverage) -> list[str]:
     return [
         (
             f"Evaluation mode gives the label of the mean over {len(average.samples)} thinned "
-            "networks "
-            f"for {mean[label]:.1f} % of the {len(average.labels):,} images, and that of one "
-            "thinned "
-            f"network for {one[label]:.1f} %."
+            f"networks for {mean[label]:.1f} % of the {len(average.labels):,} images, and that of "
+            f"one thinned network for {one[label]:.1f} %."
         ),
         (
             f"Its probabilities are {mean[distance]:.2g} points from the mean, "

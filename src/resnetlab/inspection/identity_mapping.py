@@ -82,8 +82,7 @@ def measure_identity_mapping(
             count = format_count(blocks, "block")
             notify(
                 f"{count}, {kind}: {format_count(seeds * len(lrs), 'stack')}, "
-                f"{format_count(steps, 'step')} each "
-                f"({len(rows) + 1} of {2 * len(depths)})"
+                f"{format_count(steps, 'step')} each ({len(rows) + 1} of {2 * len(depths)})"
             )
             results = {}
             for lr in lrs:

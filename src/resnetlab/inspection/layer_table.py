@@ -212,10 +212,9 @@ def compare_with_slides(name: str, slides_flops: float) -> str:
             "a basic block has one place for its stride"
         )
     return (
-        f"The slides state {slides_flops:.3g} FLOPs for {name}: {first:,} multiply-adds with "
-        "the stride on the first 1x1 "
-        "convolution of a block (stride_on = first, the paper); on the 3x3 (middle, "
-        f"torchvision) {middle:,}"
+        f"The slides state {slides_flops:.3g} FLOPs for {name}: {first:,} multiply-adds with the "
+        "stride on the first 1x1 convolution of a block (stride_on = first, the paper); on the 3x3 "
+        f"(middle, torchvision) {middle:,}"
     )
 
 

@@ -142,9 +142,8 @@ def mode_sentences(comparison: ModeComparison) -> list[str]:
         same = "the same" if not training.difference_from_evaluation else "different"
         return [
             (
-                "The network has neither batch normalization nor dropout: training and "
-                "evaluation mode "
-                f"give {same} outputs."
+                "The network has neither batch normalization nor dropout: training and evaluation "
+                f"mode give {same} outputs."
             )
         ]
     lines = [

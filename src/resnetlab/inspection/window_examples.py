@@ -95,8 +95,7 @@ def pooling_details(kernel: int, stride: int, padding: int, mode: PoolMode) -> d
         "random_map_moved_by_one": f"values change by {before:.2f} standard deviations before "
         f"pooling, by {after:.2f} after it",
         "purpose": f"fewer values for later layers: 1 of {stride**2} positions stays; and a "
-        "shift by "
-        f"one pixel changes the result {steadier} than it changes the map",
+        f"shift by one pixel changes the result {steadier} than it changes the map",
         "distance_between_neighbors": f"{stride} times as large, so that a later window covers "
         f"{stride} times as many pixels along a side",
     }

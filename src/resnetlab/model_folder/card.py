@@ -70,9 +70,8 @@ def _sections(file: ModelFile) -> Iterator[str]:
     yield f"# {_escape(file.name)}"
     yield (
         f"An image classifier: {_escape(file.model.title)}, {file.parameters:,} parameters, "
-        f"{format_count(len(file.classes), 'class')}. Written by resnetlab; "
-        "`model.json` contains the same "
-        "metadata as data."
+        f"{format_count(len(file.classes), 'class')}. Written by resnetlab; `model.json` contains "
+        "the same metadata as data."
     )
     yield "## Use"
     yield "\n".join(
@@ -152,8 +151,7 @@ def _metrics_table(metrics: tuple[Metric, ...]) -> Iterator[str]:
         )
         yield (
             f"| {_escape(metric.name)} | {metric.value:.4g} | {span} | {_escape(metric.data)} | "
-            f"{metric.split} "
-            f"| {metric.images:,} |"
+            f"{metric.split} | {metric.images:,} |"
         )
 
 

@@ -190,9 +190,8 @@ def _warnings(a: RunSet, b: RunSet, effect: Effect | None) -> tuple[str, ...]:
         counts = runs.summary.counts
         if counts.trained < counts.ended:
             warnings.append(
-                f"{counts.trained} of {format_count(counts.ended, 'run')} of "
-                f"{runs.name} trained: the "
-                "mean is of these runs only"
+                f"{counts.trained} of {format_count(counts.ended, 'run')} of {runs.name} trained: "
+                "the mean is of these runs only"
             )
         reasons = [record.result.reason for record in runs.records if record.result]
         if undecided := sum(map(is_undecided, reasons)):
@@ -209,9 +208,8 @@ def _warnings(a: RunSet, b: RunSet, effect: Effect | None) -> tuple[str, ...]:
     }
     if shared and left.model == right.model:
         warnings.append(
-            f"the sets share {format_count(len(shared), 'seed')}, so their runs "
-            "have the same initial weights; "
-            "Welch's test assumes independent sets"
+            f"the sets share {format_count(len(shared), 'seed')}, so their runs have the same "
+            "initial weights; Welch's test assumes independent sets"
         )
     if left.numerics != right.numerics:
         warnings.append("the numerics differ and may cause part of the difference")

@@ -157,8 +157,7 @@ def check_class_counts(study: Study, properties: Mapping[DataKey, DataProperties
         if classes is not None and len(properties_of_data.classes) != classes:
             message = (
                 f"{reference.title} is of {format_count(classes, 'class')}, and "
-                f"{properties_of_data.name} has "
-                f"{len(properties_of_data.classes)}"
+                f"{properties_of_data.name} has {len(properties_of_data.classes)}"
             )
             fix = (
                 f"give {reference.protocol.data or 'such data'}, or remove the source from a copy "

@@ -182,9 +182,8 @@ def _download(dataset_class: Callable[..., Any], name: str, root: Path) -> tuple
 def _manual_instruction(name: str, root: Path) -> str:
     """Return the instruction which file to put into which folder."""
     return (
-        f"put {TORCHVISION_SETS[name].manual_path} into {root}, or give an .npz: --data "
-        "FILE.npz (or "
-        f"{LOCAL_DATA_FOLDER / name}.npz here)"
+        f"put {TORCHVISION_SETS[name].manual_path} into {root}, or give an .npz: --data FILE.npz "
+        f"(or {LOCAL_DATA_FOLDER / name}.npz here)"
     )
 
 

@@ -157,9 +157,8 @@ def fill_missing_splits(
         description = "15 % test and 15 % validation"
     return result, (
         (
-            f"{root} has no test split: {description} were set apart, by class, by seed 0; "
-            "listed in "
-            f"{path}"
+            f"{root} has no test split: {description} were set apart, by class, by seed 0; listed "
+            f"in {path}"
         ),
     )
 
