@@ -26,12 +26,14 @@ from resnetlab.reports.format import (
     join_words,
 )
 from resnetlab.reports.study.estimands import describe_estimand
+from resnetlab.reports.study.text import override_text
 from resnetlab.schema import decode
 from resnetlab.stats.intervals import Interval
 from resnetlab.stats.verdict import Reason, ReasonKind, Verdict
 from resnetlab.studies.claims import Better
 from resnetlab.studies.parsing.overrides import Overrides
 from resnetlab.studies.parsing.study_file import load_study
+from resnetlab.studies.study import Override
 from resnetlab.translation import (
     Message,
     check_language,
@@ -67,6 +69,21 @@ def test_the_catalog_has_every_sentence_of_the_code_and_no_other():
 def test_the_catalog_has_every_noun_of_the_reports():
     known = {entry["en"] for entry in sentences.catalog()["noun"]}
     assert sorted(sentences.nouns() - known) == []
+
+
+@pytest.mark.parametrize(
+    ("override", "french"),
+    [
+        (Override("looks", "3, 5"), "graines ajoutées aux analyses à 3, 5"),
+        (Override("recipe.epochs", "2", "10"), "recipe.epochs = 2 (au lieu de 10)"),
+        (Override("recipe.clip_norm", "1.0"), "recipe.clip_norm = 1.0"),
+    ],
+)
+def test_a_change_of_the_study_file_is_translated_in_reports_only(override, french):
+    assert override_text(override) == str(override)
+    with use_language("fr"):
+        assert override_text(override) == french
+        assert Override.parse(str(override)) == override
 
 
 def study_texts(table):

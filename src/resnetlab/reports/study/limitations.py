@@ -8,20 +8,13 @@ from typing import TYPE_CHECKING
 from resnetlab.analysis.training_share import is_shortened
 from resnetlab.reports.format import capitalize_first, format_count, join_clauses, join_words
 from resnetlab.reports.study.finetune import has_finetuning
+from resnetlab.reports.study.text import override_text
 from resnetlab.stats.chance import UNDECIDED, is_undecided
 from resnetlab.translation import tr, tr_study
 
 if TYPE_CHECKING:
     from resnetlab.analysis.analyze import StudyAnalysis
     from resnetlab.studies.study import Override, Study
-
-
-def _change(override: Override) -> str:
-    """Return a change to the study file, such as `recipe.epochs = 2 (was 10)`, in the language."""
-    if override.previous is None:
-        return str(override)
-    change = f"{override.key} = {override.value}"
-    return tr("{change} (was {before})", change=change, before=override.previous)
 
 
 def limitations(analysis: StudyAnalysis) -> str:
@@ -45,7 +38,7 @@ def _protocol_sentences(analysis: StudyAnalysis) -> Iterator[str]:
             text = tr("By the study file, for its full training: {description}", description=text)
         yield text
     if changed := _changes_of_training(study):
-        changes = join_clauses([_change(item) for item in changed])
+        changes = join_clauses([override_text(item) for item in changed])
         yield tr("Not the protocol of the study file: {changes}.", changes=changes)
     if len(changed) < len(study.overrides):
         count = format_count(len(study.conditions), "condition")

@@ -13,6 +13,7 @@ from statistics import NormalDist
 from typing import TYPE_CHECKING
 
 from resnetlab.reports.format import format_count, join_words, name_images
+from resnetlab.reports.study.text import override_text
 from resnetlab.stats.intervals import ACCURACY_RANGE_PCT, Interval, mean, within_range
 from resnetlab.stats.prediction import CompatibilityBadge, compare_with_reported
 from resnetlab.studies.claims import ClaimSplit
@@ -262,7 +263,7 @@ def _reduction(analysis: StudyAnalysis, reference: MatchedReference) -> str:
     same_data = dataset.name in (protocol.data, f"{protocol.data}-rebuilt")
     unchanged = {"seeds", "data"} if same_data else {"seeds"}
     changed = [
-        str(item)
+        override_text(item)
         for item in analysis.study.overrides
         if item.key not in unchanged and not item.key.startswith("grid.")
     ]

@@ -18,6 +18,7 @@ from resnetlab.translation import localize_number, tr, tr_study, tr_word
 if TYPE_CHECKING:
     from resnetlab.analysis.analyze import StudyAnalysis
     from resnetlab.stats.verdict import Verdict
+    from resnetlab.studies.study import Override
 
 
 def banner(analysis: StudyAnalysis) -> str:
@@ -96,6 +97,16 @@ def about(analysis: StudyAnalysis) -> str:
             "By the study file, for its full training: {description}", description=description
         )
     return description
+
+
+def override_text(override: Override) -> str:
+    """Return a change to the study file, such as `recipe.epochs = 2 (was 10)`, in the language."""
+    if override.key == "looks":
+        return tr("seeds added at looks of {numbers}", numbers=override.value)
+    change = f"{override.key} = {override.value}"
+    if override.previous is None:
+        return change
+    return tr("{change} (was {before})", change=change, before=override.previous)
 
 
 def command(analysis: StudyAnalysis) -> str:
