@@ -531,3 +531,22 @@ def test_installed_packages_have_priority_over_files_of_the_current_folder(tmp_p
         timeout=60,
     )
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("words", ["models", "models --json", "study list", "--help"])
+def test_a_reader_that_closes_its_pipe_is_no_error(words: str, tmp_path: Path) -> None:
+    """`resnetlab models | head -1` ends well, without a word."""
+    read_end, write_end = os.pipe()
+    os.close(read_end)
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "resnetlab", *words.split()],
+            cwd=tmp_path,
+            stdout=write_end,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=60,
+        )
+    finally:
+        os.close(write_end)
+    assert (done.returncode, done.stderr) == (0, "")

@@ -191,6 +191,8 @@ def main() -> None:
         print("resnetlab: interrupted", file=sys.stderr)
         sys.exit(130)
     except SystemExit as end:
+        if isinstance(end.__context__, BrokenPipeError):  # `resnetlab ... | head`, seen by click
+            sys.exit(0)
         if end.__context__ and isinstance(end.__context__.__cause__, KeyboardInterrupt):
             print("resnetlab: interrupted", file=sys.stderr)  # Typer ends without a word
         raise
