@@ -107,10 +107,10 @@ def shuffled_maps(
 
 def random_maps(explanations: Sequence[Explanation]) -> list[NDArray[np.float32]]:
     """Return a random map of each photograph: normal values without the negative ones, enlarged."""
-    draw = np.random.default_rng(SEED)
+    generator = np.random.default_rng(SEED)
     maps = []
     for item in explanations:
-        coarse = np.maximum(draw.normal(size=(GRID, GRID)), 0).astype(np.float32)
+        coarse = np.maximum(generator.normal(size=(GRID, GRID)), 0).astype(np.float32)
         size = item.heat_map.shape[::-1]
         maps.append(np.asarray(Image.fromarray(coarse).resize(size, Image.Resampling.BILINEAR)))
     return maps

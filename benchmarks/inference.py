@@ -234,7 +234,7 @@ def our_sides(name: str, photographs: Path, count: int, folder: Path) -> dict[st
             began = time.monotonic()
             outputs = make(model, folder / f"{name}.onnx")
             starts[side] = time.monotonic() - began
-        model.__dict__["_predict_outputs"] = outputs
+        model.__dict__["_network_outputs"] = outputs
         list(model.predict_images(images[:BATCH]))
         began = time.monotonic()
         results = list(model.predict_images(images))
@@ -280,8 +280,8 @@ def as_it_is(model: Classifier, _: Path) -> Outputs:
 
 
 def prepared(model: Classifier, _: Path) -> Outputs:
-    model.__dict__.pop("_predict_outputs", None)
-    return model._predict_outputs
+    model.__dict__.pop("_network_outputs", None)
+    return model._network_outputs
 
 
 def ort(model: Classifier, path: Path) -> Outputs:

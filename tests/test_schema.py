@@ -73,14 +73,14 @@ MODULES = [
     resnetlab.recipes.numerics,
     resnetlab.recipes.train,
 ]
-SPECS = sorted(
+CONFIG_CLASSES = sorted(
     {
-        values
+        cls
         for module in MODULES
-        for values in vars(module).values()
-        if isinstance(values, type)
-        and dataclasses.is_dataclass(values)
-        and "__pydantic_config__" in vars(values)
+        for cls in vars(module).values()
+        if isinstance(cls, type)
+        and dataclasses.is_dataclass(cls)
+        and "__pydantic_config__" in vars(cls)
     },
     key=lambda cls: cls.__name__,
 )
@@ -370,7 +370,7 @@ def decodes_or_raises(form: type, value: object) -> None:
             assert "Fix: " in line
 
 
-@pytest.mark.parametrize("form", SPECS, ids=lambda cls: cls.__name__)
+@pytest.mark.parametrize("form", CONFIG_CLASSES, ids=lambda cls: cls.__name__)
 @settings(suppress_health_check=[HealthCheck.too_slow])
 @given(data=st.data())
 def test_any_table_is_decoded_or_refused_with_readable_lines(

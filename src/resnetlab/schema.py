@@ -153,7 +153,7 @@ def decode(type_: Any, value: object, where: str, field: str = "") -> Any:
     except (ValueError, RecursionError):  # a number of thousands of digits; deeply nested tables
         message, fix = (
             "has a value that cannot be written as JSON",
-            "a specification is a small table",
+            "a config is a small table",
         )
         raise input_error(where, message, fix, field=field) from None
     try:
@@ -253,7 +253,7 @@ def read_toml(path: Path) -> dict[str, Any]:
 
 def parse_toml(text: str, where: str) -> dict[str, Any]:
     """Parse a TOML text. `where` names the file in errors. Raises InputError if it is no TOML."""
-    fix = "a specification is a small text file"
+    fix = "a config is a small text file"
     too_deep = f"a whole number beyond 64 bits, or tables nested deeper than {MAX_DEPTH}"
     # tomllib's time and memory grow with the square of the parts of a dotted key.
     if sum(line.count(".") ** 2 for line in text.splitlines()) > 4_000_000:

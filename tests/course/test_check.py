@@ -139,12 +139,12 @@ def test_other_data_another_network_and_another_training_are_detected(
 ) -> None:
     ada = submissions / "Ada-Lovelace"
     seed = student_seed("Ada Lovelace")
-    rng = np.random.default_rng(0)
+    generator = np.random.default_rng(0)
     np.savez(
         tmp_path / "digits.npz",
-        x_train=rng.integers(0, 256, (400, 8, 8), dtype=np.uint8),
+        x_train=generator.integers(0, 256, (400, 8, 8), dtype=np.uint8),
         y_train=np.arange(400) % 10,
-        x_test=rng.integers(0, 256, (100, 8, 8), dtype=np.uint8),
+        x_test=generator.integers(0, 256, (100, 8, 8), dtype=np.uint8),
         y_test=np.arange(100) % 10,
         classes=np.array([str(digit) for digit in range(10)]),
     )

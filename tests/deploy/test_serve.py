@@ -35,7 +35,7 @@ from resnetlab.deploy import serve
 from resnetlab.deploy.answer_texts import describe_doubt
 from resnetlab.deploy.explain import Explainer, Explanation
 from resnetlab.deploy.predict import load_model
-from resnetlab.deploy.prediction_service import PredictResponse, Service
+from resnetlab.deploy.prediction_service import PredictionService, PredictResponse
 from resnetlab.deploy.serve import create_app
 from resnetlab.deploy.server_limits import Limits
 from resnetlab.errors import InputError
@@ -323,14 +323,14 @@ def test_requests_above_the_limit_get_503_and_slow_requests_are_ended(
     pets: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     release, looking = threading.Event(), threading.Event()
-    look = Service.predict
+    look = PredictionService.predict
 
-    def slow(self: Service, raw: bytes, top: int, explained: bool) -> PredictResponse:
+    def slow(self: PredictionService, raw: bytes, top: int, explained: bool) -> PredictResponse:
         looking.set()
         release.wait(20)
         return look(self, raw, top, explained)
 
-    monkeypatch.setattr(Service, "predict", slow)
+    monkeypatch.setattr(PredictionService, "predict", slow)
     with client(pets, Limits(seconds=2, max_requests=1)) as connection:
         answers: list[httpx.Response] = []
         first = threading.Thread(
@@ -360,7 +360,7 @@ def test_an_unexpected_error_of_the_service_is_reported_in_one_line(
     def broken(*_: object) -> PredictResponse:
         raise ZeroDivisionError("secret")
 
-    monkeypatch.setattr(Service, "predict", broken)
+    monkeypatch.setattr(PredictionService, "predict", broken)
     assert (
         error_text(service.post("/predict", content=PHOTO), 500)
         == "unexpected error: ZeroDivisionError"

@@ -122,7 +122,7 @@ def test_the_features_of_equal_photographs_are_computed_once(
     frozen_part = partitioned.frozen_part
     assert frozen_part is not None
     frozen_part.register_forward_pre_hook(lambda _, values: sizes.append(len(values[0])))
-    rows = model.classifier_inputs(partitioned, data.train, model.eval_transform(24))
+    rows = model.head_inputs(partitioned, data.train, model.eval_transform(24))
     assert rows.shape == (33, 12)
     assert sizes == [32]
     same = [

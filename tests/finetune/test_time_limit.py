@@ -113,7 +113,7 @@ def test_a_step_without_remaining_time_is_measured_once(
     data, model = open_photographs(photos, cache=photos.parent / "cache"), make_model(config)
     view, steps = model.eval_transform(24), []
     monkeypatch.setattr(
-        "resnetlab.training.eager_step.train_step",
+        "resnetlab.training.step.train_step",
         lambda state, *given: steps.append(1) or train_step(state, *given),
     )
     for affordable, expected in ((1000.0, 2), (0.0, 1)):
@@ -301,10 +301,10 @@ def test_time_for_the_evaluation_after_training_is_reserved(photos: Path, backbo
 
 
 @pytest.mark.parametrize(
-    ("seconds", "budget"), [(1, "5s"), (41, "45s"), (56, "1m"), (61, "2m"), (1201, "25m")]
+    ("seconds", "limit"), [(1, "5s"), (41, "45s"), (56, "1m"), (61, "2m"), (1201, "25m")]
 )
-def test_a_suggested_budget_is_rounded_up_and_long_enough(seconds: float, budget: str) -> None:
-    assert suggest_time_limit(seconds) == budget
+def test_a_suggested_time_limit_is_rounded_up_and_long_enough(seconds: float, limit: str) -> None:
+    assert suggest_time_limit(seconds) == limit
 
 
 def test_a_cut_is_described_in_a_sentence_with_its_fix() -> None:
@@ -333,7 +333,7 @@ def test_the_suggested_command_changes_only_the_time_limit() -> None:
     )
 
 
-def test_a_budget_needs_a_unit() -> None:
+def test_a_time_limit_needs_a_unit() -> None:
     from resnetlab.cli.finetune_options import parse_time_limit
 
     assert [parse_time_limit(text) for text in ("90s", "10m", "1.5h", "0")] == [90, 600, 5400, None]

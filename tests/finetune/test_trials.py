@@ -406,12 +406,12 @@ def test_the_class_weights_equal_sklearn() -> None:
 
 
 def test_the_balanced_accuracy_equals_sklearn() -> None:
-    draw = np.random.default_rng(0)
+    generator = np.random.default_rng(0)
     labels = np.repeat(np.array([0, 1, 2]), (3, 50, 7))  # class 3 has no image
-    ours, theirs = (
-        SplitPredictions(np.pad(draw.dirichlet(np.ones(3), len(labels)), ((0, 0), (0, 1))), labels)
-        for _ in range(2)
+    probabilities = (
+        np.pad(generator.dirichlet(np.ones(3), len(labels)), ((0, 0), (0, 1))) for _ in range(2)
     )
+    ours, theirs = (SplitPredictions(each, labels) for each in probabilities)
     scores = [balanced_accuracy_score(labels, item.predicted) for item in (ours, theirs)]
     assert count_by_class(ours).balanced_accuracy == pytest.approx(scores[0])
     difference = balanced_differences(ours, theirs).sum() / 3

@@ -14,13 +14,13 @@ from resnetlab.errors import InputError
 LONG = long_rows(A=A, B=B, C=C)
 
 
-def claim_effect(report):
+def only_verdict(report):
     (verdict,) = report.analysis.verdicts
     return verdict
 
 
 def test_independent_runs_are_compared_by_welch_and_paired_only_if_declared(tmp_path):
-    verdict = claim_effect(report_of(LONG, tmp_path, claims=("A > B",)))
+    verdict = only_verdict(report_of(LONG, tmp_path, claims=("A > B",)))
     expected = stats.ttest_ind(A, B, equal_var=False)
     assert verdict.p == pytest.approx(expected.pvalue)
     assert verdict.effect.df == pytest.approx(expected.df)
@@ -29,7 +29,7 @@ def test_independent_runs_are_compared_by_welch_and_paired_only_if_declared(tmp_
 
 def test_declared_pairs_are_compared_by_a_paired_t_test(tmp_path):
     report = report_of(LONG, tmp_path, claims=("A > B",), paired_by="seed")
-    verdict = claim_effect(report)
+    verdict = only_verdict(report)
     expected = stats.ttest_rel(A, B)
     assert verdict.p == pytest.approx(expected.pvalue)
     assert verdict.effect.interval() == pytest.approx(tuple(expected.confidence_interval()))
@@ -45,7 +45,7 @@ def test_pairs_are_matched_by_seed_and_not_by_the_order_of_the_rows(tmp_path):
     lines = LONG.splitlines()
     shuffled = [lines[0], *np.random.default_rng(3).permutation(lines[1:]).tolist()]
     first, second = (
-        claim_effect(report_of("\n".join(text), tmp_path, claims=("A > B",), paired_by="seed"))
+        only_verdict(report_of("\n".join(text), tmp_path, claims=("A > B",), paired_by="seed"))
         for text in (lines, shuffled)
     )
     assert first.p == second.p
@@ -76,7 +76,7 @@ def test_folds_use_the_corrected_resampled_t_test_and_the_report_explains_the_re
     tmp_path, design
 ):
     report = report_of(FOLDS, tmp_path, claims=("A > B",), fold="fold", paired_by="fold", **design)
-    verdict = claim_effect(report)
+    verdict = only_verdict(report)
     _, p = by_hand(np.array(A) - np.array(B), 5)
     assert verdict.p == pytest.approx(p)
     assert verdict.test == "corrected resampled t-test"
@@ -98,7 +98,7 @@ def test_all_folds_of_several_repetitions_are_pairs(tmp_path):
             differences.append(a - b)
     report = report_of("\n".join(lines), tmp_path, claims=("A > B",), fold="fold", paired_by="fold")
     _, p = by_hand(np.array(differences), 5)
-    assert claim_effect(report).p == pytest.approx(p)
+    assert only_verdict(report).p == pytest.approx(p)
     assert report.study_data.study.imported.folds == 5
 
 
@@ -121,7 +121,7 @@ def test_a_condition_with_one_run_makes_a_claim_inconclusive(tmp_path):
     text = long_rows(A=A, B=(90.0,))
     report = report_of(text, tmp_path, claims=("A > B",))
     assert verdicts(report) == ["inconclusive"]
-    assert "too few trained runs" in str(claim_effect(report).reason)
+    assert "too few trained runs" in str(only_verdict(report).reason)
 
 
 def test_best_values_are_labeled_as_best_and_get_no_badge(tmp_path):
@@ -166,7 +166,7 @@ def test_a_loss_of_any_size_is_better_when_lower(tmp_path, values):
 
 def test_a_claim_with_a_margin_is_tested_at_its_margin(tmp_path):
     for amount, label in ((0.5, "reproduced"), (1, "inconclusive"), (2, "contradicted")):
-        verdict = claim_effect(report_of(LONG, tmp_path, claims=(f"A > B + {amount}",)))
+        verdict = only_verdict(report_of(LONG, tmp_path, claims=(f"A > B + {amount}",)))
         assert verdict.label == label
         # p of the difference from the amount, by Welch's two-sided test.
         expected = stats.ttest_ind(np.array(A) - amount, B, equal_var=False).pvalue
@@ -226,7 +226,7 @@ def both_cases(left, right):
 def test_a_pair_with_a_missing_run_is_tested_without_the_pair_and_with_the_mean(tmp_path, absent):
     right = (*PAIRED_B[:-1], absent)
     report = report_of(paired_rows(PAIRED_A, right), tmp_path, claims=("A > B",), paired_by="seed")
-    verdict = claim_effect(report)
+    verdict = only_verdict(report)
     expected = both_cases(PAIRED_A, right)
     assert verdict.p_of_cases == pytest.approx(expected)
     assert verdict.p == pytest.approx(max(expected))
@@ -242,13 +242,13 @@ def test_a_claim_that_is_significant_in_only_one_case_is_inconclusive(tmp_path):
     # Without seed 5, A is better by 1 each time; with the mean of B, A is far worse there.
     left, right = (91.0, 92.0, 90.5, 93.0, 91.5, 60.0), (90.0, 91.1, 89.4, 92.1, 90.4, None)
     report = report_of(paired_rows(left, right), tmp_path, claims=("A > B",), paired_by="seed")
-    verdict = claim_effect(report)
+    verdict = only_verdict(report)
     assert verdict.p_of_cases[0] < 0.001
     assert verdict.p_of_cases[1] > 0.05
     assert verdict.label == "inconclusive"
     assert verdict.p_of_cases == pytest.approx(both_cases(left, right))
     # The same with the sides exchanged: the claim that loses is not contradicted either.
-    other = claim_effect(
+    other = only_verdict(
         report_of(paired_rows(right, left), tmp_path, claims=("A > B",), paired_by="seed")
     )
     assert other.label == "inconclusive"
@@ -257,12 +257,12 @@ def test_a_claim_that_is_significant_in_only_one_case_is_inconclusive(tmp_path):
 
 def test_a_pair_with_a_failed_run_is_left_out_and_an_empty_pair_changes_nothing(tmp_path):
     table = paired_rows(PAIRED_A, (*PAIRED_B[:-1], "diverged"))
-    verdict = claim_effect(report_of(table, tmp_path, claims=("A > B",), paired_by="seed"))
+    verdict = only_verdict(report_of(table, tmp_path, claims=("A > B",), paired_by="seed"))
     expected = stats.ttest_rel(PAIRED_A[:-1], PAIRED_B[:-1]).pvalue
     assert (verdict.p, verdict.p_of_cases) == (pytest.approx(expected), ())
     assert verdict.trained_runs_only
     table = paired_rows((*PAIRED_A[:-1], None), (*PAIRED_B[:-1], None))
-    verdict = claim_effect(report_of(table, tmp_path, claims=("A > B",), paired_by="seed"))
+    verdict = only_verdict(report_of(table, tmp_path, claims=("A > B",), paired_by="seed"))
     assert verdict.p == pytest.approx(expected)
     assert verdict.p_of_cases == pytest.approx((expected,) * 4)
 
@@ -271,4 +271,4 @@ def test_unpaired_runs_include_the_missing_planned_runs(tmp_path):
     table = paired_rows(PAIRED_A, (*PAIRED_B[:-1], "-"))
     report = report_of(table, tmp_path, claims=("A > B",))
     assert len(report.study_data.rows) == 11
-    assert claim_effect(report).p_of_cases == ()
+    assert only_verdict(report).p_of_cases == ()

@@ -237,8 +237,8 @@ def _positive(model: nn.Module) -> nn.Module:
 def _support(
     model: nn.Module, layer: str, position: tuple[int, int], side: int, channels: int
 ) -> tuple[range, range]:
-    """Rows and columns of the image to which the output of the module `layer` at `place` has a
-    gradient.
+    """Return the rows and columns of the image to which the output of the module `layer` at
+    `position` has a gradient.
     """
     collected: list[Tensor] = []
     dict(model.named_modules())[layer].register_forward_hook(
@@ -269,7 +269,7 @@ def test_a_receptive_field_is_the_support_of_the_gradient_of_the_image(
     name: str, layer: str, row: str, side: int, position: tuple[int, int]
 ) -> None:
     config = parse_model(name, "test")
-    paths = _paths(config, row, side)
+    paths = _receptive_field(config, row, side)
     seen = _support(_positive(build_uninitialized(config, 3, 10)), layer, position, side, 3)
     assert seen == tuple(
         span.pixels(at, side) for span, at in zip(paths.largest, position, strict=True)
@@ -285,7 +285,7 @@ def test_the_smallest_receptive_field_is_the_field_through_shortcuts_only(
     for name, module in model.named_modules():
         if name.endswith("conv2"):
             torch.nn.init.zeros_(module.weight)
-    paths = _paths(config, "stages.2.2.add", 32)
+    paths = _receptive_field(config, "stages.2.2.add", 32)
     seen = _support(model, "stages.2.2", position, 32, 3)
     assert paths.smallest_size == (3, 3)
     assert seen == tuple(
@@ -293,11 +293,11 @@ def test_the_smallest_receptive_field_is_the_field_through_shortcuts_only(
     )
 
 
-def _paths(config: Any, row: str, side: int) -> ReceptiveField:
+def _receptive_field(config: Any, name: str, side: int) -> ReceptiveField:
     paths = next(
-        layers.receptive_field
-        for layers in trace_layers(config, (3, side, side), 10).rows
-        if layers.name == row
+        row.receptive_field
+        for row in trace_layers(config, (3, side, side), 10).rows
+        if row.name == name
     )
     assert paths
     return paths

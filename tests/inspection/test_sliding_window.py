@@ -125,8 +125,8 @@ def test_an_impossible_window_is_refused_in_one_line(
 
 
 def test_a_layer_is_a_cross_correlation_and_its_flipped_kernel_a_convolution(call: Call) -> None:
-    draw = np.random.default_rng(1)
-    image, kernel = draw.normal(size=(6, 7)), draw.normal(size=(3, 2))
+    generator = np.random.default_rng(1)
+    image, kernel = generator.normal(size=(6, 7)), generator.normal(size=(3, 2))
     layer = F.conv2d(torch.tensor(image)[None, None], torch.tensor(kernel)[None, None])[0, 0]
     np.testing.assert_allclose(cross_correlate(image.tolist(), kernel.tolist()), layer)
     # The convolution of polynomials in one variable, row by row, is numpy's.

@@ -54,19 +54,21 @@ def test_the_threshold_covers_the_stated_share_of_the_validation_images() -> Non
     novelty = confidence.novelty(logits, features)
     # ceil(121 * 0.95) = 115 of the 120 images are at most as novel as the threshold.
     assert sum(confidence.is_novel(value) for value in novelty.tolist()) == 5
-    draw = np.random.default_rng(1)
-    others = confidence.novelty(draw.normal(size=(200, 6)), draw.normal(size=(200, 8)))
+    generator = np.random.default_rng(1)
+    others = confidence.novelty(generator.normal(size=(200, 6)), generator.normal(size=(200, 8)))
     assert others.mean() > novelty.mean()
 
 
 def test_a_changed_bit_or_a_missing_end_is_refused_by_name(model: Path) -> None:
     path, file = model / CONFIDENCE_FILE, read_model_file(model)
-    content, draw = path.read_bytes(), random.Random(0)
+    content, generator = path.read_bytes(), random.Random(0)
     header = int.from_bytes(content[:8], "little") + 8
     for number in range(150):
         changed = bytearray(content)
-        changed[draw.randrange(header if number % 2 else len(content))] ^= 1 << draw.randrange(8)
-        path.write_bytes(changed[: draw.randrange(len(content))] if number % 5 == 0 else changed)
+        position = generator.randrange(header if number % 2 else len(content))
+        changed[position] ^= 1 << generator.randrange(8)
+        end = generator.randrange(len(content)) if number % 5 == 0 else len(content)
+        path.write_bytes(changed[:end])
         with pytest.raises(InputError, match=f"{CONFIDENCE_FILE}: ") as caught:
             read_confidence(model, file)
         assert len(str(caught.value).splitlines()) == 1

@@ -44,10 +44,10 @@ def network(model: ModelConfig, channels: int = 3) -> nn.Module:
     if isinstance(model, ExternalConfig):
         with_classes = replace(model, kwargs=dict(model.kwargs) | {"num_classes": 3})
     module = build_model(with_classes, channels, 3, lambda _: torch.Generator().manual_seed(7))
-    draw = torch.Generator().manual_seed(3)
+    generator = torch.Generator().manual_seed(3)
     for name, tensor in module.state_dict().items():
         if name.endswith("running_var"):
-            tensor.copy_(torch.rand(tensor.shape, generator=draw) + 0.5)
+            tensor.copy_(torch.rand(tensor.shape, generator=generator) + 0.5)
     return module.eval()
 
 

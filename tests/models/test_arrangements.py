@@ -34,11 +34,12 @@ def build(config: CifarConfig, seed: int = 0) -> nn.Module:
     model = (
         build_model(config, 3, 5, lambda name: make_generator(seed, "init", name)).double().eval()
     )
-    draw = torch.Generator().manual_seed(1)
+    generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
         for name, tensor in model.state_dict().items():
             if "norm" in name and tensor.is_floating_point():
-                tensor.copy_(torch.rand(tensor.shape, generator=draw, dtype=torch.float64) + 0.5)
+                noise = torch.rand(tensor.shape, generator=generator, dtype=torch.float64)
+                tensor.copy_(noise + 0.5)
             if name.endswith("gate.bias"):
                 tensor.zero_()
     return model

@@ -145,11 +145,12 @@ def reference(
 def stirred(config: CifarConfig, channels: int = 3) -> nn.Module:
     """Return a network in double precision whose normalizations are not the identity."""
     model = build(config, channels).double()
-    draw = torch.Generator().manual_seed(1)
+    generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
         for name, tensor in model.state_dict().items():
             if "norm" in name and tensor.is_floating_point():
-                tensor.copy_(torch.rand(tensor.shape, generator=draw, dtype=torch.float64) + 0.5)
+                noise = torch.rand(tensor.shape, generator=generator, dtype=torch.float64)
+                tensor.copy_(noise + 0.5)
     return model
 
 

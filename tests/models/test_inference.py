@@ -35,8 +35,8 @@ TOLERANCE = 1e-9
 
 
 def random_images(side: int, channels: int = 3) -> Tensor:
-    draw = make_generator(0, "images")
-    return torch.randn(2, channels, side, side, generator=draw).double()
+    generator = make_generator(0, "images")
+    return torch.randn(2, channels, side, side, generator=generator).double()
 
 
 def randomize(model: nn.Module, images: Tensor) -> nn.Module:
@@ -45,12 +45,12 @@ def randomize(model: nn.Module, images: Tensor) -> nn.Module:
     The network computes in fp64, in which a wrong fold differs from rounding in every network.
     """
     model.double()
-    draw = torch.Generator().manual_seed(0)
+    generator = torch.Generator().manual_seed(0)
     norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
     for norm in norms:
         norm.momentum = 1.0
-        nn.init.uniform_(norm.weight, 0.5, 1.5, generator=draw)
-        nn.init.normal_(norm.bias, 0, 0.3, generator=draw)
+        nn.init.uniform_(norm.weight, 0.5, 1.5, generator=generator)
+        nn.init.normal_(norm.bias, 0, 0.3, generator=generator)
     with torch.no_grad():
         model.train()(images)
     return model.eval()

@@ -68,11 +68,11 @@ def test_every_affected_layer_is_subsampled(name: str) -> None:
 def test_a_subsampled_convolution_equals_the_strided_convolution(
     stride: int | tuple[int, int], side: int
 ) -> None:
-    draw = torch.Generator().manual_seed(0)
+    generator = torch.Generator().manual_seed(0)
     plain = nn.Conv2d(4, 6, 1, stride=stride).double()
     other = SubsampledConv2d(4, 6, 1, stride=stride).double()
     other.load_state_dict(plain.state_dict())
-    x = torch.randn(2, 4, side, side, dtype=torch.float64, generator=draw)
+    x = torch.randn(2, 4, side, side, dtype=torch.float64, generator=generator)
     first, second = x.clone().requires_grad_(), x.clone().requires_grad_()
     plain(first).pow(2).sum().backward()
     other(second).pow(2).sum().backward()

@@ -63,7 +63,7 @@ def read_finished(folder: Path) -> Any:
     run_folder = RunFolder(folder)
     record = run_folder.record()
     assert record is not None
-    probabilities = run_folder.test_probabilities()
+    probabilities = run_folder.read_test_probabilities()
     assert probabilities is not None
     compare(str(folder), str(folder))
     return encode(record), [array.tolist() for array in probabilities], read_model(folder)

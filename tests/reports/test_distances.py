@@ -10,6 +10,7 @@ import pytest
 
 from helpers.synthetic import TRUTH, study_record
 from resnetlab import reports
+from resnetlab.analysis.collect import collect_study_data
 from resnetlab.reports import figures
 from resnetlab.reports.render import latex
 from resnetlab.studies.parsing.study_file import load_study
@@ -25,7 +26,7 @@ PAIRS = Distance(
 
 def distance_study(distance=PAIRS):
     study = replace(load_study("digits"), distances=(distance,))
-    return reports.collect_study_data(study_record(TRUTH, study=study, test_curve=True))
+    return collect_study_data(study_record(TRUTH, study=study, test_curve=True))
 
 
 def curves(values, label, field):
@@ -90,7 +91,7 @@ def published_record():
     study = load_study("shortcuts")
     truth = {c.label: [("trained", 60.0 + seed) for seed in range(5)] for c in study.conditions}
     record = study_record(truth, study=study, test_curve=True)
-    data = reports.collect_study_data(record)
+    data = collect_study_data(record)
     return replace(data, data=tuple(replace(facts, name="cifar10") for facts in data.data))
 
 

@@ -12,6 +12,7 @@ from scipy.stats import t
 
 from helpers.synthetic import TRUTH, study_record
 from resnetlab import reports
+from resnetlab.analysis.collect import collect_study_data
 from resnetlab.analysis.data_files import load_study_data, save_study_data
 from resnetlab.errors import InputError
 from resnetlab.reports.render import latex
@@ -46,7 +47,7 @@ def planted(folder, ensemble=PAIR, truth=TRUTH):
             save_file({"logits": logits, "labels": labels}, target / "logits-test.safetensors")
             study_run = replace(study_run, record=replace(study_run.record, folder=str(target)))
         study_runs.append(study_run)
-    return reports.collect_study_data(StudyRecord(record.study, tuple(study_runs)))
+    return collect_study_data(StudyRecord(record.study, tuple(study_runs)))
 
 
 def interval(gains):
@@ -126,14 +127,12 @@ def test_ensembles_are_in_a_report_that_is_rebuilt_without_the_runs(tmp_path):
 def test_runs_without_outputs_have_no_ensemble_values_and_other_studies_no_table(
     tmp_path,
 ):
-    bare = reports.collect_study_data(
-        study_record(study=replace(load_study("digits"), ensembles=(PAIR,)))
-    )
+    bare = collect_study_data(study_record(study=replace(load_study("digits"), ensembles=(PAIR,))))
     assert bare.ensembles == ()
     assert {cell.text for row in reports.build_report(bare).ensembles.rows for cell in row[1:]} == {
         "\u2013"
     }
-    none = reports.collect_study_data(study_record())
+    none = collect_study_data(study_record())
     assert reports.build_report(none).ensembles is None
     save_study_data(none, tmp_path)
     assert not (tmp_path / "ensembles.csv").exists()

@@ -8,6 +8,7 @@ from scipy import stats
 
 from helpers.synthetic import TRUTH, study_record
 from resnetlab import reports
+from resnetlab.analysis.collect import collect_study_data
 from resnetlab.reports.render import latex
 from resnetlab.studies.parsing.overrides import Overrides
 from resnetlab.studies.parsing.study_file import load_study, parse_study
@@ -107,7 +108,7 @@ def test_an_unfinished_study_has_no_exploratory_table():
 @pytest.fixture(scope="module")
 def written(tmp_path_factory):
     """Return a folder with a report in every form."""
-    evidence, folder = reports.collect_study_data(study_record()), tmp_path_factory.mktemp("report")
+    evidence, folder = collect_study_data(study_record()), tmp_path_factory.mktemp("report")
     reports.write_report(evidence, folder)
     latex.write_latex(evidence, folder)
     return folder

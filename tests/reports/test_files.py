@@ -18,6 +18,7 @@ import pytest
 from helpers.pages import Page, hostile_record, layout
 from helpers.synthetic import EVERY_STATUS, study_record
 from resnetlab import reports
+from resnetlab.analysis.collect import collect_study_data
 from resnetlab.errors import InputError
 from resnetlab.reports import figures
 from resnetlab.stats.outcomes import OUTCOMES
@@ -28,7 +29,7 @@ from resnetlab.stats.verdict import VerdictLabel
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     return reports.write_report(
-        reports.collect_study_data(study_record(EVERY_STATUS)), tmp_path_factory.mktemp("report")
+        collect_study_data(study_record(EVERY_STATUS)), tmp_path_factory.mktemp("report")
     ).parent
 
 
@@ -68,7 +69,7 @@ def contrast(one, other):
 
 
 def test_names_are_escaped_in_html_and_markdown(tmp_path):
-    page = reports.write_report(reports.collect_study_data(hostile_record()), tmp_path)
+    page = reports.write_report(collect_study_data(hostile_record()), tmp_path)
     text = page.read_text(encoding="utf-8")
     tags = [tag for tag, _ in Page(text).tags]
     assert not {"img", "iframe", "object", "link"} & set(tags)
@@ -219,7 +220,7 @@ def test_markdown_and_html_contain_the_same_tables(folder):
 
 
 def test_the_same_evidence_gives_the_same_bytes(folder, tmp_path):
-    reports.write_report(reports.collect_study_data(study_record(EVERY_STATUS)), tmp_path)
+    reports.write_report(collect_study_data(study_record(EVERY_STATUS)), tmp_path)
     names = sorted(path.relative_to(folder) for path in folder.rglob("*.*"))
     assert len(names) == 10
     for name in names:
@@ -260,9 +261,9 @@ def test_a_damaged_file_is_reported_by_name(folder, tmp_path):
 @pytest.mark.skipif(not shutil.which("chromium"), reason="needs chromium")
 @pytest.mark.parametrize("width", [1280, 390])
 def test_the_page_never_scrolls_sideways(tmp_path, width):
-    page = reports.write_report(
-        reports.collect_study_data(study_record(EVERY_STATUS)), tmp_path
-    ).read_text(encoding="utf-8")
+    page = reports.write_report(collect_study_data(study_record(EVERY_STATUS)), tmp_path).read_text(
+        encoding="utf-8"
+    )
     measured = layout(page, width, tmp_path)
     assert measured["over"] == 0
     assert width - 20 <= measured["room"] <= width  # less a scroll bar

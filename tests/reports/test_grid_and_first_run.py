@@ -22,7 +22,7 @@ from resnetlab.analysis.analyze import StudyAnalysis, analyze
 from resnetlab.analysis.collect import collect_study_data
 from resnetlab.analysis.first_converged import FirstConverged, first_converged, ordering_groups
 from resnetlab.analysis.grid import find_grid
-from resnetlab.analysis.run_measures import (
+from resnetlab.analysis.run_statistics import (
     FirstLosses,
     first_losses,
     num_last_epochs,

@@ -13,8 +13,9 @@ import pytest
 from scipy import stats
 
 from helpers.synthetic import study_record
+from resnetlab.analysis.collect import collect_study_data
 from resnetlab.analysis.data_files import load_study_data
-from resnetlab.reports import build_report, collect_study_data, write_report
+from resnetlab.reports import build_report, write_report
 from resnetlab.reports.document import Report
 from resnetlab.reports.figures import draw_plot
 from resnetlab.reports.render import html, latex, markdown

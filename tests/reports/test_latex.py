@@ -12,6 +12,7 @@ import pytest
 from helpers.pages import HOSTILE, Page, hostile_record
 from helpers.synthetic import EVERY_STATUS, study_record
 from resnetlab import reports
+from resnetlab.analysis.collect import collect_study_data
 from resnetlab.analysis.data_files import load_study_data
 from resnetlab.errors import escape_controls
 from resnetlab.reports import figures
@@ -46,7 +47,7 @@ def rows(document):
 
 @pytest.fixture(scope="module")
 def evidence():
-    return reports.collect_study_data(study_record(EVERY_STATUS))
+    return collect_study_data(study_record(EVERY_STATUS))
 
 
 def test_the_numbers_in_latex_equal_the_numbers_on_the_page(evidence, tmp_path):
@@ -123,9 +124,7 @@ def test_names_cannot_inject_a_latex_command():
 @pytest.mark.skipif(not shutil.which("pdflatex"), reason="needs pdflatex")
 @pytest.mark.parametrize("hostile", [False, True])
 def test_the_document_compiles(evidence, tmp_path, hostile):
-    path = write_latex(
-        reports.collect_study_data(hostile_record()) if hostile else evidence, tmp_path
-    )
+    path = write_latex(collect_study_data(hostile_record()) if hostile else evidence, tmp_path)
     command = [
         "pdflatex",
         "-interaction=nonstopmode",

@@ -11,6 +11,7 @@ import pytest
 
 from helpers.synthetic import study_record
 from resnetlab import reports
+from resnetlab.analysis.collect import collect_study_data
 from resnetlab.analysis.data_files import load_study_data
 from resnetlab.studies.parsing.overrides import Overrides
 from resnetlab.studies.parsing.study_file import parse_study
@@ -149,7 +150,7 @@ def report():
 
 
 def rows(report):
-    """Rows of the table of claims by what they say; a direction's stands after its claim's."""
+    """Return the rows of the table of claims by statement, without those of directions."""
     return {
         row[0].text: row for row in report.claims.rows if row[0].text != "Direction of this claim"
     }
@@ -212,7 +213,7 @@ def test_a_claim_on_the_train_images_is_tested_and_labeled_on_them():
         f'[[claim]]\nstatement = "Better on {split}."\n{sides}split = "{split}"\n'
         for split in ("test", "train")
     )
-    study_data = reports.collect_study_data(
+    study_data = collect_study_data(
         study_record(TRUTH, study=parse_study(tomllib.loads(text), "study.toml", Overrides()))
     )
     learned = {
@@ -265,7 +266,7 @@ def test_a_partial_study_of_every_kind_has_no_verdicts():
 
 
 def test_a_report_of_every_kind_is_rebuilt_from_its_files(tmp_path):
-    study_data = reports.collect_study_data(study_record(TRUTH, study=planted()))
+    study_data = collect_study_data(study_record(TRUTH, study=planted()))
     reports.write_report(study_data, tmp_path / "first")
     assert load_study_data(tmp_path / "first").study.claims == study_data.study.claims
     reports.rebuild(tmp_path / "first", tmp_path / "second")
@@ -307,9 +308,7 @@ def test_the_forest_plot_has_a_row_for_each_claim_with_its_failed_runs(report):
 
 
 def test_the_forest_plot_is_in_the_page_and_in_the_markdown_report(tmp_path):
-    page = reports.write_report(
-        reports.collect_study_data(study_record(TRUTH, study=planted())), tmp_path
-    )
+    page = reports.write_report(collect_study_data(study_record(TRUTH, study=planted())), tmp_path)
     assert "Effect of each claim." in page.read_text(encoding="utf-8")
     assert "](figures/claims.svg)" in (tmp_path / "report.md").read_text(encoding="utf-8")
     drawing = (tmp_path / "figures" / "claims.svg").read_text(encoding="utf-8")

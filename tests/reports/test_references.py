@@ -7,6 +7,7 @@ import pytest
 from helpers.synthetic import TRUTH, study_record
 from resnetlab import reports
 from resnetlab.analysis.analyze import analyze
+from resnetlab.analysis.collect import collect_study_data
 from resnetlab.analysis.data_files import load_study_data
 from resnetlab.errors import InputError
 from resnetlab.reports import figures
@@ -88,9 +89,7 @@ def test_errata_of_a_source_are_listed_once_in_the_report(tmp_path):
         for label in (RESIDUAL, "plain 56")
     )
     changed_study = replace(load_study("digits"), references=pairs)
-    page = reports.write_report(
-        reports.collect_study_data(study_record(study=changed_study)), tmp_path
-    )
+    page = reports.write_report(collect_study_data(study_record(study=changed_study)), tmp_path)
     for path in (page, tmp_path / "report.md"):
         assert path.read_text(encoding="utf-8").count("56 layers: the text says 34.") == 1
     assert load_study_data(tmp_path).study.references == pairs
@@ -159,7 +158,7 @@ def test_a_source_links_to_its_work_only_if_its_address_is_valid(tmp_path):
         ),
     )
     page = reports.write_report(
-        reports.collect_study_data(study_record(study=changed_study)), tmp_path
+        collect_study_data(study_record(study=changed_study)), tmp_path
     ).read_text(encoding="utf-8")
     assert '<a href="https://example.org/mine" rel="noopener">Mine, table 1</a>' in page
     assert "Theirs, table 2<" in page
@@ -197,7 +196,7 @@ def test_a_published_top_5_error_is_shown_beside_the_measured_one():
             ),
         )
     )
-    study_data = reports.collect_study_data(record)
+    study_data = collect_study_data(record)
     seen = iter((4.0, 4.4, 4.2, 4.6, 4.3))
     rows = [
         replace(row, test_top5_error_pct=next(seen)) if row.condition == RESIDUAL else row
@@ -267,7 +266,7 @@ def test_a_published_train_accuracy_is_compared_with_ours_at_its_epoch(epoch):
             epoch=epoch,
         )
     )
-    cells, study_data = row(document), reports.collect_study_data(study_record())
+    cells, study_data = row(document), collect_study_data(study_record())
     rows = [100 - line.train_error_pct for line in study_data.rows if line.condition == RESIDUAL]
     read = {
         line.seed: 100 - line.top1_error_pct
@@ -300,9 +299,7 @@ def test_a_rebuilt_copy_of_the_data_is_reported_and_still_compared():
     value = MatchedReference(
         condition=RESIDUAL, source="A source", protocol=PROTOCOL, value=error()
     )
-    study_data = reports.collect_study_data(
-        study_record(study=replace(record.study, references=(value,)))
-    )
+    study_data = collect_study_data(study_record(study=replace(record.study, references=(value,))))
     study_data = replace(
         study_data,
         data=tuple(replace(details, name="digits-rebuilt") for details in study_data.data),
@@ -325,7 +322,7 @@ def test_protocol_differences_without_a_field_are_described_in_every_file(tmp_pa
         MatchedReference(condition=label, source="a source", protocol=protocol, value=error())
         for label in (RESIDUAL, "plain 56")
     )
-    study_data = reports.collect_study_data(
+    study_data = collect_study_data(
         study_record(study=replace(load_study("digits"), references=pairs))
     )
     document = reports.build_report(study_data)
@@ -381,10 +378,10 @@ def test_published_numbers_without_a_measurement_are_listed_as_published_only(tm
         ),
     )
     page = reports.write_report(
-        reports.collect_study_data(study_record(study=changed_study)), tmp_path
+        collect_study_data(study_record(study=changed_study)), tmp_path
     ).read_text(encoding="utf-8")
     table = reports.build_report(
-        reports.collect_study_data(study_record(study=changed_study))
+        collect_study_data(study_record(study=changed_study))
     ).unmatched_references
     assert [[cell.text for cell in row] for row in table.rows] == [
         ["FPNet-20", "A source", "92.10 %", "Published only"],
@@ -399,7 +396,7 @@ def test_published_numbers_without_a_measurement_are_listed_as_published_only(tm
         encoding="utf-8"
     )
     assert "Published only" in latex.render(
-        reports.build_report(reports.collect_study_data(study_record(study=changed_study)))
+        reports.build_report(collect_study_data(study_record(study=changed_study)))
     )
     assert reports.build_report_from_record(study_record()).unmatched_references is None
 
@@ -413,9 +410,7 @@ def test_the_reference_table_is_in_every_file_and_in_a_rebuilt_report(tmp_path):
             ),
         ),
     )
-    page = reports.write_report(
-        reports.collect_study_data(study_record(study=changed_study)), tmp_path
-    )
+    page = reports.write_report(collect_study_data(study_record(study=changed_study)), tmp_path)
     before = page.read_bytes()
     assert b"Comparison with published results" in before
     assert "## Comparison with published results" in (tmp_path / "report.md").read_text(
@@ -459,7 +454,7 @@ def test_an_effect_of_selected_or_approximate_numbers_is_labeled():
             for label, value in ((RESIDUAL, 97.0), ("plain 56", 30.0))
         )
         study = replace(load_study("digits"), references=pairs)
-        analysis = analyze(reports.collect_study_data(study_record(study=study)))
+        analysis = analyze(collect_study_data(study_record(study=study)))
         (published,) = reference_effects(analysis, study.claims[0])
         return published.sources
 
@@ -552,7 +547,7 @@ def test_the_effects_of_a_forest_plot_are_written_to_a_csv_file_beside_it(tmp_pa
     claim = study.claims[0]
     back = replace(claim, statement="Back.", left=claim.right, right=claim.left)
     reports.write_report(
-        reports.collect_study_data(study_record(study=replace(study, claims=(claim, back)))),
+        collect_study_data(study_record(study=replace(study, claims=(claim, back)))),
         tmp_path,
     )
     lines = (tmp_path / "figures" / "claims.csv").read_text(encoding="utf-8").splitlines()

@@ -169,7 +169,7 @@ def test_a_partial_study_has_no_verdicts_and_reports_its_progress():
 def test_a_study_that_was_not_started_has_a_report(tmp_path):
     waiting = {label: [("waiting", None)] * 5 for label in TRUTH}
     record = study_record(waiting, events=())
-    assert reports.write_report(reports.collect_study_data(record), tmp_path).exists()
+    assert reports.write_report(collect_study_data(record), tmp_path).exists()
     assert (
         reports.build_report_from_record(record).answer
         == "0 of 20 runs are finished: claims are tested after the last run."
@@ -219,7 +219,7 @@ def test_the_test_curve_is_drawn_if_recorded_and_selects_no_weights():
 
 def test_a_study_without_validation_images_states_that_test_images_decide():
     """Runs count as trained by their test accuracy then, and claims compare trained runs."""
-    study_data = reports.collect_study_data(study_record())
+    study_data = collect_study_data(study_record())
     decides = "test images also decide which runs count as trained"
     assert decides not in reports.build_report(study_data).test_split
     without = replace(study_data, data=(replace(study_data.data[0], validation_images=None),))
@@ -300,9 +300,7 @@ def test_studies_with_several_claims_and_without_claims_have_an_answer():
 )
 def test_no_path_of_the_machine_is_printed(tmp_path, folder_prefix):
     study = load_study("digits", Overrides(data=f"{folder_prefix}pictures.npz"))
-    folder = reports.write_report(
-        reports.collect_study_data(study_record(study=study)), tmp_path
-    ).parent
+    folder = reports.write_report(collect_study_data(study_record(study=study)), tmp_path).parent
     text = "".join(path.read_text(encoding="utf-8") for path in folder.rglob("*.*"))
     assert "someone" not in text
     assert "pictures.npz" in text
@@ -361,7 +359,7 @@ def test_intervals_of_accuracies_are_within_0_and_100_percent(tmp_path):
         for panel in figure.panels if figure.unit == "%" else ():
             assert min(panel.band[0]) >= 0
             assert max(panel.band[1]) <= 100
-    reports.write_report(reports.collect_study_data(record), tmp_path)
+    reports.write_report(collect_study_data(record), tmp_path)
     text = (tmp_path / "report.md").read_text(encoding="utf-8")
     points = text.index("## Claims")  # differences are in points, and so are those of answers
     accuracies = text[: text.index("## Answers")] + text[text.index("## Conditions") : points]

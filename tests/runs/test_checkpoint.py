@@ -21,9 +21,9 @@ from resnetlab.runs.paths import saved_steps
 
 
 def checkpoint(step: int) -> Checkpoint:
-    draw = torch.Generator().manual_seed(step)
+    generator = torch.Generator().manual_seed(step)
     state = {
-        "model/a": torch.randn(3, 4, generator=draw),
+        "model/a": torch.randn(3, 4, generator=generator),
         "optimizer/step": torch.tensor(float(step)),
     }
     return Checkpoint(

@@ -14,7 +14,7 @@ import resnetlab as rl
 from resnetlab.analysis import data_files
 from resnetlab.checksums import CHECKSUMS
 from resnetlab.cli.main import main
-from resnetlab.deploy.results import EvaluationResult
+from resnetlab.deploy.results import ModelEvaluation
 from resnetlab.errors import InputError
 from resnetlab.inspection.diagnostics_config import BlockAblations
 from resnetlab.model_folder.model_file import License
@@ -68,7 +68,7 @@ def test_flipped_weights_and_logits_are_refused_before_a_block_ablation(
     logits = run / "logits-test.safetensors"
     logits.write_bytes(logits.read_bytes()[:-1] + b"\x55")
     with pytest.raises(InputError, match=r"logits-test\.safetensors: differs from its SHA"):
-        RunFolder(run).test_probabilities()
+        RunFolder(run).read_test_probabilities()
     weights = run / "weights.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1] + b"\x55")
     with pytest.raises(InputError, match=r"weights\.safetensors: differs from its SHA"):
@@ -145,7 +145,7 @@ def test_doctor_reports_a_changed_table_of_a_page(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = tmp_path / "scores"
-    result = EvaluationResult(
+    result = ModelEvaluation(
         model="pets",
         model_sha256="",
         license=License(),

@@ -145,9 +145,9 @@ def test_a_run_that_starts_again_deletes_its_earlier_measurements(
     run = Run(small_npz, tmp_path)
     steps = run.file.run.recipe.steps_per_epoch(run.file.train_images)
     run(until=steps + 1)
-    assert len(run.run_folder.gradient_norms()) == 2
+    assert len(run.run_folder.read_gradient_norms()) == 2
     run(until=1, from_step=0)
-    assert [norms.epoch for norms in run.run_folder.gradient_norms()] == [0]
+    assert [norms.epoch for norms in run.run_folder.read_gradient_norms()] == [0]
 
 
 def test_a_measurement_has_a_row_for_each_layer_and_block_ablation_starts_with_the_full_model(
@@ -208,13 +208,13 @@ def test_landscapes_are_measured_after_the_end_and_again_if_their_size_changes(
         assert run.run_folder.needs_work(requested)
         assert run(file=requested) == result
         assert not run.run_folder.needs_work(requested)
-        landscape = run.run_folder.loss_landscape()
+        landscape = run.run_folder.read_loss_landscape()
         assert landscape
         assert landscape.fulfills(size, run.file.train_images)
     assert run.run_folder.record()  # its checksums are right
     uninterrupted = Run(small_npz, tmp_path / "whole")
     uninterrupted()
-    measured = uninterrupted.run_folder.loss_landscape()
+    measured = uninterrupted.run_folder.read_loss_landscape()
     assert measured
     assert measured.planes[0] == landscape.planes[0]
 

@@ -62,7 +62,7 @@ def test_a_profiled_run_has_the_bits_of_a_run_without_profile(
     )
     for name in ("weights.safetensors", "logits-test.safetensors"):
         assert sha256(plain.path / name) == sha256(profiled.path / name)
-    assert plain.profile() == ""
+    assert plain.read_profile() == ""
     assert not (plain.path / "profile").exists()
 
 
@@ -75,7 +75,7 @@ def test_the_times_of_the_profile_add_up_and_the_trace_contains_its_steps(
     clock = SimpleNamespace(monotonic=lambda: 1000 * time.monotonic())
     monkeypatch.setattr("resnetlab.training.profiler.time", clock)
     run_folder = trained(tmp_path, small_npz, True)
-    lines = run_folder.profile().splitlines()
+    lines = run_folder.read_profile().splitlines()
     assert len(lines) < 30
     matches = [
         re.fullmatch(r" *([\d.]+) s +([\d.]+) %  (.*)", line) for line in lines[: 1 + len(PHASES)]
@@ -104,10 +104,10 @@ def test_the_times_of_the_profile_add_up_and_the_trace_contains_its_steps(
 
 def test_a_resumed_run_is_profiled_from_its_checkpoint(tmp_path: Path, small_npz: Path) -> None:
     first = trained(tmp_path, small_npz, True, until=1)
-    assert "the run, 8 steps" in first.profile()
-    assert "the run, 24 steps" in trained(tmp_path, small_npz, True).profile()
+    assert "the run, 8 steps" in first.read_profile()
+    assert "the run, 24 steps" in trained(tmp_path, small_npz, True).read_profile()
 
 
 def test_a_run_with_few_steps_reports_that_it_has_no_trace(tmp_path: Path, small_npz: Path) -> None:
     short = trained(tmp_path, small_npz, True, "recipe.batch_size=64", "recipe.epochs=1")
-    assert short.profile().splitlines()[-1] == "No trace: it begins after 5 steps."
+    assert short.read_profile().splitlines()[-1] == "No trace: it begins after 5 steps."

@@ -155,7 +155,8 @@ def test_any_sequence_of_stops_gives_the_same_bits(
 
 def test_the_checkpoint_interval_does_not_change_a_bit(tmp_path: Path, small_npz: Path) -> None:
     often, never = Runner(small_npz, tmp_path / "often"), Runner(small_npz, tmp_path / "never")
-    often(), never(placement=rl.Placement(checkpoint_seconds=1e9, max_checkpoint_seconds=1e9))
+    often()
+    never(placement=rl.Placement(checkpoint_seconds=1e9, max_checkpoint_seconds=1e9))
     assert outcome(often.run_folder.path) == outcome(never.run_folder.path)
 
 
@@ -254,7 +255,8 @@ def test_the_test_split_is_not_evaluated_before_the_end_unless_its_curve_is_requ
     tmp_path: Path, small_npz: Path
 ) -> None:
     quiet, curve = Runner(small_npz, tmp_path), Runner(small_npz, tmp_path, "data.test_curve=true")
-    quiet(), curve()
+    quiet()
+    curve()
     assert not any(line.split == "test" for line in quiet.run_folder.metrics())
     assert any(line.split == "test" for line in curve.run_folder.metrics())
     # The metadata beside the weights name the data's settings, which differ; the weights do not.
@@ -324,14 +326,14 @@ def test_rarer_evaluation_changes_neither_weights_nor_the_other_evaluations(
 
 def test_a_run_with_rare_evaluations_may_stop_at_any_step(tmp_path: Path, small_npz: Path) -> None:
     options = ("recipe.epochs=4", "recipe.eval_every_epochs=3", "data.curve_images=5")
-    uninterrupted, parts = (Runner(small_npz, tmp_path / name, *options) for name in ("a", "b"))
+    uninterrupted, stopped = (Runner(small_npz, tmp_path / name, *options) for name in ("a", "b"))
     result = uninterrupted()
     assert result is not None
     stop = 0
-    while (pieces := parts(until=stop)) is None:
+    while (resumed := stopped(until=stop)) is None:
         stop += 3
-    assert pieces.weights_sha256 == result.weights_sha256
-    assert [replace(line, seconds=0) for line in parts.run_folder.metrics()] == [
+    assert resumed.weights_sha256 == result.weights_sha256
+    assert [replace(line, seconds=0) for line in stopped.run_folder.metrics()] == [
         replace(line, seconds=0) for line in uninterrupted.run_folder.metrics()
     ]
 

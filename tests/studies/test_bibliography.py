@@ -11,6 +11,7 @@ import pytest
 
 from helpers.synthetic import study_record
 from resnetlab import reports
+from resnetlab.analysis.collect import collect_study_data
 from resnetlab.errors import InputError
 from resnetlab.studies.parsing.overrides import Overrides
 from resnetlab.studies.parsing.references import load_reference_source
@@ -60,7 +61,7 @@ def test_a_report_lists_each_cited_work_once_with_title_authors_year_and_address
     study = load_study("digits")
     cited = tuple(replace(c, source="he2016, table 6; depth-report") for c in study.claims)
     study = replace(study, claims=cited)
-    reports.write_report(reports.collect_study_data(study_record(study=study)), tmp_path)
+    reports.write_report(collect_study_data(study_record(study=study)), tmp_path)
     text = (tmp_path / "report.md").read_text(encoding="utf-8")
     work = bibliography()["he2016"]
     line = f"- He et al. 2016: [{work.title}. {work.authors}. 2016.]({work.url})"

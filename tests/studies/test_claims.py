@@ -23,8 +23,8 @@ from resnetlab.stats.hypothesis_types import (
     FailureHypothesis,
     MeansHypothesis,
     Region,
+    SpeedHypothesis,
 )
-from resnetlab.stats.hypothesis_types import SpeedHypothesis as Race
 from resnetlab.stats.verdict import compute_verdicts
 from resnetlab.studies.claims import Claim, condition_labels, describe_claim
 from resnetlab.studies.parsing.claims import parse_claims
@@ -137,10 +137,10 @@ def every() -> Study:
 
 
 def test_each_kind_of_claim_selects_its_conditions_in_the_grid() -> None:
-    labels_by_kind = {parsed.kind: condition_labels(parsed) for parsed in every().claims}
+    study_of_all_kinds = {parsed.kind: condition_labels(parsed) for parsed in every().claims}
     two = (RESIDUAL[2], PLAIN[2])
     pairs = tuple(label for pair in zip(RESIDUAL, PLAIN, strict=True) for label in pair)
-    assert labels_by_kind == {
+    assert study_of_all_kinds == {
         "greater": two,
         "about": two,
         "equal": two,
@@ -457,22 +457,22 @@ def test_runs_of_the_same_training_are_compared_as_pairs() -> None:
             condition_labels(parsed), ((1.0, 2.0, 3.0), (3.0, 4.5, 5.0)), strict=True
         )
     }
-    hypothesis_of = to_hypothesis(parsed, runs)
-    assert isinstance(hypothesis_of, MeansHypothesis)
-    assert hypothesis_of.pairs == (2.0, 2.5, 2.0)
+    hypothesis = to_hypothesis(parsed, runs)
+    assert isinstance(hypothesis, MeansHypothesis)
+    assert hypothesis.pairs == (2.0, 2.5, 2.0)
 
 
 def test_a_plan_warns_about_claims_that_few_seeds_cannot_decide() -> None:
-    labels_by_kind = every()
-    assert [line.split(": ")[1] for line in plan_warnings(labels_by_kind.claims, 5)] == [
+    study_of_all_kinds = every()
+    assert [line.split(": ")[1] for line in plan_warnings(study_of_all_kinds.claims, 5)] == [
         (
             "without an expected_sd or a published standard deviation it is unknown if 5 seeds can "
             "confirm its margin"
         )
     ] * 2
-    few = plan_warnings(labels_by_kind.claims, 3)
+    few = plan_warnings(study_of_all_kinds.claims, 3)
     assert "3 seeds cannot decide it; 4 can" in few[-1]
-    assert len(plan_warnings(labels_by_kind.claims, 1)) == len(labels_by_kind.claims)
+    assert len(plan_warnings(study_of_all_kinds.claims, 1)) == len(study_of_all_kinds.claims)
 
 
 FIELDS = st.sampled_from(
@@ -613,11 +613,11 @@ def test_a_race_is_limited_to_the_epochs_that_both_conditions_have() -> None:
         10,
         30.0,
     )
-    hypothesis_of = to_hypothesis(
+    hypothesis = to_hypothesis(
         parsed, {RESIDUAL[2]: left, PLAIN[2]: runs(1.0, 1.0, curves=late, epochs=10.0)}
     )
-    assert isinstance(hypothesis_of, Race)
-    assert hypothesis_of.epochs == (
+    assert isinstance(hypothesis, SpeedHypothesis)
+    assert hypothesis.epochs == (
         (2.0, math.inf, math.inf, math.inf),
         (math.inf, math.inf),
     )  # 30 is beyond the other's 10

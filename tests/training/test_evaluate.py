@@ -103,8 +103,8 @@ def test_a_constant_network_has_a_loss_of_ln_k_nats() -> None:
 def test_the_top_5_error_is_computed_for_more_than_ten_classes(
     classes: int,
 ) -> None:
-    draw = torch.Generator().manual_seed(0)
-    logits = torch.randn(90, classes, generator=draw)
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(90, classes, generator=generator)
     images = numbered(90)  # of classes 0, 1 and 2
     scored = evaluate(nn.Identity(), lambda pixels: logits[number(pixels)], images)
     inside = [

@@ -128,7 +128,8 @@ def test_the_random_state_of_the_process_is_restored(small: SmallTraining, how: 
     if how == "to the end":
         list(running)
     elif how == "closed":
-        next(running), next(running)
+        next(running)
+        next(running)
         running.close()
     else:
         next(running)

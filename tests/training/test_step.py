@@ -139,11 +139,11 @@ def test_steps_equal_the_textbook_formulas(
         recipe, model=CifarConfig(blocks=(1, 1), widths=(4, 6), shortcut="B", batch_norm=batch_norm)
     )
     by_hand = ByHand(train_state.model, recipe)
-    draw = torch.Generator().manual_seed(1)
+    generator = torch.Generator().manual_seed(1)
     for step in range(4):
         images, labels = (
-            torch.randn(8, 1, 8, 8, generator=draw),
-            torch.randint(4, (8,), generator=draw),
+            torch.randn(8, 1, 8, 8, generator=generator),
+            torch.randint(4, (8,), generator=generator),
         )
         loss = by_hand.train_step(images, labels, lr_factor(recipe.schedule, step, 6, 3))
         train_on_batch(train_state, images, labels)
@@ -162,9 +162,9 @@ def test_steps_equal_the_textbook_formulas(
         torch.testing.assert_close(
             dict(train_state.model.named_buffers())[key].to(buffer), buffer, rtol=1e-5, atol=1e-5
         )
-    judged = train_state.eval_state_dict()
+    evaluated = train_state.eval_state_dict()
     for key, tensor in (by_hand.average if recipe.ema else {}).items():
-        torch.testing.assert_close(judged[key].double(), tensor, rtol=1e-6, atol=2e-6)
+        torch.testing.assert_close(evaluated[key].double(), tensor, rtol=1e-6, atol=2e-6)
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
@@ -185,8 +185,11 @@ def test_the_loss_of_bf16_logits_is_computed_in_fp32(small: SmallTraining) -> No
     train_state = small.train_state(
         Recipe(batch_size=8, steps=3, optimizer=SGD(lr=1e-9)), precision="bf16"
     )
-    draw = torch.Generator().manual_seed(0)
-    images, labels = torch.randn(8, 1, 8, 8, generator=draw), torch.randint(4, (8,), generator=draw)
+    generator = torch.Generator().manual_seed(0)
+    images, labels = (
+        torch.randn(8, 1, 8, 8, generator=generator),
+        torch.randint(4, (8,), generator=generator),
+    )
     model = copy.deepcopy(train_state.model)
     with torch.autocast("cpu", torch.bfloat16):
         logits = model(images)
@@ -205,11 +208,11 @@ def test_the_learning_rate_of_a_step_is_the_value_of_the_schedule(small: SmallTr
     )
     train_state = small.train_state(recipe)
     batch = torch.randn(8, 1, 8, 8), torch.zeros(8, dtype=torch.int64)
-    taken = []
+    rates = []
     for _ in range(6):
         train_on_batch(train_state, *batch)
-        taken.append({group["lr"] for group in train_state.optimizer.param_groups})
-    assert [list(rates) for rates in taken] == [
+        rates.append({group["lr"] for group in train_state.optimizer.param_groups})
+    assert [list(by_group) for by_group in rates] == [
         [pytest.approx(r)] for r in (0.2, 0.2, 0.2, 0.02, 0.02, 0.02)
     ]
 
@@ -246,9 +249,10 @@ def test_a_restored_optimizer_continues_as_an_uninterrupted_one(small: SmallTrai
     for settings in (SGD(), SGD(momentum=0.0), Adam(), AdamW(), RMSprop()):
         models = [small.train_state(Recipe(steps=1)).model for _ in range(2)]
         one, two = (build_optimizer(Recipe(steps=1, optimizer=settings), model) for model in models)
-        draw = torch.Generator().manual_seed(0)
+        generator = torch.Generator().manual_seed(0)
         gradients = [
-            [torch.randn(p.shape, generator=draw) for p in models[0].parameters()] for _ in range(4)
+            [torch.randn(p.shape, generator=generator) for p in models[0].parameters()]
+            for _ in range(4)
         ]
 
         def steps(optimizer: Any, model: nn.Module, some: list[list[Tensor]]) -> None:
@@ -287,6 +291,7 @@ def test_the_dropout_mask_follows_from_seed_and_step(small: SmallTraining) -> No
         assert losses(0, lambda: torch.rand(100)) == calm
         torch.manual_seed(derive_seed(0, "other"))
         assert losses(0, lambda: None) == calm
+        assert losses(1, lambda: None) != calm
 
 
 @pytest.mark.parametrize("dropout", [0.0, 0.5])

@@ -82,7 +82,7 @@ def _test_probabilities(study_run: StudyRun) -> TestOutputs | None:
     record = study_run.record
     trained = record is not None and record.result is not None and record.result.status == "trained"
     if record is not None and trained and record.folder:
-        return RunFolder(Path(record.folder)).test_probabilities()
+        return RunFolder(Path(record.folder)).read_test_probabilities()
     return None
 
 

@@ -13,7 +13,7 @@ from resnetlab.translation import Language
 if TYPE_CHECKING:
     from resnetlab.deploy.inputs import EvaluationImages, SplitName
     from resnetlab.deploy.predict import Classifier
-    from resnetlab.deploy.results import EvaluationResult
+    from resnetlab.deploy.results import ModelEvaluation
 
 MAX_REPORTED_MISTAKES = 24
 """Number of misclassified images on the page of an evaluation."""
@@ -34,7 +34,7 @@ def evaluate(
     language: Language = "en",
     notify: Notify = silent,
     on_item: ItemCallback = silent,
-) -> EvaluationResult:
+) -> ModelEvaluation:
     """Evaluate a trained network: `rl.evaluate(rl.load_model("pets"), "photos").top1`.
 
     Args:
@@ -89,7 +89,7 @@ def evaluate_images(
     language: Language = "en",
     notify: Notify = silent,
     on_item: ItemCallback = silent,
-) -> EvaluationResult:
+) -> ModelEvaluation:
     """Evaluate a trained network on labeled images that are already listed; see `evaluate`.
 
     The page contains `command`.

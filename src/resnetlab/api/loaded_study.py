@@ -192,7 +192,7 @@ class LoadedStudy:
             output: Folder that contains `runs` and `studies`.
             executor: Machines of the runs.
             should_stop: Function as in `execute`.
-            progress: Show more than the attempts that failed.
+            progress: Show the progress of the runs; otherwise only failed attempts are shown.
             tracker_copies: Trackers that get a copy of the runs.
 
         Raises:

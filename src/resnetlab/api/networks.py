@@ -93,7 +93,7 @@ def inspect_gradients(
             from resnetlab.runs.paths import check_finished
             from resnetlab.runs.run_folder import RunFolder
 
-            norms = RunFolder(run).gradient_norms()
+            norms = RunFolder(run).read_gradient_norms()
             if not norms:
                 check_finished(run)
                 norms = (gradients_of_run(run, data, images, silent),)
@@ -126,7 +126,7 @@ def inspect_blocks(run: str | Path, data: str = "") -> Table:
     from resnetlab.schema import encode
 
     folder = Path(run)
-    ablations = RunFolder(folder).block_ablation()
+    ablations = RunFolder(folder).read_block_ablation()
     if ablations is None:
         check_finished(folder)
         from resnetlab.runs.measure_blocks import measure_blocks
@@ -138,16 +138,17 @@ def inspect_blocks(run: str | Path, data: str = "") -> Table:
 
 def read_network(
     model: str | ModelConfig, stride_on: str = "", num_classes: int = 0, *, trust_code: bool = False
-) -> Any:
+) -> ModelConfig:
     """Return the config of a network. Raises InputError if it needs consent that was not given."""
     from resnetlab.models.configs.external import allow_code, check_code, with_num_classes
     from resnetlab.models.parse import parse_model
     from resnetlab.models.timm_source import parse_model_source
 
-    config: Any = model
-    if isinstance(model, str) and stride_on:
+    if not isinstance(model, str):
+        config = model
+    elif stride_on:
         config = parse_model({"name": model, "stride_on": stride_on}, "MODEL", "")
-    elif isinstance(model, str):
+    else:
         config = parse_model_source(model, "MODEL", weights=False)
     if trust_code:
         allow_code(config)

@@ -232,9 +232,9 @@ def extend(
     if split and data is None:
         raise input_error("--split", "given without --data", "--data DIR")
     from resnetlab.data.sources.folder.manifest import parse_split
-    from resnetlab.deploy.checks import check_model
+    from resnetlab.deploy.checks import read_accepted_model
 
-    announce_loading(check_model(model, accept_license).model, quiet=json)
+    announce_loading(read_accepted_model(model, accept_license).model, quiet=json)
     from resnetlab.curation.extend import ExtendRequest
     from resnetlab.curation.extend import extend as extend_model
     from resnetlab.schema import encode

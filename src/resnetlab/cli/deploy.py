@@ -74,10 +74,10 @@ def export(
         check_export_format,
         check_export_images,
         check_export_options,
-        check_model,
+        read_accepted_model,
     )
 
-    file = check_model(model, accept_license)
+    file = read_accepted_model(model, accept_license)
     check_export_format(file, to)
     check_export_options(to, out, with_preprocessing, onnxruntime_web is not None)
     path = out or _default_export_file(model, to)
@@ -148,10 +148,10 @@ def serve(
     """
     check_device(device)
     language = check_language(lang) if lang else None
-    from resnetlab.deploy.checks import check_model
+    from resnetlab.deploy.checks import read_accepted_model
     from resnetlab.deploy.optional_imports import optional_import
 
-    file = check_model(model, accept_license)
+    file = read_accepted_model(model, accept_license)
     for package in ("fastapi", "uvicorn", "multipart"):
         optional_import(package, "serve")
     announce_model(file)

@@ -15,7 +15,7 @@ from resnetlab.messages import format_count
 if TYPE_CHECKING:
     from resnetlab.deploy.export import ExportCheck
     from resnetlab.deploy.predict import Prediction
-    from resnetlab.deploy.results import EvaluationResult
+    from resnetlab.deploy.results import ModelEvaluation
     from resnetlab.model_folder.model_file import ModelFile
     from resnetlab.stats.ensembles import AccuracyGain, EnsembleResult
     from resnetlab.stats.proportion import Proportion
@@ -221,7 +221,7 @@ def export_lines(path: Path, to: str, file: ModelFile, check: ExportCheck) -> It
         )
 
 
-def evaluation_lines(result: EvaluationResult) -> Iterator[str]:
+def evaluation_lines(result: ModelEvaluation) -> Iterator[str]:
     """Yield the summary of an evaluation."""
     yield (
         f"{result.model} on {result.data}, {result.split}: "
@@ -254,7 +254,7 @@ def evaluation_lines(result: EvaluationResult) -> Iterator[str]:
         yield f"skipped: {name}: {reason}"
 
 
-def _confidence_lines(result: EvaluationResult) -> Iterator[str]:
+def _confidence_lines(result: ModelEvaluation) -> Iterator[str]:
     """Yield the lines about calibration, prediction sets, unanswered images and novelty."""
     if scaled := result.calibration:
         yield (

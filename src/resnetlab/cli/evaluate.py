@@ -95,10 +95,10 @@ def evaluate(
     language = check_language(lang)
     if open_report and out is None:
         raise input_error("--open", "no page is written without --out", "--out scores --open")
-    from resnetlab.deploy.checks import check_model, match_classes
+    from resnetlab.deploy.checks import match_classes, read_accepted_model
     from resnetlab.deploy.inputs import open_labeled_images
 
-    file = check_model(model, accept_license, tta)
+    file = read_accepted_model(model, accept_license, tta)
     _check_confidence(model, file, coverage, ood, tta)
     labeled = open_labeled_images(
         data,
@@ -187,10 +187,10 @@ def ensemble(
     Example:  resnetlab ensemble pets pets-2 --data photos
     """
     check_device(device)
-    from resnetlab.deploy.checks import check_model
+    from resnetlab.deploy.checks import read_accepted_model
     from resnetlab.deploy.inputs import open_labeled_images
 
-    files = [check_model(model, accept_license, tta) for model in models]
+    files = [read_accepted_model(model, accept_license, tta) for model in models]
     labeled = open_labeled_images(
         data,
         split,  # type: ignore[arg-type]

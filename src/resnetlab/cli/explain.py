@@ -105,14 +105,14 @@ def _explain_photograph(
     """Write the heat map of one photograph as a PNG file, and print the class."""
     from resnetlab.data.photo_loader import image_from_file
     from resnetlab.data.sources.image_decoder import BadImageError, suppress_pillow_warnings
-    from resnetlab.deploy.checks import check_model, match_label
+    from resnetlab.deploy.checks import match_label, read_accepted_model
     from resnetlab.files import atomic_write, sha256, short_hash
 
     if image.is_dir():
         raise input_error(str(image), "is a folder", "give a photograph, or add --check")
     if out is not None and out.suffix.lower() != ".png":
         raise input_error("--out", "not a name that ends in .png", "--out why.png", got=out)
-    file = check_model(model, accept_license)
+    file = read_accepted_model(model, accept_license)
     label = match_label(label, file.classes)
     try:
         with suppress_pillow_warnings():
@@ -157,14 +157,14 @@ def _check(
 ) -> tuple[HeatMapCheck, Path | None]:
     """Check the heat maps on the photographs of a folder, and write the page."""
     from resnetlab.data.photo_loader import LazyImage, image_from_file
-    from resnetlab.deploy.checks import check_model
+    from resnetlab.deploy.checks import read_accepted_model
     from resnetlab.deploy.inputs import find_image_paths
 
     if not folder.is_dir():
         raise input_error(str(folder), "not a folder", "give a folder of photographs, for --check")
     if out is not None and out.exists() and not out.is_dir():
         raise input_error("--out", "not a folder", "give a new folder", got=out)
-    file = check_model(model, accept_license)
+    file = read_accepted_model(model, accept_license)
     images = [
         LazyImage(escape_controls(path.relative_to(folder).as_posix()), image_from_file(path).load)
         for path in find_image_paths([folder])[0]

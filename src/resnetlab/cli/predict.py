@@ -137,9 +137,9 @@ def predict(
     sorting = Sorting(sort_into, sort_mode, min_probability, write)
     check_sorting(sorting, files)
     _check_sheet_and_watch(files, sheet, watch, sorting)
-    from resnetlab.deploy.checks import check_model
+    from resnetlab.deploy.checks import read_accepted_model
 
-    file = check_model(model, accept_license, tta)
+    file = read_accepted_model(model, accept_license, tta)
     if coverage is not None:
         _check_coverage(model, file, coverage, tta)
     links = folder_reading(follow_links).follow_links

@@ -238,5 +238,5 @@ def _print_result(run_folder: RunFolder, result: Result, profiled: bool, as_json
     duration = format_duration(result.train_seconds)
     typer.echo(f"{duration} of training, {result.images_per_second:,.0f} images/s")
     if trace:
-        typer.echo(f"\n{run_folder.profile()}\nTrace: {trace}")
+        typer.echo(f"\n{run_folder.read_profile()}\nTrace: {trace}")
     typer.echo(f"Run: {run_folder.path}")

@@ -202,7 +202,8 @@ def study_status(
         print_json(statuses.to_dict(status, folder))
         return
     for label, counts in status.counts.items():
-        text = ", ".join(f"{counts[name]} {name}" for name in statuses.STATUSES if counts[name])
+        names = [name for name in statuses.OUTCOMES_AND_INTERRUPTED if counts[name]]
+        text = ", ".join(f"{counts[name]} {name}" for name in names)
         typer.echo(f"{label:24} {counts.total()} planned: {text}")
     if status.shared:
         typer.echo(shared_runs_note(status.shared))

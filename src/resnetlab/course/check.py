@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 ComputedChecks = Callable[[RunFiles], Iterable[CheckFinding]]
 
 RANK: dict[CheckResult, int] = {"passed": 0, "unusual": 1, "not checked": 2, "failed": 3}
-"""Outcomes from the best to the worst."""
+"""Results from the best to the worst."""
 
 
 @dataclass(frozen=True)

@@ -72,7 +72,7 @@ class Exercise:
 
     @property
     def protocol(self) -> LessonProtocol:
-        """Network, the data and the recipe of the run."""
+        """Network, data and recipe of the run."""
         return _protocol(self)
 
 
@@ -222,7 +222,7 @@ class Lesson:
     """Markdown with values in braces and pictures as `[picture FILE]`."""
     reading_fr: str
     practice_en: str
-    """Exercise in English, Markdown."""
+    """Practice in English, Markdown."""
     practice_fr: str
     picture: tuple[Picture, ...] = ()
     exercise: tuple[Exercise, ...] = ()

@@ -28,7 +28,7 @@ from resnetlab.curation.features import FeatureNetwork, open_model_folder, setup
 from resnetlab.curation.results import ClassAccuracy, ExtendResult
 from resnetlab.data.config import DEFAULT_READING, FolderReading
 from resnetlab.data.sources.folder.manifest import SplitSpec
-from resnetlab.deploy.checks import check_model
+from resnetlab.deploy.checks import read_accepted_model
 from resnetlab.errors import input_error
 from resnetlab.files import write_json
 from resnetlab.finetune.dataset import open_photographs
@@ -98,7 +98,7 @@ def extend(
     """
     start = time.monotonic()
     cache = request.output / "cache"
-    file = check_model(request.model, request.accept_license)
+    file = read_accepted_model(request.model, request.accept_license)
     models = request.output / "models"
     if request.name and (models / request.name).resolve() == request.model.resolve():
         message = "the model itself, which is never overwritten"
@@ -179,7 +179,7 @@ def _compute_features(
 def _record_photographs(folder: Path, old: PhotoRecord, added: AddedPhotos, cache: Path) -> None:
     """Record the photographs of the extended model in `folder`: it can be extended again."""
     added_folder = make_folder_record([part.photo_split for part in added.splits])
-    weights = check_model(folder, accept_license=True).weights_sha256
+    weights = read_accepted_model(folder, accept_license=True).weights_sha256
     save_photo_record(cache, weights, PhotoRecord(folders=(*old.folders, added_folder)))
 
 

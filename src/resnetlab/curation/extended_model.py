@@ -15,7 +15,7 @@ from resnetlab.curation.added_photos import AddedPhotos
 from resnetlab.curation.features import FeatureNetwork, compute_features
 from resnetlab.curation.results import ExtendResult
 from resnetlab.data.class_names import class_indices
-from resnetlab.deploy.checks import check_model
+from resnetlab.deploy.checks import read_accepted_model
 from resnetlab.errors import input_error
 from resnetlab.files import json_sha256, short_hash
 from resnetlab.finetune.confidence import (
@@ -132,7 +132,7 @@ def save_extended_model(
     data_sha256 = json_sha256([file.provenance.get("data_sha256"), hashes])
     identity = short_hash(file.weights_sha256, data_sha256, f"{result.penalty:g}")
     folder = models / (name or f"{file.name}-extended-{identity}")
-    if folder.exists() and check_model(folder, True).provenance.get("identity") != identity:
+    if folder.exists() and read_accepted_model(folder, True).provenance.get("identity") != identity:
         message = "has another model"
         raise input_error(str(folder), message, "--name another-name, or remove the folder")
     _replace_head(network, head)

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from resnetlab.data.transforms.augment import normalize
 from resnetlab.data.transforms.eval_transform import EvalTransform
-from resnetlab.deploy.checks import check_model
+from resnetlab.deploy.checks import read_accepted_model
 from resnetlab.errors import input_error
 from resnetlab.finetune.backbones import select_backbone, with_library_license
 from resnetlab.finetune.dataset import PhotoSplit
@@ -186,7 +186,7 @@ def open_model_folder(
 
     Raises InputError if there is none.
     """
-    file = check_model(folder, accept_license)
+    file = read_accepted_model(folder, accept_license)
     loaded_model = load_model_folder(folder)
     transform = file.eval_transform
     if size is not None and size != transform.size:

@@ -95,7 +95,7 @@ def fit_classifier(
         return model.fit(features, labels)
 
 
-def predict_classes(
+def predict_probabilities(
     model: Any, features: NDArray[np.float64], num_classes: int
 ) -> NDArray[np.float64]:
     """Return the probabilities (N, K) of a classifier; 0 for a class that it was not fitted on."""
@@ -121,15 +121,18 @@ def choose_regularization(
         groups: Number of the group of each photograph (N,).
         on_item: Callback for the progress.
     """
-    rows, everything = np.arange(len(labels)), np.ones(len(labels), np.bool_)
-    best, best_loss, best_draw = REGULARIZATIONS[0], np.inf, np.empty((0, 0))
+    rows, use_all = np.arange(len(labels)), np.ones(len(labels), np.bool_)
+    best, best_loss, best_probabilities = REGULARIZATIONS[0], np.inf, np.empty((0, 0))
     for number, regularization in enumerate(REGULARIZATIONS):
-        draw, judged = _one_draw(features, labels, classes, groups, 0, regularization, everything)
-        loss = float(-np.log(np.maximum(draw[rows, labels], SMALLEST))[judged].mean())
+        probabilities, judged = _one_draw(
+            features, labels, classes, groups, 0, regularization, use_all
+        )
+        losses = -np.log(np.maximum(probabilities[rows, labels], SMALLEST))
+        loss = float(losses[judged].mean())
         if loss < best_loss:
-            best, best_loss, best_draw = regularization, loss, draw
+            best, best_loss, best_probabilities = regularization, loss, probabilities
         on_item("penalties tried", number + 1, len(REGULARIZATIONS))
-    return best, best_draw
+    return best, best_probabilities
 
 
 def out_of_fold(
@@ -227,6 +230,6 @@ def _one_draw(
         if len(np.unique(labels[train])) < 2:
             continue
         model = fit_classifier(features[train], labels[train], regularization)
-        probabilities[inside] = predict_classes(model, features[inside], len(classes))
+        probabilities[inside] = predict_probabilities(model, features[inside], len(classes))
         judged[inside] = np.isin(labels[inside], model.classes_)
     return probabilities, judged

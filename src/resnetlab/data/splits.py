@@ -83,13 +83,9 @@ def _take_fold(source: Source, folds: int, fold: int, seed: int) -> Source:
     Raises InputError if a class would lose its last train image.
     """
     train, groups = source.train, source.groups
-    numbers = stratify.assign_folds(train.labels, source.classes, folds, seed, groups)
-    is_test = numbers == fold
-    counts = np.bincount(train.labels[~is_test], minlength=len(source.classes))
-    if not is_test.any() or not counts.all():
-        smallest = source.classes[int(counts.argmin())]
-        message = f'too few images or groups for {folds} folds (class "{smallest}")'
-        raise input_error(source.name, message, "folds = 2, or more images", field="folds")
+    is_test = stratify.fold_mask(
+        train.labels, source.classes, folds, fold, seed, groups, where=source.name
+    )
     note = (
         f"fold {fold} of {folds} (counted from 0) of the train images is the test split; the "
         "source's own test images are not used"

@@ -129,6 +129,29 @@ def _members_of_groups(groups: NDArray[np.int64]) -> list[NDArray[np.int64]]:
     return np.split(order, np.flatnonzero(np.diff(groups[order])) + 1)
 
 
+def fold_mask(
+    labels: NDArray[np.int64],
+    classes: Sequence[str],
+    folds: int,
+    fold: int,
+    seed: int,
+    groups: NDArray[np.int64] | None,
+    *,
+    where: str,
+) -> NDArray[np.bool_]:
+    """Mark the images of a fold, (N,) bool.
+
+    Raises InputError, at `where`, if the fold is empty or a class has no image in the other folds.
+    """
+    in_fold: NDArray[np.bool_] = assign_folds(labels, classes, folds, seed, groups) == fold
+    remaining = np.bincount(labels[~in_fold], minlength=len(classes))
+    if not in_fold.any() or not remaining.all():
+        smallest = classes[int(remaining.argmin())]
+        message = f'too few images or groups for {folds} folds (class "{smallest}")'
+        raise input_error(where, message, "fewer folds, or more images", field="folds")
+    return in_fold
+
+
 def assign_folds(
     labels: NDArray[np.int64],
     classes: Sequence[str],

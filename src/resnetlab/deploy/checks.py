@@ -40,7 +40,7 @@ NUM_CHECK_IMAGES = 8
 """Number of images for the comparison of an exported file with PyTorch."""
 
 
-def check_model(
+def read_accepted_model(
     folder: Path, accept_license: bool, tta: str = "none", trust_code: bool = False
 ) -> ModelFile:
     """Read the description of the model in `folder`. `trust_code` consents to the code it names.

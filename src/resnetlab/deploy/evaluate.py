@@ -33,8 +33,8 @@ from resnetlab.deploy.predict import CalibratedPrediction, Classifier
 from resnetlab.deploy.results import (
     ClassScore,
     Confusion,
-    EvaluationResult,
     Misclassification,
+    ModelEvaluation,
 )
 from resnetlab.errors import input_error
 from resnetlab.messages import ItemCallback, format_count, silent
@@ -127,7 +127,7 @@ def evaluate(
     *,
     coverage: float | None = None,
     ood: OodNovelty | None = None,
-) -> EvaluationResult:
+) -> ModelEvaluation:
     """Compute the metrics of the model's predictions on `data`.
 
     Args:
@@ -154,7 +154,7 @@ def evaluate(
         key=lambda k: (-confidence[k], predictions.images[k].name),
     )
     averages = average_scores(labels, predicted)
-    return EvaluationResult(
+    return ModelEvaluation(
         model=model.file.name,
         model_sha256=model.file.weights_sha256,
         license=model.file.license,

@@ -212,13 +212,17 @@ def grad_cam(
             gradient, features = gradient.permute(0, 3, 1, 2), features.permute(0, 3, 1, 2)
         weights = gradient.mean((2, 3), keepdim=True)
         heat = F.relu((weights * features).sum(1, keepdim=True)).float()
-        heat = heat - heat.amin((2, 3), keepdim=True)
-        heat = heat / (_EPSILON + heat.amax((2, 3), keepdim=True))
+        heat = _scale_to_unit(heat)
         heat = F.interpolate(heat, size=size, mode="bilinear", align_corners=False)
-        heat = heat - heat.amin((2, 3), keepdim=True)
-        heat = heat / (_EPSILON + heat.amax((2, 3), keepdim=True))
+        heat = _scale_to_unit(heat)  # interpolation can leave the smallest value above 0
     result: NDArray[np.float32] = heat[:, 0].cpu().numpy()
     return result
+
+
+def _scale_to_unit(heat: Tensor) -> Tensor:
+    """Scale each map (B, 1, H, W) so that its values go from 0 to 1."""
+    heat = heat - heat.amin((2, 3), keepdim=True)
+    return heat / (_EPSILON + heat.amax((2, 3), keepdim=True))
 
 
 def apply_colormap(heat: NDArray[np.float32]) -> NDArray[np.float64]:
@@ -238,7 +242,7 @@ def last_spatial_layer(module: nn.Module, images: Tensor, where: str) -> Spatial
     or its features are a sequence of tokens, as in a vision transformer, whose only map is that of
     the first layer.
     """
-    stages: list[SpatialLayer] = []
+    spatial_layers: list[SpatialLayer] = []
     tokens_after = 0  # token outputs since the last map
 
     def add_hook(name: str, part: nn.Module) -> Any:
@@ -252,7 +256,7 @@ def last_spatial_layer(module: nn.Module, images: Tensor, where: str) -> Spatial
                 last = is_channels_last(output.shape, images.shape)
                 positions = output.shape[1:3] if last else output.shape[2:4]
                 if positions.numel() > 1:
-                    stages.append(SpatialLayer(name, part, last))
+                    spatial_layers.append(SpatialLayer(name, part, last))
                     tokens_after = 0
 
         return part.register_forward_hook(record)
@@ -264,19 +268,19 @@ def last_spatial_layer(module: nn.Module, images: Tensor, where: str) -> Spatial
     finally:
         for hook in hooks:
             hook.remove()
-    if tokens_after > len(stages):
+    if tokens_after > len(spatial_layers):
         raise input_error(
             where,
             "its features are a sequence of tokens, not a map, which Grad-CAM needs",
             "choose a network with a convolutional stage, or a Swin transformer",
         )
-    if not stages:
+    if not spatial_layers:
         raise input_error(
             where,
             "no convolutional stage with more than one position, which Grad-CAM needs",
             "give a larger image",
         )
-    return stages[-1]
+    return spatial_layers[-1]
 
 
 def is_channels_last(shape: torch.Size, image_shape: torch.Size) -> bool:

@@ -16,7 +16,7 @@ from PIL import Image
 from resnetlab.data.photo_loader import LOADER_BATCH_SIZE, LazyImage, Tta, image_from_file
 from resnetlab.data.sources import image_decoder
 from resnetlab.data.transforms.augment import normalize
-from resnetlab.deploy.checks import check_coverage, check_model, check_tta
+from resnetlab.deploy.checks import check_coverage, check_tta, read_accepted_model
 from resnetlab.errors import InputError, Problem, ResourceError
 from resnetlab.messages import format_count
 from resnetlab.model_folder.model_file import ModelFile
@@ -142,7 +142,7 @@ class Classifier:
         return (f"the run evaluated itself in {precision}, and this evaluation is in {here}",)
 
     @cached_property
-    def _predict_outputs(self) -> PredictOutputs:
+    def _network_outputs(self) -> PredictOutputs:
         """Function from views to outputs, by a copy of the network that is prepared at the first
         prediction.
 
@@ -272,7 +272,7 @@ class Classifier:
         """
         try:
             with autocast(self.numerics):
-                return self._predict_outputs(views)
+                return self._network_outputs(views)
         except torch.OutOfMemoryError as error:
             message = (
                 f"a batch of {format_count(len(views), 'photograph')} does "
@@ -338,7 +338,7 @@ def load_model(
         InputError: There is no model, its weights do not match their SHA-256, or a consent is
             missing.
     """
-    check_model(Path(folder), accept_license, trust_code=trust_code)
+    read_accepted_model(Path(folder), accept_license, trust_code=trust_code)
     return Classifier(load_model_folder(Path(folder)), device, threads)
 
 

@@ -61,7 +61,7 @@ class PredictResponse:
     """True for a photograph unlike the training photographs; null if the model cannot tell."""
 
 
-class Service:
+class PredictionService:
     """Prediction service: a model, threads that decode, and a bounded queue of requests.
 
     Photographs that arrive together go through the network as one batch.

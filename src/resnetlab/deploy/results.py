@@ -134,7 +134,7 @@ class NoveltyScores:
 
 @with_summary
 @strict_dataclass
-class EvaluationResult:
+class ModelEvaluation:
     """Content of evaluation.json: the evaluation of a model on one split."""
 
     schema: int = 1

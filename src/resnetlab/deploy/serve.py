@@ -28,7 +28,7 @@ from resnetlab.deploy import pages
 from resnetlab.deploy.connections import limited_protocol
 from resnetlab.deploy.explain import explain
 from resnetlab.deploy.predict import Classifier
-from resnetlab.deploy.prediction_service import PredictResponse, Service
+from resnetlab.deploy.prediction_service import PredictionService, PredictResponse
 from resnetlab.deploy.server_limits import Limits
 from resnetlab.errors import InputError
 from resnetlab.local_server import SECURITY_HEADERS, listen, refusal
@@ -62,7 +62,7 @@ def create_app(
     `host` is the name or address that it is bound to. The start page is in `language`, or in that
     of the browser.
     """
-    service = Service(model, limits or Limits())
+    service = PredictionService(model, limits or Limits())
     # Warm-up for later requests; not every network supports Grad-CAM.
     with contextlib.suppress(InputError):
         explain(model, Image.new("RGB", (256, 256), "gray"))
@@ -87,7 +87,7 @@ def create_app(
     return app
 
 
-def _add_pages(app: FastAPI, service: Service, language: Language | None) -> None:
+def _add_pages(app: FastAPI, service: PredictionService, language: Language | None) -> None:
     """Add the start page and the reference of the API, which are HTML."""
     model = service.model
     start_pages = {
@@ -108,7 +108,7 @@ def _add_pages(app: FastAPI, service: Service, language: Language | None) -> Non
         return HTMLResponse(page.html, headers={"Content-Security-Policy": page.policy})
 
 
-def _add_api(app: FastAPI, service: Service) -> None:
+def _add_api(app: FastAPI, service: PredictionService) -> None:
     """Add the routes that answer in JSON."""
 
     @app.get("/health", summary="Report that the service runs, and its model.")

@@ -138,9 +138,9 @@ def split_outputs(
     The features come from the cache of the network, if it has one.
     """
     partitioned = finetune_model.partition_for_training("classifier", transform.size)
-    if not partitioned.at_classifier:
+    if not partitioned.at_head:
         return _predict_outputs(split, finetune_model, transform, on_item)
-    features = finetune_model.classifier_inputs(partitioned, split, transform, on_item, fp32=True)
+    features = finetune_model.head_inputs(partitioned, split, transform, on_item, fp32=True)
     with torch.inference_mode():
         batches = torch.split(features.to(finetune_model.device), FEATURE_BATCH_SIZE)
         logits = torch.cat([partitioned.trainable_part(batch) for batch in batches])

@@ -349,17 +349,13 @@ def _take_fold(
     """
     drawn = not scan.test_is_given
     pool = [k for k, row in enumerate(scan.rows) if drawn or row.split != "test"]
-    labels = np.array([scan.classes.index(scan.rows[k].label) for k in pool], np.int64)
+    indices = class_indices(scan.classes)
+    labels = np.array([indices[scan.rows[k].label] for k in pool], np.int64)
     groups = scan.groups.numbers[pool]
-    numbers = stratify.assign_folds(labels, scan.classes, folds, 0, groups)
-    remaining = np.bincount(labels[numbers != fold], minlength=len(scan.classes))
-    if not (numbers == fold).any() or not remaining.all():
-        smallest = scan.classes[int(remaining.argmin())]
-        message = f'too few images or groups for {folds} folds (class "{smallest}")'
-        raise input_error(str(scan.root), message, "fewer folds, or more images", field="folds")
+    is_test = stratify.fold_mask(labels, scan.classes, folds, fold, 0, groups, where=str(scan.root))
     rows = tuple(
-        replace(scan.rows[k], split="test" if number == fold else "train")
-        for k, number in zip(pool, numbers, strict=True)
+        replace(scan.rows[k], split="test" if in_fold else "train")
+        for k, in_fold in zip(pool, is_test, strict=True)
     )
     used = "all images" if drawn else "the images that are not in the folder's own test split"
     return rows, pool, f"fold {fold} of {folds} (counted from 0) of {used} is the test split"
@@ -380,7 +376,8 @@ def _split_off_validation(
         groups: Number of the group (N,) of each row; a group stays in one split.
     """
     train = [index for index, row in enumerate(rows) if row.split == "train"]
-    labels = np.array([classes.index(rows[index].label) for index in train], np.int64)
+    indices = class_indices(classes)
+    labels = np.array([indices[rows[index].label] for index in train], np.int64)
     total = max(1, round(VALIDATION_FRACTION * len(train)))
     fix = "add images of each class, or give a validation split"
     drawn = stratify.stratified_mask(

@@ -101,7 +101,7 @@ class PartitionedModel:
     """Name of the first trainable module; empty without a frozen part."""
     frozen_part: FrozenPart | None
     trainable_part: nn.Module
-    at_classifier: bool = False
+    at_head: bool = False
     """True if the trainable part gets the inputs of the classifier and nothing else."""
 
 
@@ -194,8 +194,8 @@ class FinetuneModel:
         if parts is None:
             return PartitionedModel("", None, self.model)
         frozen_part, trainable_part = parts
-        at_classifier = boundary == head_name and trainable_part.shapes == ((head.in_features,),)
-        return PartitionedModel(boundary, frozen_part, trainable_part, at_classifier)
+        at_head = boundary == head_name and trainable_part.shapes == ((head.in_features,),)
+        return PartitionedModel(boundary, frozen_part, trainable_part, at_head)
 
     def clone_state(self) -> dict[str, Tensor]:
         """Return a copy of the network's tensors by name."""
@@ -225,7 +225,7 @@ class FinetuneModel:
             rows: Tensor = partitioned.frozen_part(images)
         return rows.float()
 
-    def classifier_inputs(
+    def head_inputs(
         self,
         partitioned: PartitionedModel,
         photo_split: PhotoSplit,
@@ -268,7 +268,7 @@ class FinetuneModel:
     ) -> int:
         """Return the number of photographs whose frozen features are not stored."""
         path = self._features_file(partitioned, transform, self._feature_numerics(fp32=fp32))
-        if not partitioned.at_classifier or path is None:
+        if not partitioned.at_head or path is None:
             return len(photo_split)
         return count_missing(photo_split, path)
 
@@ -295,10 +295,10 @@ class FinetuneModel:
         key = (partitioned.boundary, transform, tuple(row.sha256 for row in photo_split.rows))
         if partitioned.frozen_part is not None and key in self.feature_cache.entries:
             return DeviceImages(*self.feature_cache.entries[key])
-        if partitioned.at_classifier:
+        if partitioned.at_head:
             size = find_head(self.model, self.config.slug)[1].in_features
             if self.feature_cache.has_room(len(photo_split), size):
-                rows = self.classifier_inputs(partitioned, photo_split, transform, self.on_item)
+                rows = self.head_inputs(partitioned, photo_split, transform, self.on_item)
                 rows = rows.to(self.device)
                 self.feature_cache.add(key, rows, labels)
                 return DeviceImages(rows, labels)

@@ -323,7 +323,7 @@ def _evaluate_baseline(
         unknown = sorted(set(loaded_model.file.classes) ^ set(photos.classes))
         message = f"has other classes than {photos.root}: {', '.join(unknown[:3])}"
         raise input_error(str(folder), message, "give a model of the same classes to --baseline")
-    device = torch.device("cpu")
+    device = torch.device("cpu")  # the GPU keeps its memory for the training
     predictions = predict_photos(
         loaded_model.module,
         photos.test,

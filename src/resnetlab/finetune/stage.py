@@ -25,13 +25,15 @@ from resnetlab.recipes.finetune import Stage
 from resnetlab.recipes.train import Recipe
 from resnetlab.training.distributed import World
 from resnetlab.training.eager_step import EagerStep
-from resnetlab.training.evaluate import EvalResult, evaluate
+from resnetlab.training.evaluate import EVAL_BATCH_SIZE, SplitEvaluation, evaluate
 from resnetlab.training.events import TrainEvent, train_events
-from resnetlab.training.state import clone_tensors
+from resnetlab.training.state import TrainMetrics, clone_tensors
 
 EventCallback = Callable[[TrainEvent], None]
 """Callback for each event of the training loop."""
 
+
+NO_METRICS = TrainMetrics(0.0, 0.0)
 
 TIE_SMOOTHING = 0.1
 """Label smoothing of the validation loss that decides between learning rates of equal accuracy.
@@ -58,9 +60,8 @@ class EpochResult:
     loss_nats: float
     seconds: float
     """Time since the start of the stage."""
-    train_metrics: tuple[float, float] = (0.0, 0.0)
-    """Mean loss in nats and top-1 error in percent over the batches of the epoch, in training mode.
-    """
+    train_metrics: TrainMetrics = NO_METRICS
+    """Metrics over the batches of the epoch, in training mode."""
 
     def __str__(self) -> str:
         return f"validation {self.accuracy_pct:.1f} % at epoch {self.epoch}"
@@ -130,7 +131,7 @@ def train_stage(
     )
     trainable_part = partitioned.trainable_part
     validation = finetune_model.features_or_pixels(partitioned, photos.validation, transform)
-    if stage.augment == "none" and partitioned.at_classifier:
+    if stage.augment == "none" and partitioned.at_head:
         # They are needed in the first epoch, in which small steps take one thread only.
         finetune_model.features_or_pixels(partitioned, photos.train, transform)
     initial = clone_tensors(trainable_part.state_dict())
@@ -260,7 +261,8 @@ def _train_one_lr(
     """Train with one learning rate, until the loss is not finite or no longer falls."""
     result = _LrResult(state.recipe.optimizer.lr)
     forward = state.finetune_model.make_forward(state.partitioned, state.eval_forward)
-    batch_size = FEATURE_BATCH_SIZE if validation.pixels.dtype == torch.uint8 else 500
+    is_pixels = validation.pixels.dtype == torch.uint8
+    batch_size = FEATURE_BATCH_SIZE if is_pixels else EVAL_BATCH_SIZE
     has_constant_features = (
         state.stage.augment == "none" and state.partitioned.frozen_part is not None
     )
@@ -314,9 +316,9 @@ def _threads(count: int) -> Iterator[None]:
 
 def _epoch_result(
     number: int,
-    result: EvalResult,
+    result: SplitEvaluation,
     seconds: float,
-    train_metrics: tuple[float, float] = (0.0, 0.0),
+    train_metrics: TrainMetrics = NO_METRICS,
 ) -> EpochResult:
     accuracy_pct = 100 - result.top1_error_pct
     return EpochResult(number, accuracy_pct, result.loss_nats, round(seconds, 3), train_metrics)

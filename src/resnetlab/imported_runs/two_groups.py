@@ -32,7 +32,7 @@ TABLE = "runs.csv"
 
 
 @strict_dataclass
-class Request:
+class TwoGroupsRequest:
     """Input of the page."""
 
     names: tuple[str, str] = ("A", "B")
@@ -75,17 +75,17 @@ def answer(request: dict[str, Any], folder: Path) -> dict[str, Any]:
     """Judge the input of the page and return plain values, or `error` with a line.
 
     Args:
-        request: Fields of `Request`.
+        request: Fields of `TwoGroupsRequest`.
         folder: Folder in which the table is written.
     """
     try:
-        decoded: Request = decode(Request, request, "the page")
+        decoded: TwoGroupsRequest = decode(TwoGroupsRequest, request, "the page")
         return asdict(_judge(decoded, folder))
     except InputError as error:
         return {"error": str(error).replace(f"{folder}/", "")}
 
 
-def _judge(request: Request, folder: Path) -> GroupsVerdict:
+def _judge(request: TwoGroupsRequest, folder: Path) -> GroupsVerdict:
     if not math.isfinite(request.margin) or request.margin < 0:
         raise input_error("the margin", "not a number from 0 on", "0.5", got=request.margin)
     if request.kind == "equal" and request.margin == 0:
@@ -151,7 +151,7 @@ def _answer(
     )
 
 
-def _claim(names: Sequence[str], request: Request) -> str:
+def _claim(names: Sequence[str], request: TwoGroupsRequest) -> str:
     """Return the claim as text: `A > B + 0.2`, or `A = B within 0.5`."""
     left, right = (name if re.fullmatch(r"[\w.-]+", name) else f'"{name}"' for name in names)
     margin = f"{request.margin:.10f}".rstrip("0").rstrip(".")

@@ -27,7 +27,7 @@ Pair = tuple[int, int]
 class FullyConvolutional(nn.Module):
     """Fully convolutional copy of `model`, with the same weights, in evaluation mode.
 
-    `image` (C, H, W) is the size for which the linear layers were made.
+    `image_shape` (C, H, W) is the size for which the linear layers were made.
     """
 
     def __init__(
@@ -90,10 +90,10 @@ class _AnySize:
     """Config that accepts images of any size, and is `config` in all else."""
 
     def __init__(self, config: Any) -> None:
-        self._spec = config
+        self._config = config
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._spec, name)
+        return getattr(self._config, name)
 
     def cost(self, *_: int) -> None:
         """Accept any image."""

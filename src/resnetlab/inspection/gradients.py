@@ -20,7 +20,7 @@ from resnetlab.data.device_images import DeviceImages
 from resnetlab.inspection.diagnostics_config import GradientNorms, LayerNorms
 from resnetlab.training.from_scratch_state import FromScratchState
 from resnetlab.training.preserve_model import preserve_buffers_and_mode
-from resnetlab.training.rng import derive_seed, make_generator
+from resnetlab.training.rng import derive_seed, make_generator, preserve_random_state
 
 MAX_IMAGES = 128
 """Maximum number of images in the measured batch.
@@ -137,7 +137,7 @@ def measure_gradients(
         state.device
     )
     images, labels = state.preprocess(train.pixels[order]), train.labels[order]
-    with torch.random.fork_rng(devices=[state.device] if state.device.type == "cuda" else []):
+    with preserve_random_state(state.device):
         torch.manual_seed(derive_seed(state.seed, "inspect"))  # for dropout
         loss, layers = measure_layer_norms(state.model, images, labels)
     epoch = state.step / state.steps_per_epoch

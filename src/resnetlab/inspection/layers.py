@@ -183,7 +183,7 @@ class _LayerTracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.tensors: list[Tensor] = []
         self.operation_of: dict[int, int] = {}
         self.receptive_fields: dict[int, ReceptiveField | None] = {}
-        self.steps: dict[int, tuple[int, int]] = {}
+        self.strides: dict[int, tuple[int, int]] = {}
         self.weight_of: dict[int, Tensor] = {id(p): p for p in model.parameters()}
         self.counted: set[int] = set()
         self.operations: list[_Operation] = []
@@ -308,7 +308,7 @@ class _LayerTracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
             for tensor in outputs:
                 field = after_view_op(op, args, self.receptive_fields[id(x)], x, tensor)
                 self._register(tensor, self.operation_of[id(x)], field)
-                self._note_step(op, args, x, tensor)
+                self._record_stride(op, args, x, tensor)
             return
         fields = [self.receptive_fields[id(tensor)] for tensor in data]
         sources = tuple(dict.fromkeys(self.operation_of[id(tensor)] for tensor in data))
@@ -339,7 +339,7 @@ class _LayerTracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
             sum(new.values()),
             BYTES_PER_VALUE * y.numel(),
             self._module(),
-            self.steps.get(id(x)),
+            self.strides.get(id(x)),
         )
         self.operations.append(operation)
         for tensor in outputs:
@@ -349,14 +349,14 @@ class _LayerTracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
         """Return the name of the module that runs."""
         return self.stack[-1] if self.stack else ""
 
-    def _note_step(self, op: str, args: tuple[Any, ...], x: Tensor, y: Tensor) -> None:
+    def _record_stride(self, op: str, args: tuple[Any, ...], x: Tensor, y: Tensor) -> None:
         """Note the step of a view that takes every s-th pixel."""
-        down, across = self.steps.get(id(x), (1, 1))
+        down, across = self.strides.get(id(x), (1, 1))
         step = args[4] if op == "slice" and len(args) > 4 else 1
         axis = args[1] % x.dim() if step > 1 else 0
-        step_after = (down * (step if axis == 2 else 1), across * (step if axis == 3 else 1))
-        if step_after != (1, 1):
-            self.steps[id(y)] = step_after
+        stride_after = (down * (step if axis == 2 else 1), across * (step if axis == 3 else 1))
+        if stride_after != (1, 1):
+            self.strides[id(y)] = stride_after
 
 
 def _group_into_rows(operations: list[_Operation]) -> list[Layer]:
@@ -371,8 +371,8 @@ def _group_into_rows(operations: list[_Operation]) -> list[Layer]:
         inputs = tuple(dict.fromkeys(row_of[source] for source in operation.sources))
         last = max(operation.sources, key=lambda source: (row_of[source], source))
         row, layer = row_of[last], operation.layer
-        parts = num_users[last] > 1 and operation.name != "clone"  # a copy computes nothing
-        if layer is None and (row < 0 or parts):
+        branches = num_users[last] > 1 and operation.name != "clone"  # a copy computes nothing
+        if layer is None and (row < 0 or branches):
             field = operation.receptive_field
             size = operation.output
             layer = Layer("", operation.name, size, stride=operation.stride, receptive_field=field)

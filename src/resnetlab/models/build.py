@@ -23,10 +23,10 @@ from resnetlab.models.external import build_external, build_external_with_weight
 from resnetlab.models.nets.cifar import CifarNetwork
 from resnetlab.models.nets.classic import (
     AlexNetCifarNetwork,
-    DenseNetwork,
     LeNet5Network,
     VGGNetwork,
 )
+from resnetlab.models.nets.dense import DenseNetwork
 from resnetlab.models.nets.imagenet import ImageNetNetwork
 from resnetlab.models.nets.init import GeneratorFor, init_weights
 from resnetlab.models.nets.subsample import replace_unsafe_convs

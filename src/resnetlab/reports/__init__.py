@@ -1,11 +1,9 @@
 """Reports: pages, documents and figures from what an analysis found.
 
-`write_report(collect_study_data(record), folder)` writes a report while a study runs and when it
+`write_report(study_data, folder)` writes a report while a study runs and when it
 ends; `rebuild(folder)` writes it again. Start with `study/assemble.py`, then `write.py`.
 """
 
-from resnetlab.analysis.collect import collect_study_data
-from resnetlab.analysis.study_data import StudyData
 from resnetlab.reports.document import Report
 from resnetlab.reports.render.latex import write_latex
 from resnetlab.reports.study.assemble import build_report, build_report_from_record
@@ -13,10 +11,8 @@ from resnetlab.reports.write import rebuild, write_report
 
 __all__ = [
     "Report",
-    "StudyData",
     "build_report",
     "build_report_from_record",
-    "collect_study_data",
     "rebuild",
     "write_latex",
     "write_report",

@@ -15,7 +15,7 @@ from resnetlab.stats.intervals import Interval
 from resnetlab.translation import localize_number, tr
 
 if TYPE_CHECKING:
-    from resnetlab.deploy.results import EvaluationResult, SetScores
+    from resnetlab.deploy.results import ModelEvaluation, SetScores
     from resnetlab.stats.proportion import Proportion
 
 TABLE_SHARES = (100, 95, 90, 80, 70, 50)
@@ -38,12 +38,12 @@ class AnsweredPlot:
     alt: str
 
 
-def confidence_details(result: EvaluationResult) -> tuple[Detail, ...]:
+def confidence_details(result: ModelEvaluation) -> tuple[Detail, ...]:
     """Return sentences about the prediction sets and the answer none of these."""
     return tuple(_details(result))
 
 
-def _details(result: EvaluationResult) -> Iterator[Detail]:
+def _details(result: ModelEvaluation) -> Iterator[Detail]:
     if sets := result.sets:
         yield Detail(tr("Prediction sets"), _describe_sets(sets))
         if sets.classes:
@@ -102,7 +102,7 @@ def _describe_sets(sets: SetScores) -> str:
     )
 
 
-def answered_table(result: EvaluationResult) -> Table:
+def answered_table(result: ModelEvaluation) -> Table:
     """Return the table of the accuracy by the share that is answered."""
     columns = number_columns("Share of the images", "Accuracy", "Images", "Lowest probability")
     rows = tuple(
@@ -125,7 +125,7 @@ def answered_table(result: EvaluationResult) -> Table:
     return Table("answered", columns, rows, note)
 
 
-def answered_plot(result: EvaluationResult) -> AnsweredPlot | None:
+def answered_plot(result: ModelEvaluation) -> AnsweredPlot | None:
     """Return the curve of the accuracy by the share that is answered; None without images."""
     if not result.answered:
         return None

@@ -27,7 +27,7 @@ from resnetlab.translation import Language, Message, deferred, localize_number, 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    from resnetlab.deploy.results import EvaluationResult
+    from resnetlab.deploy.results import ModelEvaluation
     from resnetlab.stats.proportion import Proportion
 
 MAX_MATRIX_CLASSES = 16
@@ -80,7 +80,7 @@ class ClassRow:
 
 
 def render_evaluation_page(
-    result: EvaluationResult,
+    result: ModelEvaluation,
     images: Mapping[str, MistakeImages],
     *,
     command: str = "",
@@ -94,7 +94,7 @@ def render_evaluation_page(
 
 
 def page_values(
-    result: EvaluationResult,
+    result: ModelEvaluation,
     images: Mapping[str, MistakeImages],
     train_images: Mapping[str, int] | None = None,
 ) -> dict[str, object]:
@@ -122,8 +122,8 @@ def page_values(
 
 
 def with_class_titles(
-    result: EvaluationResult, train_images: Mapping[str, int] | None
-) -> tuple[EvaluationResult, Mapping[str, int] | None]:
+    result: ModelEvaluation, train_images: Mapping[str, int] | None
+) -> tuple[ModelEvaluation, Mapping[str, int] | None]:
     """Return a result and the train images by class with titles of classes, which a page shows."""
     pairs, mistakes = result.confusions, result.mistakes
     names = {row.name for row in result.classes} | {*(train_images or ())}
@@ -146,7 +146,7 @@ def with_class_titles(
 
 
 def class_rows(
-    result: EvaluationResult, train_images: Mapping[str, int] | None = None
+    result: ModelEvaluation, train_images: Mapping[str, int] | None = None
 ) -> list[ClassRow]:
     """Return the rows of the classes: those without an image first, then by accuracy."""
     rows = [
@@ -173,7 +173,7 @@ def class_rows(
     ]
 
 
-def _pair_table(result: EvaluationResult) -> Table:
+def _pair_table(result: ModelEvaluation) -> Table:
     """Return the table of the most frequent confusions."""
     pairs = result.confusions[:MAX_CONFUSION_PAIRS]
     note = ""
@@ -198,7 +198,7 @@ def format_proportion(proportion: Proportion) -> str:
     )
 
 
-def make_confusion_matrix(result: EvaluationResult) -> ConfusionMatrix | None:
+def make_confusion_matrix(result: ModelEvaluation) -> ConfusionMatrix | None:
     """Return the confusion matrix of the classes, or None if there are too many."""
     names = [row.name for row in result.classes]
     if len(names) > MAX_MATRIX_CLASSES:
@@ -228,7 +228,7 @@ def make_confusion_matrix(result: EvaluationResult) -> ConfusionMatrix | None:
 
 
 def write_evaluation_page(
-    result: EvaluationResult,
+    result: ModelEvaluation,
     images: Mapping[str, MistakeImages],
     folder: Path,
     *,
@@ -247,7 +247,7 @@ def write_evaluation_page(
     return page
 
 
-def write_tables(result: EvaluationResult, folder: Path, more: Sequence[str] = ()) -> None:
+def write_tables(result: ModelEvaluation, folder: Path, more: Sequence[str] = ()) -> None:
     """Write evaluation.json and three CSV files, and the checksums of these and of `more`."""
     (folder / CHECKSUMS).unlink(missing_ok=True)  # a kill leaves files without checksums
     write_json(folder / "evaluation.json", encode(result))

@@ -41,7 +41,7 @@ from resnetlab.translation import (
 )
 
 if TYPE_CHECKING:
-    from resnetlab.deploy.results import EvaluationResult
+    from resnetlab.deploy.results import ModelEvaluation
 
 FINETUNE_FILE = "finetune.json"
 MAX_NAMED_CLASSES = 20
@@ -98,7 +98,7 @@ class FinetunePage:
 
 def write_finetuning_page(
     result: FinetuneResult,
-    scores: EvaluationResult,
+    scores: ModelEvaluation,
     images: Mapping[str, evaluation.MistakeImages],
     surroundings: Surroundings,
     folder: Path,
@@ -125,7 +125,7 @@ def write_finetuning_page(
 
 def render_finetuning_page(
     result: FinetuneResult,
-    scores: EvaluationResult,
+    scores: ModelEvaluation,
     images: Mapping[str, evaluation.MistakeImages],
     surroundings: Surroundings,
     full_command: Mapping[str, str],
@@ -140,7 +140,7 @@ def render_finetuning_page(
 
 def build_page(
     result: FinetuneResult,
-    scores: EvaluationResult,
+    scores: ModelEvaluation,
     surroundings: Surroundings,
     full_command: Mapping[str, str],
 ) -> FinetunePage:
@@ -247,7 +247,7 @@ def _untested(result: FinetuneResult) -> str:
     )
 
 
-def describe_calibration(scores: EvaluationResult) -> str:
+def describe_calibration(scores: ModelEvaluation) -> str:
     """Compare the mean confidence with the accuracy, in a sentence."""
     total = sum(item.images for item in scores.bins)
     confidence = sum(item.images * item.confidence_pct for item in scores.bins) / total
@@ -267,7 +267,7 @@ def describe_calibration(scores: EvaluationResult) -> str:
     )
 
 
-def _doubtful_table(scores: EvaluationResult) -> Table:
+def _doubtful_table(scores: ModelEvaluation) -> Table:
     """Return the evaluated photographs of whose label the network is very unsure."""
     margins = {item.name: item.probability - item.label_probability for item in scores.mistakes}
     doubtful = sorted(
@@ -335,7 +335,7 @@ def _describe_cut(cut: TimeLimitCut, full_command: Mapping[str, str]) -> Detail:
 
 
 def _details(
-    result: FinetuneResult, scores: EvaluationResult, surroundings: Surroundings
+    result: FinetuneResult, scores: ModelEvaluation, surroundings: Surroundings
 ) -> Sequence[Detail]:
     train, validation = result.train_images, surroundings.num_validation
     test = tr("{images:,} test", images=result.test.images) if result.has_test else tr("no test")

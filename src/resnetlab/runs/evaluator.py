@@ -16,7 +16,7 @@ from resnetlab.recipes.train import train_subset_size
 from resnetlab.runs.records import Evaluation, RunFile, Scores, TrainModeEvaluation
 from resnetlab.schema import finite_or_none
 from resnetlab.stats.chance import UNDECIDED, compare_with_chance
-from resnetlab.training.evaluate import EvalResult, evaluate, evaluate_in_train_mode
+from resnetlab.training.evaluate import SplitEvaluation, evaluate, evaluate_in_train_mode
 from resnetlab.training.events import TrainEvent
 from resnetlab.training.from_scratch_state import FromScratchState
 from resnetlab.training.rng import derive_seed, make_generator
@@ -67,7 +67,7 @@ class RunEvaluator:
             for name, images in self.splits.items()
         }
         self.best: BestWeights | None = None
-        self.latest: dict[Split, EvalResult] = {}
+        self.latest: dict[Split, SplitEvaluation] = {}
         self.seconds = 0.0
         """Time of all evaluations of the run, of earlier sessions too."""
 
@@ -121,7 +121,7 @@ class RunEvaluator:
 
     def _evaluate_in_train_mode(
         self, splits: dict[Split, DeviceImages], step: int
-    ) -> dict[Split, EvalResult]:
+    ) -> dict[Split, SplitEvaluation]:
         start, state = time.monotonic(), self.state
         results = {
             name: evaluate_in_train_mode(
@@ -158,7 +158,7 @@ class RunEvaluator:
             name: (result.loss_nats, result.top1_error_pct) for name, result in self.latest.items()
         }
 
-    def evaluate_selected(self) -> dict[Split, EvalResult]:
+    def evaluate_selected(self) -> dict[Split, SplitEvaluation]:
         """Load the selected weights and evaluate all splits with them."""
         results = {
             name: result
@@ -177,7 +177,7 @@ class RunEvaluator:
         self.seconds += time.monotonic() - start
         return results
 
-    def _evaluate(self, images: DeviceImages) -> EvalResult:
+    def _evaluate(self, images: DeviceImages) -> SplitEvaluation:
         return evaluate(self.state.model, self.state.eval_forward_pixels, images, self.state.world)
 
     def first_nonfinite_step(self) -> int | None:
@@ -188,7 +188,7 @@ class RunEvaluator:
         return step
 
     def status(
-        self, curve: Sequence[Evaluation], test: EvalResult
+        self, curve: Sequence[Evaluation], test: SplitEvaluation
     ) -> tuple[Literal["trained", "at chance"], str]:
         """Return the status and its reason: "at chance" if no evaluation was above chance.
 
@@ -212,7 +212,7 @@ class RunEvaluator:
             return "at chance", f"never above chance: {reached}"
         return "trained", f"{UNDECIDED}: {reached}"
 
-    def scores(self, results: dict[Split, EvalResult]) -> dict[str, Scores]:
+    def scores(self, results: dict[Split, SplitEvaluation]) -> dict[str, Scores]:
         """Return results of all splits as scores."""
         splits = {**self.splits, "test": self.test}
         return {

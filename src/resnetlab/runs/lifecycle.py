@@ -33,7 +33,7 @@ def lock_and_train(
     identity: DataIdentity,
     train: Callable[[], Generator[None, None, Result | None]],
     world: World = SINGLE_PROCESS,
-    measure: Callable[[], None] = lambda: None,
+    measure_missing: Callable[[], None] = lambda: None,
     shares_device: bool = False,
 ) -> Generator[None, None, Result | None]:
     """Lock the folder of a run and execute it, unless it has a result.
@@ -47,8 +47,8 @@ def lock_and_train(
         train: Function that returns a generator, which trains the run. The value of the generator
             is the result, or None if the run was stopped.
         world: Processes that train the run together.
-        measure: Function that adds the measurements that a finished run lacks. Only the main
-            process calls it, and no other process waits for it.
+        measure_missing: Function that adds the measurements that a finished run lacks. Only the
+            main process calls it, and no other process waits for it.
         shares_device: True if other runs use the same device.
 
     Raises:
@@ -64,7 +64,7 @@ def lock_and_train(
         if existing is not None:
             if world.is_main_process and run_folder.needs_work(file):
                 check_data(file, identity, str(run_folder.path))
-                measure()
+                measure_missing()
             return existing
         check_data(file, identity, str(run_folder.path))
         if world.is_main_process:
@@ -89,7 +89,7 @@ def lock_and_train(
             step = max(saved_steps(run_folder.checkpoints), default=0)
             result = commit_result(run_folder, "out of memory", first_line(error), step=step)
         if result is not None and world.is_main_process and run_folder.needs_work(file):
-            measure()
+            measure_missing()
         return result
 
 

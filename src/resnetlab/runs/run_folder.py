@@ -199,14 +199,14 @@ class RunFolder:
             write_text(self.path / "metrics.jsonl", text)
         for name in (BLOCK_ABLATION, LANDSCAPE):  # made after the last step
             (self.path / name).unlink(missing_ok=True)
-        for gradients in self.gradient_norms():
+        for gradients in self.read_gradient_norms():
             if gradients.step > step:
                 self._gradient_norms_path(gradients).unlink()
-        if (evaluation := self.train_mode()) is not None:
+        if (evaluation := self.read_train_mode_evaluation()) is not None:
             curve = tuple(line for line in evaluation.curve if line.step <= step)
             self.save_train_mode(TrainModeEvaluation(curve=curve))
 
-    def gradient_norms(self) -> tuple[GradientNorms, ...]:
+    def read_gradient_norms(self) -> tuple[GradientNorms, ...]:
         """Read the saved gradient norms of the layers, in order of steps."""
         paths = (self.path / "diagnostics").glob("gradient-norms-*.json")
         files: list[GradientNorms] = [
@@ -218,7 +218,7 @@ class RunFolder:
         """Write the gradient norms of the layers after an epoch atomically."""
         write_json(self._gradient_norms_path(gradients), encode(gradients))
 
-    def block_ablation(self) -> BlockAblations | None:
+    def read_block_ablation(self) -> BlockAblations | None:
         """Read the block ablation, or return None if the run has none."""
         return self._read(BlockAblations, BLOCK_ABLATION)
 
@@ -228,7 +228,7 @@ class RunFolder:
         with self._renewed_checksum(BLOCK_ABLATION, replaced=not path.exists()):
             write_json(path, encode(ablations))
 
-    def loss_landscape(self) -> LossLandscape | None:
+    def read_loss_landscape(self) -> LossLandscape | None:
         """Read the loss landscapes, or return None if the run has none."""
         return self._read(LossLandscape, LANDSCAPE)
 
@@ -237,14 +237,14 @@ class RunFolder:
         with self._renewed_checksum(LANDSCAPE, replaced=not (self.path / LANDSCAPE).exists()):
             write_json(self.path / LANDSCAPE, encode(landscape))
 
-    def train_mode(self) -> TrainModeEvaluation | None:
+    def read_train_mode_evaluation(self) -> TrainModeEvaluation | None:
         """Read the evaluation in training mode, or return None if the run has none."""
         return self._read(TrainModeEvaluation, TRAIN_MODE)
 
     def append_train_mode(self, *evaluations: Evaluation) -> None:
         """Add evaluations in training mode to the curve of the run."""
         if evaluations:
-            evaluation = self.train_mode() or TrainModeEvaluation()
+            evaluation = self.read_train_mode_evaluation() or TrainModeEvaluation()
             curve = (*evaluation.curve, *evaluations)
             self.save_train_mode(replace(evaluation, curve=curve))
 
@@ -254,14 +254,14 @@ class RunFolder:
         with self._renewed_checksum(TRAIN_MODE, replaced=not path.exists()):
             write_json(path, encode(evaluation))
 
-    def profile(self) -> str:
+    def read_profile(self) -> str:
         """Read the time table of the last profiled session; return an empty string if there is
         none.
         """
         path = self.path / PROFILE / "table.txt"
         return path.read_text(encoding="utf-8") if path.exists() else ""
 
-    def test_probabilities(self) -> tuple[NDArray[np.float64], NDArray[np.int64]] | None:
+    def read_test_probabilities(self) -> tuple[NDArray[np.float64], NDArray[np.int64]] | None:
         """Return predicted probabilities (N, K) and labels (N,) of the test images, or None without
         a result.
         """
@@ -294,21 +294,21 @@ class RunFolder:
             return False
         if not (self.path / BLOCK_ABLATION).exists():
             return True
-        ablations = self.block_ablation() if file.diagnostics.ablate_sets else None
+        ablations = self.read_block_ablation() if file.diagnostics.ablate_sets else None
         return ablations is not None and ablations.lacks_sets
 
     def lacks_loss_landscape(self, file: RunFile) -> bool:
         """Return True if `file` requests loss landscapes and there are none of this size."""
         if (config := file.diagnostics.loss_landscape) is None:
             return False
-        landscape = self.loss_landscape()
+        landscape = self.read_loss_landscape()
         return landscape is None or not landscape.fulfills(config, file.train_images)
 
     def lacks_train_mode(self, file: RunFile) -> bool:
         """Return True if `file` requests final scores in training mode and there are none."""
         if not file.diagnostics.train_mode:
             return False
-        evaluation = self.train_mode()
+        evaluation = self.read_train_mode_evaluation()
         return evaluation is None or evaluation.status is None
 
     def _read(self, record_type: type[T], name: str) -> T | None:
@@ -390,10 +390,10 @@ class RunFolder:
             metrics=tuple(self.metrics()),
             provenance=tuple(read_jsonl(self.path / "provenance.jsonl")),
             result=self.result(),
-            gradient_norms=self.gradient_norms(),
-            block_ablation=self.block_ablation(),
-            loss_landscape=self.loss_landscape(),
-            train_mode=self.train_mode(),
+            gradient_norms=self.read_gradient_norms(),
+            block_ablation=self.read_block_ablation(),
+            loss_landscape=self.read_loss_landscape(),
+            train_mode=self.read_train_mode_evaluation(),
             folder=str(self.path),
         )
 

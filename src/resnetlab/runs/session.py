@@ -108,7 +108,7 @@ def _measure_missing(
         run_folder.save_loss_landscape(landscape)
 
     def evaluate_in_train_mode() -> None:
-        so_far = run_folder.train_mode()
+        so_far = run_folder.read_train_mode_evaluation()
         run_folder.save_train_mode(evaluator.evaluate_selected_in_train_mode(so_far))
 
     for is_missing, make in (
@@ -170,7 +170,7 @@ class RunSession:
         self.profiler = (
             RunProfiler(self.state, run_folder.path / PROFILE) if profiled else NullProfiler()
         )
-        self.eager_reason = ""  # reason for eager steps, as last written to provenance.jsonl
+        self.logged_eager_reason = ""  # as last written to provenance.jsonl
         self.train_seconds, self.images_processed = 0.0, 0  # of earlier sessions too
 
     def run(self) -> Generator[None, None, Result | None]:
@@ -237,10 +237,12 @@ class RunSession:
         if event.epoch in self.file.diagnostics.gradient_norms:
             self._save_gradient_norms()
         self.attempt.on_progress(event, evaluations)
-        if self.state.eager_reason != self.eager_reason:  # CUDA graphs were given up
-            self.eager_reason = self.state.eager_reason
+        if self.state.eager_reason != self.logged_eager_reason:  # CUDA graphs were given up
+            self.logged_eager_reason = self.state.eager_reason
             line = {"event": "eager steps", "time": utc_now()}
-            self.run_folder.log_event(line | {"step": self.state.step, "reason": self.eager_reason})
+            self.run_folder.log_event(
+                line | {"step": self.state.step, "reason": self.logged_eager_reason}
+            )
 
     def _start_or_resume(self, from_step: int | None) -> None:
         """Resume the run from a checkpoint, by default the last one, or start it without one.
@@ -302,10 +304,10 @@ class RunSession:
     def _log_start(self, step: int) -> None:
         """Write the start or the resumption of the run to provenance.jsonl."""
         run = self.file.run
-        self.eager_reason = find_eager_reason(self.state)
+        self.logged_eager_reason = find_eager_reason(self.state)
         extra = {"run_file_sha256": self.run_folder.run_file_sha256()}
         if run.numerics.device == "cuda":
-            kind = f"eager: {self.eager_reason}" if self.eager_reason else "captured"
+            kind = f"eager: {self.logged_eager_reason}" if self.logged_eager_reason else "captured"
             extra = {"steps": kind, **extra}
         event = "resume" if step else "start"
         self.run_folder.log_event(

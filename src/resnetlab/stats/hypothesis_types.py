@@ -45,7 +45,7 @@ class Arm:
     overlap: float = 0.0
     """Ratio of test to train images, if the runs are the folds of a cross-validation."""
 
-    def missing_run_scenarios(self) -> list[Sample]:
+    def missing_run_cases(self) -> list[Sample]:
         """Return the values with missing runs at chance, and as the mean of the trained."""
         trained, missing = self.trained, self.counts.missing
         if isinstance(trained, Moments):

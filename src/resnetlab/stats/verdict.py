@@ -268,7 +268,7 @@ def _test(hypothesis: Hypothesis) -> _TestResult:
         case MeansHypothesis():
             if short := _too_few_runs(hypothesis):
                 return _no_result(ReasonKind.TOO_FEW_TRAINED, short=short)
-            cases = product(*(arm.missing_run_scenarios() for arm in arms))
+            cases = product(*(arm.missing_run_cases() for arm in arms))
             results = [_test_means(hypothesis, case) for case in cases]
             # Of several contrasts, the effect that supports the claim least.
             effects = hypothesis.effects([arm.trained for arm in arms])
@@ -278,7 +278,7 @@ def _test(hypothesis: Hypothesis) -> _TestResult:
             counts = product(*(dict.fromkeys((k + c.missing, k)) for k, c in failed))
             results = [_test_failure(hypothesis, case) for case in counts]
         case SpeedHypothesis():
-            times = product(*map(_time_scenarios, arms, hypothesis.epochs))
+            times = product(*map(_time_cases, arms, hypothesis.epochs))
             results = [_test_speed(*case) for case in times]
         case _:
             assert_never(hypothesis)
@@ -361,7 +361,7 @@ def _test_failure(hypothesis: FailureHypothesis, failed: Sequence[int]) -> _Test
     return _TestResult("inside", p, test=deferred("Boschloo's test"))
 
 
-def _time_scenarios(arm: Arm, epochs: tuple[float, ...]) -> list[tuple[float, ...]]:
+def _time_cases(arm: Arm, epochs: tuple[float, ...]) -> list[tuple[float, ...]]:
     """Return the times in both cases of missing runs: never, and at the time of the median run."""
     missing = arm.counts.missing
     middle = sorted(epochs)[(len(epochs) - 1) // 2] if epochs else math.inf

@@ -20,7 +20,7 @@ from resnetlab.runs.paths import LOCK, TRAIN_MODE, WEIGHTS, locate_runs
 from resnetlab.stats.outcomes import OUTCOMES
 from resnetlab.studies.status_index import INVALID_TABLE_ERRORS, StatusIndex
 
-STATUSES = (*OUTCOMES, "interrupted")
+OUTCOMES_AND_INTERRUPTED = (*OUTCOMES, "interrupted")
 """Statuses of planned runs: the outcomes, and `interrupted` for a run that is not running and has a
 checkpoint. No file contains the last one.
 """
@@ -31,7 +31,7 @@ class StudyStatus:
     """Status of a study: numbers of its runs by outcome."""
 
     counts: Mapping[str, Counter[str]]
-    """Number of planned runs of each condition by status, one of `STATUSES`."""
+    """Number of planned runs of each condition by status, one of `OUTCOMES_AND_INTERRUPTED`."""
     finished: int
     planned: int
     command: str
@@ -95,7 +95,9 @@ def to_dict(status: StudyStatus, folder: Path) -> dict[str, Any]:
     """Return the status as plain values, for `--json`."""
     conditions = []
     for label, counts in status.counts.items():
-        by_outcome = {outcome.replace(" ", "_"): counts[outcome] for outcome in STATUSES}
+        by_outcome = {
+            outcome.replace(" ", "_"): counts[outcome] for outcome in OUTCOMES_AND_INTERRUPTED
+        }
         conditions.append({"condition": label, "planned": counts.total(), **by_outcome})
     return {
         "folder": str(folder),
@@ -119,7 +121,7 @@ def _raise_parse_error(path: Path, root: Path) -> None:
     for run in plan.runs:
         run_folder = RunFolder.find(root, run.id)
         run_folder.result()
-        run_folder.train_mode()
+        run_folder.read_train_mode_evaluation()
 
 
 def _indexed_outcome(folder: Path, index: StatusIndex | None) -> tuple[str, bool]:

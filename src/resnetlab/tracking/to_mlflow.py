@@ -76,8 +76,8 @@ class MlflowTracker:
         self._client.set_tag(handle, "status", result.status)
         for file in files:
             self._client.log_artifact(handle, str(file))
-        ended = result.status not in ("diverged", "out of memory")
-        self._client.set_terminated(handle, "FINISHED" if ended else "FAILED")
+        succeeded = result.status not in ("diverged", "out of memory")
+        self._client.set_terminated(handle, "FINISHED" if succeeded else "FAILED")
 
     def log_report(self, study: str, folder: Path) -> None:
         """Add a run named `report` with the files of the report."""

@@ -64,7 +64,7 @@ class TrackerCopy:
             state["closed"] = True
         self._save()
 
-    def copy_report(self) -> None:
+    def copy_everything(self) -> None:
         """Copy every run, and the report of a study; a single run has none."""
         for run in self.plan.unique_runs:
             self.copy_run(run)
@@ -118,21 +118,21 @@ class BackgroundCopies:
     def _copy_changed(self) -> None:
         working = list(self._tracker_copies)
         while (run_id := self._changed.get()) is not None:
-            working = [copy for copy in working if self._copied(copy, run_id)]
+            working = [copy for copy in working if self._try_copy_run(copy, run_id)]
 
-    def _copied(self, copy: TrackerCopy, run_id: str) -> bool:
+    def _try_copy_run(self, copy: TrackerCopy, run_id: str) -> bool:
         run = next(run for run in copy.plan.runs if run.id == run_id)
-        return _succeeds(copy, lambda: copy.copy_run(run), self._notify)
+        return _try_action(copy, lambda: copy.copy_run(run), self._notify)
 
 
 def copy_reports(tracker_copies: Sequence[TrackerCopy], notify: Notify) -> None:
     """Copy the report of the study, and what a tracker did not get before; print where it is."""
     for copy in tracker_copies:
-        if _succeeds(copy, copy.copy_report, notify):
+        if _try_action(copy, copy.copy_everything, notify):
             notify(f"{copy.name}: {copy.tracker.command}")
 
 
-def _succeeds(copy: TrackerCopy, action: Callable[[], None], notify: Notify) -> bool:
+def _try_action(copy: TrackerCopy, action: Callable[[], None], notify: Notify) -> bool:
     """Do `action`, and return True; if it fails, say so and return False."""
     if not copy.lock.acquire(timeout=MAX_WAIT_SECONDS):
         notify(f"note: {copy.name} is slow and still copies; the same command copies the rest")

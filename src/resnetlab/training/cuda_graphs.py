@@ -110,12 +110,12 @@ class GraphedStep(EagerStep):
                     getattr(self.draws, field.name).copy_(getattr(draws, field.name))
         self.load = partial(self.batches.load, self.draws)
 
-    def train_on(self, positions: slice) -> None:
+    def load_and_train(self, positions: slice) -> None:
         """Take a step on the images at these positions of the epoch's order."""
         state = self.state
         with self.graphs.on_stream():
             if state.eager_reason or positions.stop - positions.start < state.recipe.batch_size:
-                super().train_on(positions)
+                super().load_and_train(positions)
                 return
             if self.warmup_left:
                 self._warmup_step(positions)
@@ -125,7 +125,7 @@ class GraphedStep(EagerStep):
             if self.replay is None:
                 self._capture()
             if self.replay is None:
-                super().train_on(positions)
+                super().load_and_train(positions)
             elif self.checks_left:
                 self._verify_replay(positions)
             else:
@@ -146,7 +146,7 @@ class GraphedStep(EagerStep):
         Such draws depend on the step number, which a replay does not have.
         """
         step = self.state.step
-        super().train_on(positions)
+        super().load_and_train(positions)
         state_after_step = self.graphs.rng_state()
         self.state.seed_dropout(step)
         if not all(map(torch.equal, state_after_step, self.graphs.rng_state())):
@@ -179,7 +179,7 @@ class GraphedStep(EagerStep):
         if reason:
             self.state.eager_reason, self.replay = reason, None
         if self.state.step == step:  # again, now that the memory of the graph is free
-            super().train_on(positions)
+            super().load_and_train(positions)
         self.checks_left -= 1
 
     def _compare_with_eager(self, positions: slice) -> str:
@@ -195,7 +195,7 @@ class GraphedStep(EagerStep):
         replayed = _copy_to_cpu(tensors)
         _restore(tensors, before)
         try:
-            super().train_on(positions)
+            super().load_and_train(positions)
         except RuntimeError as error:
             if not is_out_of_memory(error):
                 raise

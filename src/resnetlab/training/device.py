@@ -16,7 +16,7 @@ from resnetlab.training.resolve import check_bf16_support, check_device_index
 def setup_device(numerics: Numerics, device_index: int = 0) -> torch.device:
     """Set this process up for a run with resolved `numerics` and return its device.
 
-    One kernel is chosen for one shape, whatever else runs, and fp32 is true fp32 on a GPU as well.
+    cuDNN chooses one kernel for one shape, whatever else runs, and fp32 is true fp32 on a GPU too.
     Raises InputError if the run was planned in bf16 on another machine and this processor would
     emulate it, or if this machine lacks the GPU.
     """

@@ -34,13 +34,15 @@ class EagerStep:
             self.start_epoch(epoch)
             self.epoch = epoch
         start = index * state.recipe.batch_size
-        self.train_on(slice(start, min(start + state.recipe.batch_size, state.num_train_images)))
+        self.load_and_train(
+            slice(start, min(start + state.recipe.batch_size, state.num_train_images))
+        )
 
     def start_epoch(self, epoch: int) -> None:
         """Begin an epoch: the next steps use its batches."""
         self.load = self.load_epoch(epoch)
 
-    def train_on(self, positions: slice) -> None:
+    def load_and_train(self, positions: slice) -> None:
         """Take a step on the images at these positions of the epoch's order."""
         state, batch_size = self.state, positions.stop - positions.start
         # Microbatches are slices of the batch; several processes have different ones.

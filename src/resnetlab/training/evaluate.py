@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from resnetlab.data.device_images import DeviceImages
 from resnetlab.training.distributed import SINGLE_PROCESS, World
 from resnetlab.training.preserve_model import preserve_buffers_and_mode
-from resnetlab.training.rng import make_generator
+from resnetlab.training.rng import make_generator, preserve_random_state
 
 MAX_CLASSES_WITHOUT_TOP5 = 10
 """Largest number of classes for which no top-5 error is computed."""
@@ -23,7 +23,7 @@ EVAL_BATCH_SIZE = 500
 
 
 @dataclass(frozen=True)
-class EvalResult:
+class SplitEvaluation:
     """Evaluation result of one split."""
 
     logits: Tensor
@@ -46,7 +46,7 @@ def evaluate(
     images: DeviceImages,
     world: World = SINGLE_PROCESS,
     batch_size: int = EVAL_BATCH_SIZE,
-) -> EvalResult:
+) -> SplitEvaluation:
     """Evaluate `images` in evaluation mode with `forward`, which maps pixels to logits (B, K).
 
     The batches are distributed over the processes of `world`, and every process gets all results.
@@ -71,7 +71,7 @@ def evaluate_in_train_mode(
     batch_size: int,
     seed: int,
     set_train_mode: Callable[[], object],
-) -> EvalResult:
+) -> SplitEvaluation:
     """Evaluate `images` in training mode: batch norm uses each batch's statistics, dropout draws.
 
     The output for an image depends on its batch. Batches come in the same shuffled order as in
@@ -90,11 +90,10 @@ def evaluate_in_train_mode(
     batches = list(torch.split(_shuffled_order(images), batch_size))
     if len(batches) > 1 and len(batches[-1]) == 1:
         batches[-2:] = [torch.cat(batches[-2:])]
-    device = images.pixels.device
     with (
         preserve_buffers_and_mode(model),
         torch.inference_mode(),
-        torch.random.fork_rng(devices=[device] if device.type == "cuda" else []),
+        preserve_random_state(images.pixels.device),
     ):
         torch.manual_seed(seed)
         set_train_mode()
@@ -107,7 +106,7 @@ def _shuffled_order(images: DeviceImages) -> Tensor:
     return order.to(images.pixels.device)
 
 
-def _result(logits_by_batch: Sequence[Tensor], images: DeviceImages) -> EvalResult:
+def _result(logits_by_batch: Sequence[Tensor], images: DeviceImages) -> SplitEvaluation:
     """Return the result for the logits of all batches, which are in the shuffled order."""
     shuffled = torch.cat(list(logits_by_batch))
     order = _shuffled_order(images).cpu()
@@ -116,7 +115,7 @@ def _result(logits_by_batch: Sequence[Tensor], images: DeviceImages) -> EvalResu
     loss = F.cross_entropy(logits.double(), labels)
     broken = ~logits.isfinite().all(1)  # such an output is never counted as correct
     wrong = (logits.argmax(1) != labels) | broken
-    result = EvalResult(logits, float(loss), 100 * int(wrong.sum()) / len(labels))
+    result = SplitEvaluation(logits, float(loss), 100 * int(wrong.sum()) / len(labels))
     if logits.shape[1] <= MAX_CLASSES_WITHOUT_TOP5:
         return result
     outside_top5 = ((logits > logits.gather(1, labels[:, None])).sum(1) >= 5) | broken

@@ -9,8 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator
 from typing import Literal
 
-import torch
-
+from resnetlab.training.rng import preserve_random_state
 from resnetlab.training.state import TrainState
 
 EventKind = Literal["start", "step", "epoch", "interrupted"]
@@ -34,7 +33,7 @@ def train(
         any other step, and "interrupted" last if `should_stop()` was true. After "step" the device
         may still be computing.
     """
-    with torch.random.fork_rng(devices=[state.device] if state.device.type == "cuda" else []):
+    with preserve_random_state(state.device):
         if state.step == 0:
             yield "start"
         while state.step < state.total_steps:

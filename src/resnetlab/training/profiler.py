@@ -135,7 +135,7 @@ class RunProfiler(NullProfiler):
 
     def wrap_step(self, step: EagerStep) -> EagerStep:
         """Time the batches and steps of `step`, and trace TRACED_STEPS of them."""
-        start_epoch, train_on = step.start_epoch, step.train_on
+        start_epoch, load_and_train = step.start_epoch, step.load_and_train
 
         def timed_start_epoch(epoch: int) -> None:
             with self.phase("data"):
@@ -153,14 +153,14 @@ class RunProfiler(NullProfiler):
                 self.torch_profiler.start()
                 self.is_tracing = True
             with self.phase("rest of a step"):
-                train_on(positions)
+                load_and_train(positions)
             self.num_steps += 1
             self.num_traced_steps += self.is_tracing
             if self.num_traced_steps == TRACED_STEPS:
                 self._end_trace()
 
         step.start_epoch = timed_start_epoch  # type: ignore[method-assign]
-        step.train_on = timed_step  # type: ignore[method-assign]
+        step.load_and_train = timed_step  # type: ignore[method-assign]
         return step
 
     def _end_trace(self) -> None:

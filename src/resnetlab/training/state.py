@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -21,6 +22,13 @@ from resnetlab.training.optimizer import (
     set_lr,
 )
 from resnetlab.training.rng import derive_seed
+
+
+class TrainMetrics(NamedTuple):
+    """Metrics over the train batches of an epoch."""
+
+    loss_nats: float
+    top1_error_pct: float
 
 
 class TrainState:
@@ -110,7 +118,7 @@ class TrainState:
         """Return the number of images in the first `steps` of an epoch; the last may have fewer."""
         return min(self.num_train_images, steps * self.recipe.batch_size)
 
-    def _steps_of_epoch(self) -> int:
+    def _steps_so_far_in_epoch(self) -> int:
         """Return the number of steps of the epoch so far: all of them right after its last step."""
         return (self.step - 1) % self.steps_per_epoch + 1 if self.step else 0
 
@@ -134,27 +142,27 @@ class TrainState:
         """Return the state dict for evaluation, with the EMA in place of the trained weights."""
         return dict(self.model.state_dict()) | self._ema_by_name()
 
-    def train_metrics(self) -> tuple[float, float]:
-        """Return the mean loss in nats and the top-1 error in percent over the epoch so far.
+    def train_metrics(self) -> TrainMetrics:
+        """Return the mean loss and the top-1 error over the epoch so far.
 
         Both are measured in training mode. With mixup, the loss is that of the mixed images, and a
         prediction is correct if it is the class with the largest share.
         """
-        steps = self._steps_of_epoch()
+        steps = self._steps_so_far_in_epoch()
         images = self._images_in(steps)
         sizes = torch.full((steps,), float(self.recipe.batch_size), dtype=torch.float64)
         if steps:  # the last batch of an epoch may be smaller
             sizes[-1] -= steps * self.recipe.batch_size - images
         losses, errors = self.losses[:steps].cpu().double(), self.error_counts[:steps].cpu()
         loss = (losses * sizes).sum() / max(1, images)
-        return float(loss), 100 * int(errors.sum()) / max(1, images)
+        return TrainMetrics(float(loss), 100 * int(errors.sum()) / max(1, images))
 
     def first_nonfinite_step(self) -> int | None:
-        """Return the first step of this epoch whose loss is not finite, or None.
+        """Return the first step of this epoch, counted from 1, whose loss is not finite, or None.
 
         If all losses are finite but a weight is not, return the current step.
         """
-        steps = self._steps_of_epoch()
+        steps = self._steps_so_far_in_epoch()
         bad_steps = torch.nonzero(~torch.isfinite(self.losses[:steps]))
         if len(bad_steps):
             return self.step - steps + int(bad_steps[0]) + 1

@@ -15,19 +15,6 @@ from resnetlab.training.device import autocast, to_memory_format
 from resnetlab.training.state import TrainState
 
 
-def train_on_batch(
-    state: TrainState, images: Tensor, labels: Tensor, batch_size: int | None = None
-) -> None:
-    """Take the step that follows `state.step`, and record its loss and errors.
-
-    The arguments are those of `train_step`.
-    """
-    state.set_lr()
-    state.seed_dropout(state.step)
-    metrics = train_step(state, images, labels, batch_size)
-    state.record_step(metrics)
-
-
 def train_step(
     state: TrainState, images: Tensor, labels: Tensor, batch_size: int | None = None
 ) -> Tensor:
@@ -86,3 +73,16 @@ def count_errors(logits: Tensor, labels: Tensor) -> Tensor:
     """Return the number of images whose largest logit is not that of the label, () int64."""
     targets = labels.argmax(1) if labels.dim() > 1 else labels
     return (logits.argmax(1) != targets).sum()
+
+
+def train_on_batch(
+    state: TrainState, images: Tensor, labels: Tensor, batch_size: int | None = None
+) -> None:
+    """Take the step that follows `state.step`, and record its loss and errors.
+
+    The arguments are those of `train_step`.
+    """
+    state.set_lr()
+    state.seed_dropout(state.step)
+    metrics = train_step(state, images, labels, batch_size)
+    state.record_step(metrics)

@@ -78,5 +78,6 @@ def draw_epoch(
         ),
         op_flip=torch.rand(num_images, rounds, generator=generator_for("opposite")) < 0.5,
         mix_lambda=torch.from_numpy(mix_lambda).float(),
+        # The name of the stream decides its draws, so it stays.
         mix_sort_keys=torch.rand(mixed, dtype=torch.float64, generator=generator_for("mate")),
     )

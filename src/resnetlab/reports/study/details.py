@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from resnetlab.analysis.run_measures import FirstLossMode, first_losses, is_far_from_uniform
+from resnetlab.analysis.run_statistics import FirstLossMode, first_losses, is_far_from_uniform
 from resnetlab.analysis.study_data import Machine
 from resnetlab.data.config import SPLITS
 from resnetlab.recipes.numerics import Numerics

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from resnetlab.analysis.run_measures import num_last_epochs, spreads_of_last_epochs
+from resnetlab.analysis.run_statistics import num_last_epochs, spreads_of_last_epochs
 from resnetlab.reports.document import Cell, LadderSection, Table, number_columns, text_columns
 from resnetlab.reports.format import (
     DASH,

@@ -356,6 +356,7 @@ def folder_sha256(scan: FolderScan) -> str:
         ["resnetlab folder 1", image_decoder.DECODER_VERSION, side, channels, *scan.classes]
     ]
     lines += [["used", row.path, row.label, row.split, row.sha256] for row in scan.rows]
+    # The word is a part of the hash of every folder, so it stays.
     lines += [["passed", item.path, item.reason] for item in scan.skipped]
     lines += [["bad", item.path, item.sha256] for item in scan.bad]
     digest = hashlib.sha256()

@@ -1,4 +1,4 @@
-"""Types for the files of a folder of images: entry, labeled file and skipped file."""
+"""Types for the files of a folder of images: scanned file, labeled file and skipped file."""
 
 from __future__ import annotations
 

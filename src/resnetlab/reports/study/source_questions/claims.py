@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from resnetlab.analysis.analyze import StudyAnalysis
     from resnetlab.studies.parsing.questions import Evidence
 
-STATUSES = {
+ANSWER_STATUSES = {
     "reproduced": "supported",
     "partly reproduced": "partly supported",
     "untestable": "not testable",
@@ -132,7 +132,7 @@ def _claim_finding(writer: AnswerWriter, analysis: StudyAnalysis, index: int) ->
     )
     status = "equivalent" if verdict.label == "reproduced" and claim.kind == "equal" else ""
     return Finding(
-        status or STATUSES.get(verdict.label, verdict.label),
+        status or ANSWER_STATUSES.get(verdict.label, verdict.label),
         conclusion(writer, claim, verdict),
         condition_labels(claim),
         values,

@@ -8,7 +8,7 @@ import itertools
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from resnetlab.analysis import run_measures
+from resnetlab.analysis import run_statistics
 from resnetlab.analysis.grid import ConditionGrid, find_grid
 from resnetlab.reports.format import decimals
 from resnetlab.reports.study.axis_names import axis_names
@@ -39,7 +39,7 @@ def overfitting(writer: AnswerWriter, analysis: StudyAnalysis, label: str) -> tu
     """Say how far the train accuracy of a condition is above its test accuracy, and what the
     interval shows.
     """
-    gaps = run_measures.overfitting_gaps(analysis, label)
+    gaps = run_statistics.overfitting_gaps(analysis, label)
     interval = t_interval(gaps)
     if interval is None:
         return "inconclusive", too_few(writer, label)
@@ -68,11 +68,11 @@ def overfitting(writer: AnswerWriter, analysis: StudyAnalysis, label: str) -> tu
 
 def stability(writer: AnswerWriter, analysis: StudyAnalysis, label: str) -> tuple[str, str]:
     """Say how much the accuracy of a condition varies over its last epochs."""
-    spreads = run_measures.spreads_of_last_epochs(analysis, label)
+    spreads = run_statistics.spreads_of_last_epochs(analysis, label)
     interval = t_interval(spreads)
     if interval is None:
         return "inconclusive", too_few(writer, label)
-    epochs = writer.count("last epochs", run_measures.num_last_epochs(analysis))
+    epochs = writer.count("last epochs", run_statistics.num_last_epochs(analysis))
     spread = writer.number(f"spread of {label}", mean(spreads), 2)
     ends = writer.interval(f"spread of {label}", Interval(max(0.0, interval.low), interval.high), 2)
     counts = analysis.summaries[label].counts
@@ -90,12 +90,12 @@ def stability(writer: AnswerWriter, analysis: StudyAnalysis, label: str) -> tupl
 
 def first_loss(writer: AnswerWriter, analysis: StudyAnalysis, label: str) -> tuple[str, str]:
     """Say the loss before the first step beside ln K."""
-    losses = run_measures.first_losses(analysis, label)
+    losses = run_statistics.first_losses(analysis, label)
     classes = len(analysis.data(label).classes)
     if not losses.nats:
         return "inconclusive", too_few(writer, label)
     loss = writer.number(f"first loss of {label}", mean(losses.nats), 3)
-    uniform = writer.number("loss of a uniform guess", run_measures.uniform_loss(classes), 3)
+    uniform = writer.number("loss of a uniform guess", run_statistics.uniform_loss(classes), 3)
     number = writer.count("classes", classes)
     return "measured", writer.say(
         f"Before the first step, in {losses.mode} mode, the loss of {writer.label(label)} is "
@@ -152,8 +152,8 @@ def measure_comparison(
 ) -> Finding:
     """Compare the overfitting or the stability of two conditions, run by run, by Welch's t."""
     of_runs = {
-        "overfitting": run_measures.overfitting_gaps,
-        "stability": run_measures.spreads_of_last_epochs,
+        "overfitting": run_statistics.overfitting_gaps,
+        "stability": run_statistics.spreads_of_last_epochs,
     }[kind]
     values = [of_runs(analysis, name) for name in (label, against)]
     if min(map(len, values)) < 2:

@@ -1,4 +1,4 @@
-"""Measures of single runs: overfitting, stability of the last epochs, and the first loss.
+"""Statistics of single runs: overfitting, stability of the last epochs, and the first loss.
 
 Free of torch.
 """
