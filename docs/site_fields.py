@@ -19,7 +19,7 @@ from resnetlab.analysis.study_data import CurvePoint, RunRow
 from resnetlab.data import config as data
 from resnetlab.data.transforms.eval_transform import EvalTransform
 from resnetlab.imported_runs import declaration
-from resnetlab.inspection import diagnostics_config as diagnostics
+from resnetlab.inspection import diagnostics_config, diagnostics_records
 from resnetlab.model_folder import model_file
 from resnetlab.models import configs
 from resnetlab.recipes import finetune, numerics, train
@@ -70,8 +70,8 @@ FIELD_GROUPS: dict[str, tuple[type, ...]] = {
         study_file.Variant,
         study.Distance,
         study.Ensemble,
-        diagnostics.DiagnosticsConfig,
-        diagnostics.LandscapeConfig,
+        diagnostics_config.DiagnosticsConfig,
+        diagnostics_config.LandscapeConfig,
     ),
     "Claims": _members(claims.Claim),
     "Published numbers": (
@@ -96,8 +96,8 @@ TABLE_TITLES = {
     study_file.Variant: "`[budget]` and `[evidence]`",
     study.Distance: "`[[distance]]`",
     study.Ensemble: "`[[ensemble]]`",
-    diagnostics.DiagnosticsConfig: "`diagnostics`",
-    diagnostics.LandscapeConfig: "`loss_landscape` of `diagnostics`",
+    diagnostics_config.DiagnosticsConfig: "`diagnostics`",
+    diagnostics_config.LandscapeConfig: "`loss_landscape` of `diagnostics`",
     references.ReferenceSource: "A file of references",
     references.Protocol: "`[protocol]`",
     references.ProtocolDifference: "`[[protocol.differences]]`",
@@ -142,15 +142,19 @@ FILE_FORMATS: dict[str, tuple[str, tuple[type, ...]]] = {
     ),
     "diagnostics/gradient-norms-EPOCH.json": (
         "Norms of each layer after an epoch, if they were requested.",
-        (diagnostics.GradientNorms, diagnostics.LayerNorms),
+        (diagnostics_records.GradientNorms, diagnostics_records.LayerNorms),
     ),
     "diagnostics/block-ablation.json": (
         "Accuracy of a run without each of its blocks, if it was requested.",
-        (diagnostics.BlockAblations, diagnostics.BlockAblation, diagnostics.BlockSet),
+        (
+            diagnostics_records.BlockAblations,
+            diagnostics_records.BlockAblation,
+            diagnostics_records.BlockSet,
+        ),
     ),
     "diagnostics/loss-landscape.json": (
         "Losses on random planes through the weights of a run, if they were requested.",
-        (diagnostics.LossLandscape, diagnostics.PlaneLosses),
+        (diagnostics_records.LossLandscape, diagnostics_records.PlaneLosses),
     ),
     "model.json": (
         "Everything that a program needs to use the weights, in the folder of a model.",

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from resnetlab.inspection.diagnostics_config import GradientNorms, LayerNorms
+from resnetlab.inspection.diagnostics_records import GradientNorms, LayerNorms
 from resnetlab.inspection.gradient_summary import MeasuredNetwork, gradient_sentences
 from resnetlab.inspection.gradients import measure_layer_norms
 

@@ -16,7 +16,7 @@ from resnetlab.checksums import CHECKSUMS
 from resnetlab.cli.main import main
 from resnetlab.deploy.results import ModelEvaluation
 from resnetlab.errors import InputError
-from resnetlab.inspection.diagnostics_config import BlockAblations
+from resnetlab.inspection.diagnostics_records import BlockAblations
 from resnetlab.model_folder.model_file import License
 from resnetlab.reports import evaluation
 from resnetlab.runs.damage import RunCheck, check_run

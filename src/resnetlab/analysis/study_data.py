@@ -9,7 +9,7 @@ from dataclasses import field
 from typing import Literal
 
 from resnetlab.analysis.ensembles import EnsembleRow
-from resnetlab.inspection.diagnostics_config import BlockAblation, LayerNorms
+from resnetlab.inspection.diagnostics_records import BlockAblation, LayerNorms
 from resnetlab.recipes.numerics import Numerics
 from resnetlab.runs.records import EvaluationMode
 from resnetlab.schema import SCHEMA, strict_dataclass

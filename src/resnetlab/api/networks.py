@@ -14,7 +14,7 @@ from resnetlab.messages import Notify, format_count, silent
 from resnetlab.table import Table
 
 if TYPE_CHECKING:
-    from resnetlab.inspection.diagnostics_config import GradientNorms
+    from resnetlab.inspection.diagnostics_records import GradientNorms
     from resnetlab.inspection.gradient_summary import MeasuredNetwork
     from resnetlab.models.configs import ModelConfig
 

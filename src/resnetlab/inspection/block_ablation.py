@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from resnetlab.data.device_images import DeviceImages
-from resnetlab.inspection.diagnostics_config import BlockAblation, BlockAblations, BlockSet
+from resnetlab.inspection.diagnostics_records import BlockAblation, BlockAblations, BlockSet
 from resnetlab.models.nets.blocks import BasicBlock, Block
 from resnetlab.models.nets.shortcuts import ZeroPadShortcut
 from resnetlab.training.evaluate import evaluate

@@ -5,7 +5,7 @@ from __future__ import annotations
 from statistics import median
 from typing import Any
 
-from resnetlab.inspection.diagnostics_config import BlockAblations
+from resnetlab.inspection.diagnostics_records import BlockAblations
 
 
 def accuracies_by_size(ablations: BlockAblations) -> dict[int, list[float]]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from resnetlab.inspection.diagnostics_config import GradientNorms, LayerNorms
+from resnetlab.inspection.diagnostics_records import GradientNorms, LayerNorms
 from resnetlab.messages import format_count
 from resnetlab.schema import encode
 

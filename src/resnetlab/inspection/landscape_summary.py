@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
-from resnetlab.inspection.diagnostics_config import LossLandscape
+from resnetlab.inspection.diagnostics_records import LossLandscape
 from resnetlab.messages import format_count
 
 LOW_LOSS_NATS = 1.0

@@ -35,7 +35,8 @@ from torch.func import functional_call
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from resnetlab.data.device_images import DeviceImages
-from resnetlab.inspection.diagnostics_config import LandscapeConfig, LossLandscape, PlaneLosses
+from resnetlab.inspection.diagnostics_config import LandscapeConfig
+from resnetlab.inspection.diagnostics_records import LossLandscape, PlaneLosses
 from resnetlab.inspection.landscape_summary import axis_values
 from resnetlab.schema import finite_or_none
 from resnetlab.training.evaluate import EVAL_BATCH_SIZE

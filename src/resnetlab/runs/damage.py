@@ -30,7 +30,7 @@ from resnetlab.files import (
     read_json,
     sha256,
 )
-from resnetlab.inspection.diagnostics_config import BlockAblations, GradientNorms, LossLandscape
+from resnetlab.inspection.diagnostics_records import BlockAblations, GradientNorms, LossLandscape
 from resnetlab.models.tensorfile import backbone_file, read_metadata
 from resnetlab.runs.killed import KILLED, was_killed
 from resnetlab.runs.paths import LOCK, LOGITS, WEIGHTS

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from resnetlab.errors import Problem
 from resnetlab.inspection.block_ablation import ablate_blocks
-from resnetlab.inspection.diagnostics_config import BlockAblations
+from resnetlab.inspection.diagnostics_records import BlockAblations
 from resnetlab.messages import Notify, silent
 from resnetlab.runs.lifecycle import RunLockedError
 from resnetlab.runs.load import open_run

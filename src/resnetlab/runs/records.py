@@ -6,12 +6,8 @@ from dataclasses import replace
 from typing import Any, Literal
 
 from resnetlab.data.config import SPLITS, DataConfig, Split
-from resnetlab.inspection.diagnostics_config import (
-    BlockAblations,
-    DiagnosticsConfig,
-    GradientNorms,
-    LossLandscape,
-)
+from resnetlab.inspection.diagnostics_config import DiagnosticsConfig
+from resnetlab.inspection.diagnostics_records import BlockAblations, GradientNorms, LossLandscape
 from resnetlab.notebook import ObjectSummary, with_summary
 from resnetlab.runs.config import RunConfig
 from resnetlab.schema import strict_dataclass

@@ -36,7 +36,7 @@ from resnetlab.files import (
     write_once,
     write_text,
 )
-from resnetlab.inspection.diagnostics_config import BlockAblations, GradientNorms, LossLandscape
+from resnetlab.inspection.diagnostics_records import BlockAblations, GradientNorms, LossLandscape
 from resnetlab.models.configs.external import record_origin
 from resnetlab.runs.config import RunConfig
 from resnetlab.runs.paths import (

@@ -15,7 +15,7 @@ from resnetlab.cli.tables import Csv, Markdown, output_format
 from resnetlab.errors import input_error
 
 if TYPE_CHECKING:
-    from resnetlab.inspection.diagnostics_config import GradientNorms
+    from resnetlab.inspection.diagnostics_records import GradientNorms
 
 
 def block_ablation(

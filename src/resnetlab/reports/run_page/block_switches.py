@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, replace
 
-from resnetlab.inspection.diagnostics_config import BlockAblations
+from resnetlab.inspection.diagnostics_records import BlockAblations
 from resnetlab.models.configs.cifar import CifarConfig
 from resnetlab.runs.records import RunRecord
 from resnetlab.shell import command_line

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from statistics import median
 
 from resnetlab.inspection.block_set_summary import accuracies_by_size
-from resnetlab.inspection.diagnostics_config import BlockAblations, LayerNorms
+from resnetlab.inspection.diagnostics_records import BlockAblations, LayerNorms
 from resnetlab.reports.format import format_pct, join_words
 from resnetlab.reports.plot_data import (
     AblationPanel,
