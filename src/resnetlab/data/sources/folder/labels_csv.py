@@ -15,6 +15,7 @@ import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal, assert_never
 
 from resnetlab.data.class_names import lookalike_problems, normalize_name
 from resnetlab.data.config import DEFAULT_READING, FolderReading
@@ -41,6 +42,9 @@ from resnetlab.errors import (
 
 MAX_BYTES = 500_000_000
 SEPARATORS = ",;\t|"
+RowMistake = Literal["length", "absent", "skipped", "repeated", "unlabeled", "split"]
+"""Reason why a row of a table names no image."""
+
 COLUMN_NAMES = {
     "path": ("path", "filepath", "image_path", "file", "filename", "image", "img"),
     "label": ("label", "class", "class_name", "category", "target"),
@@ -333,8 +337,8 @@ def _find_column(columns: Sequence[str], kind: str, name: str, where: str) -> in
 
 def _parse_row(
     row: list[str], table: _Table, finder: _FileFinder, used: dict[str, LabeledFile]
-) -> LabeledFile | tuple[str, str]:
-    """Return the file of a row, or the kind of its mistake and the text that is wrong."""
+) -> LabeledFile | tuple[RowMistake, str]:
+    """Return the file of a row, or its mistake and the text that is wrong."""
     if len(row) != len(table.columns):
         return "length", ""
     path = row[table.path].strip()
@@ -356,8 +360,8 @@ def _parse_row(
     return LabeledFile(entry.path, label, split, group)
 
 
-def _row_problem(where: str, kind: str, text: str) -> Problem:
-    match kind:
+def _row_problem(where: str, mistake: RowMistake, text: str) -> Problem:
+    match mistake:
         case "length":
             message = "more or fewer values than columns"
             fix = "quote a value that contains a comma"
@@ -370,9 +374,11 @@ def _row_problem(where: str, kind: str, text: str) -> Problem:
             message, fix = f'"{text}" a second time', "keep one row for each file"
         case "unlabeled":
             message, fix = f'"{text}" has no label', "give it one, or remove the row"
-        case _:
+        case "split":
             message = f'split "{text}" is none of train, validation, test'
             fix = suggest(text, SPLIT_ALIASES) or "train"
+        case _:
+            assert_never(mistake)
     return Problem(where, message, fix)
 
 
