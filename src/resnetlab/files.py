@@ -285,10 +285,8 @@ def disk_errors_as_resource_error(path: Path) -> Iterator[None]:
         if error.errno in DISK_FULL_ERRNOS:
             problem, fix = "the disk is full", "free some space, then give the same command again"
         elif error.errno == errno.EIO:
-            problem, fix = (
-                "the disk reports an input/output error",
-                "check the disk, then give the same command again",
-            )
+            problem = "the disk reports an input/output error"
+            fix = "check the disk, then give the same command again"
         else:
             raise
         complete = "files that were there before are complete"

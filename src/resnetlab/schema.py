@@ -151,10 +151,8 @@ def decode(type_: Any, value: object, where: str, field: str = "") -> Any:
     try:
         text = json.dumps(value, default=str)
     except (ValueError, RecursionError):  # a number of thousands of digits; deeply nested tables
-        message, fix = (
-            "has a value that cannot be written as JSON",
-            "a config is a small table",
-        )
+        message = "has a value that cannot be written as JSON"
+        fix = "a config is a small table"
         raise input_error(where, message, fix, field=field) from None
     try:
         return _type_adapter(type_).validate_json(text, strict=True)

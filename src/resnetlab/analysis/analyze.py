@@ -130,10 +130,8 @@ def analyze(study_data: StudyData) -> StudyAnalysis:
     """Summarize the conditions and return them with the verdicts on the claims."""
     if study_data.study.imported:
         return _analyze_imported(study_data, study_data.study.imported)
-    rows, points = (
-        group_by(study_data.rows, _condition_of),
-        group_by(study_data.curve_points, _condition_of),
-    )
+    rows = group_by(study_data.rows, _condition_of)
+    points = group_by(study_data.curve_points, _condition_of)
     data, summaries, by_label = data_by_condition(study_data), {}, {}
     for condition in study_data.study.conditions:
         label = condition.label
@@ -153,10 +151,8 @@ def analyze(study_data: StudyData) -> StudyAnalysis:
 
 def _analyze_imported(study_data: StudyData, imported: ImportedRuns) -> StudyAnalysis:
     """Summarize imported runs, whose training nobody here knows."""
-    rows, points = (
-        group_by(study_data.rows, _condition_of),
-        group_by(study_data.curve_points, _condition_of),
-    )
+    rows = group_by(study_data.rows, _condition_of)
+    points = group_by(study_data.curve_points, _condition_of)
     measure = imported.measure
     low, high = sorted(measure.sign * end for end in measure.value_range)
     summaries = {}

@@ -205,10 +205,8 @@ def gradients_at_init(
     from resnetlab.recipes.train import Recipe
     from resnetlab.training.from_scratch_state import FromScratchState
 
-    dataset, device = (
-        load_dataset(DataConfig(source=data), output / "cache", notify),
-        torch.device("cpu"),
-    )
+    dataset = load_dataset(DataConfig(source=data), output / "cache", notify)
+    device = torch.device("cpu")
     model_cost(config, dataset.channels, len(dataset.classes), dataset.image_size)
     numerics = Numerics(device="cpu", precision="fp32", memory_format="contiguous", threads=1)
     recipe = Recipe(batch_size=images, epochs=1)

@@ -115,10 +115,8 @@ class Classifier:
 
     def __init__(self, loaded_model: LoadedModel, device: str = "auto", threads: int = 0) -> None:
         self.file: ModelFile = loaded_model.file
-        self.confidence, self.confidence_note = (
-            loaded_model.confidence,
-            loaded_model.confidence_note,
-        )
+        self.confidence = loaded_model.confidence
+        self.confidence_note = loaded_model.confidence_note
         kind, index = parse_device(device)
         numerics = Numerics(device=kind, precision="fp32", threads=threads or _env_threads())  # type: ignore[arg-type]
         self.numerics = _with_run_precision(

@@ -61,10 +61,8 @@ class Network(nn.Module):
         super().__init__()
         if depth not in BLOCKS:
             raise ValueError(f"depth = {depth} is not one of {', '.join(map(str, BLOCKS))}")
-        self.double_softmax, self.evaluation_mode = (
-            "double softmax" in differences,
-            "evaluation mode" in differences,
-        )
+        self.double_softmax = "double softmax" in differences
+        self.evaluation_mode = "evaluation mode" in differences
         self.stem = nn.Conv2d(3, 16, 3, padding=1)
         self.stem_norm = nn.BatchNorm2d(16)
         channels, blocks = 16, []

@@ -43,10 +43,8 @@ def build_external(config: ExternalConfig, channels: int, num_classes: int) -> n
             build = import_timm(config).create_model
             arguments: tuple[Any, ...] = (config.name,)
         case "torchvision":
-            build, arguments = (
-                _import_module("torchvision.models", config).get_model,
-                (config.name,),
-            )
+            build = _import_module("torchvision.models", config).get_model
+            arguments = (config.name,)
             kwargs = {"weights": None} | kwargs
         case _:
             build, arguments = _import_function(config), ()

@@ -84,11 +84,9 @@ def prediction_interval(
     `maximum_prediction_half_width` replaces t sqrt(1 / n + 1 / m). Raises ValueError if an
     arm has fewer than 2 runs.
     """
-    d, parts, rounding = (
-        contrast([values for values, _ in arms], (1, -1)[: len(arms)]).estimate,
-        [],
-        0.0,
-    )
+    d = contrast([values for values, _ in arms], (1, -1)[: len(arms)]).estimate
+    parts = []
+    rounding = 0.0
     for sign, (values, source) in zip((1, -1), arms, strict=False):
         n, s2 = len(values), variance(values)
         scale = 1 / n + 1 / (source.runs if source.independent else 1)

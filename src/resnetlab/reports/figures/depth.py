@@ -97,10 +97,8 @@ class _PanelGrid:
         panels = []
         for index, title in enumerate(self.titles):
             row, column = divmod(index, self.column_count)
-            x, y = (
-                LEFT_PX + column * (self.panel_width + GAP_PX),
-                top - (row + 1) * (PANEL_HEIGHT_PX + self.title_height),
-            )
+            x = LEFT_PX + column * (self.panel_width + GAP_PX)
+            y = top - (row + 1) * (PANEL_HEIGHT_PX + self.title_height)
             ax = figure.add_axes(
                 (
                     x / self.width,

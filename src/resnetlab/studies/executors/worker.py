@@ -178,10 +178,8 @@ class JobRunner:
         """Return the data of a run; keep them for the next run, which may use the same."""
         key = file.data, file.run.kind.uses_photos
         if self.cached_data is None or self.cached_data[0] != key:
-            self.cached_data, self.image_cache = (
-                None,
-                DeviceImageCache(),
-            )  # free the old data before the new ones are loaded
+            self.cached_data = None
+            self.image_cache = DeviceImageCache()
             trainer = trainer_of(file.run.kind)
             self.cached_data = key, trainer.load_data(file.data, root / "cache")
         return self.cached_data[1]

@@ -278,10 +278,8 @@ class _ConditionSelector:
     def _select_one(self, axes: object, field: str) -> str:
         conditions, text = self._find_conditions(axes, field)
         if len(conditions) > 1:
-            message, fix = (
-                f"{len(conditions)} conditions with {text}",
-                "name one condition by its axes",
-            )
+            message = f"{len(conditions)} conditions with {text}"
+            fix = "name one condition by its axes"
             self.add_problem(message, fix, field, ", ".join(self.axes))
         return conditions[0].label if len(conditions) == 1 else "?"
 
