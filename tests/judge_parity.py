@@ -76,13 +76,13 @@ INDEPENDENT, PAIRED = '[name="paired"][value="no"]', '[name="paired"][value="yes
 
 def cases(count: int = 12) -> list[dict[str, str]]:
     """Return fields of the form for each case: drawn groups of runs, and rows of means."""
-    draw = random.Random(5)
+    generator = random.Random(5)
     drawn = []
     for number in range(count):
-        sizes = [draw.randint(2, 8) for _ in range(2)]
+        sizes = [generator.randint(2, 8) for _ in range(2)]
         sizes = [min(sizes)] * 2 if number % 3 == 1 else sizes
         columns = [
-            "\n".join(f"{draw.gauss(mean, 0.4):.2f}" for _ in range(size))
+            "\n".join(f"{generator.gauss(mean, 0.4):.2f}" for _ in range(size))
             for mean, size in zip((93.2, 92.8), sizes, strict=True)
         ]
         fields = {
@@ -91,7 +91,7 @@ def cases(count: int = 12) -> list[dict[str, str]]:
             "#judge-column-0": columns[0] + ("\n\n93.6" if number % 4 == 3 else ""),
             "#judge-column-1": columns[1],
             "#judge-kind": "equal" if number % 3 == 2 else "greater",
-            "#judge-margin": f"{draw.choice((0.1, 0.25, 0.5, 1.0))}",
+            "#judge-margin": f"{generator.choice((0.1, 0.25, 0.5, 1.0))}",
             "#judge-measure": "test error" if number % 5 == 4 else "accuracy",
         }
         drawn.append(fields)

@@ -236,9 +236,9 @@ def test_nearly_equal_runs_count_as_copies(submissions: Path) -> None:
     ada, emmy = (run_folder(submissions / name) for name in ("Ada-Lovelace", "Emmy-Noether"))
     assert {finding.result for finding in find_copies({"a": ada, "e": emmy}).values()} == {"passed"}
     tensors = load_file(ada / "weights.safetensors")
-    noise = np.random.default_rng(0)
+    generator = np.random.default_rng(0)
     noisy = {
-        name: np.asarray(t + 0.01 * t.std() * noise.normal(size=t.shape), dtype=t.dtype)
+        name: np.asarray(t + 0.01 * t.std() * generator.normal(size=t.shape), dtype=t.dtype)
         for name, t in tensors.items()
     }
     save_file(noisy, emmy / "weights.safetensors")

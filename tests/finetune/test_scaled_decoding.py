@@ -4,7 +4,6 @@ in evaluation.
 
 from __future__ import annotations
 
-import runpy
 from collections import Counter
 from functools import partial
 from pathlib import Path
@@ -17,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
+from scenes import scenes
 
 from resnetlab.data.sources import image_decoder
 from resnetlab.data.sources.folder.manifest import ManifestRow
@@ -38,7 +38,6 @@ from resnetlab.recipes.finetune import FinetuneRecipe, Stage, load_finetune_reci
 from resnetlab.schema import decode, without_defaults
 from resnetlab.training.rng import make_generator
 
-SCENES = runpy.run_path(str(Path(__file__).parents[2] / "benchmarks" / "scenes.py"))["scenes"]
 VIEW = EvalTransform(size=48, mean=(0.5,) * 3, std=(0.5,) * 3)
 ORIENTATION = 0x0112
 
@@ -48,7 +47,7 @@ def part_of(
 ) -> PhotoSplit:
     """Photographs like natural ones, as JPEG."""
     rows = []
-    for number, image in zip(range(count), SCENES(width, height), strict=False):
+    for number, image in zip(range(count), scenes(width, height), strict=False):
         path = root / f"{number:03}.jpg"
         image.save(path, quality=90, **options)
         rows.append(ManifestRow(path.name, "scene", "train", sha256(path), (height, width)))

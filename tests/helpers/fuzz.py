@@ -138,11 +138,11 @@ def _tar(mode: str) -> bytes:
 
 
 def _npz(compressed: bool) -> bytes:
-    draw, file = np.random.default_rng(0), io.BytesIO()
+    generator, file = np.random.default_rng(0), io.BytesIO()
     arrays = {
-        "x_train": draw.integers(0, 255, (6, 8, 8), dtype=np.uint8),
+        "x_train": generator.integers(0, 255, (6, 8, 8), dtype=np.uint8),
         "y_train": np.array([0, 1, 2, 0, 1, 2]),
-        "x_test": draw.integers(0, 255, (3, 8, 8), dtype=np.uint8),
+        "x_test": generator.integers(0, 255, (3, 8, 8), dtype=np.uint8),
         "y_test": np.array([0, 1, 2]),
         "classes": np.array(["a", "b", "c"]),
     }

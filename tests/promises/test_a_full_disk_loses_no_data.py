@@ -87,10 +87,10 @@ def test_a_study_continues_after_the_disk_was_full_at_any_point(
     calm = server.run(*command, prepare=PREPARE)
     assert calm.code == 0, calm.output
     expected, pages = outcomes(root), used_pages(small_disk) - empty
-    draw, offsets = random.Random(0), amount(20)
+    generator, offsets = random.Random(0), amount(20)
     for number in range(offsets):
         shutil.rmtree(root)
-        room = round(pages * (number + draw.random()) / offsets)
+        room = round(pages * (number + generator.random()) / offsets)
         filler = fill(small_disk, room)
         full = server.run(*command, prepare=PREPARE)
         check_full(full, f"{room} pages free")

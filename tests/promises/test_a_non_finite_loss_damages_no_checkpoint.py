@@ -28,11 +28,11 @@ def test_values_that_are_not_finite_at_random_steps_end_the_run_as_diverged(
 ) -> None:
     if precision == "bf16" and not torch.cpu._is_amx_tile_supported():
         pytest.skip("this processor computes bf16 without instructions of its own")
-    draw, trials, count = random.Random(precision), amount(50), 0
+    generator, trials, count = random.Random(precision), amount(50), 0
     for number in range(trials):
         root = tmp_path / str(number)
-        kind = draw.choice(("nonfinite_weight", "infinite_loss"))
-        step = draw.randint(1, 2 * short_run.steps_per_epoch)
+        kind = generator.choice(("nonfinite_weight", "infinite_loss"))
+        step = generator.randint(1, 2 * short_run.steps_per_epoch)
         more, log = ("--set", f"numerics.precision={precision}"), tmp_path / f"{number}.json"
         injection = f"helpers.injections:{kind} {step} {log}"
         spoiled = short_run.train(root, *more, prepare=injection)

@@ -18,7 +18,7 @@ from helpers.processes import environment
 def test_ctrl_c_in_the_first_half_second_is_reported_in_one_line(
     amount: Callable[[int], int], record_property: Callable[[str, str], None]
 ) -> None:
-    draw = random.Random(0)
+    generator = random.Random(0)
     trials, interrupted = amount(50), 0
     for _ in range(trials):
         # Python prints a line when a module has been imported: the program begins to load here.
@@ -35,7 +35,7 @@ def test_ctrl_c_in_the_first_half_second_is_reported_in_one_line(
             for line in process.stderr:
                 if "resnetlab.lazy_compiler" in line:
                     break
-            time.sleep(draw.uniform(0, 0.5))
+            time.sleep(generator.uniform(0, 0.5))
             os.kill(process.pid, signal.SIGINT)
             output = process.stderr.read()
         lines = [line for line in output.splitlines() if not line.startswith("import time:")]

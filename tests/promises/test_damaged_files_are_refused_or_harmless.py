@@ -127,10 +127,10 @@ def kinds(
 def damages(kinds: tuple[Kind, ...], count: int) -> Iterator[tuple[Kind, str, bool, random.Random]]:
     """Yield a kind, a file and whether a bit of it flips, so that each file has as many turns."""
     turns = [(kind, name) for kind in kinds for name in kind.files]
-    draw = random.Random(0)
-    draw.shuffle(turns)
+    generator = random.Random(0)
+    generator.shuffle(turns)
     for number in range(count):
-        yield *turns[number % len(turns)], number // len(turns) % 3 != 2, draw
+        yield *turns[number % len(turns)], number // len(turns) % 3 != 2, generator
 
 
 def test_flipped_bits_and_missing_ends_change_no_result(
@@ -145,14 +145,14 @@ def test_flipped_bits_and_missing_ends_change_no_result(
         shutil.copytree(kind.folder, copy)
         rights[kind.name] = without_clocks(kind.read(copy))
         shutil.rmtree(tmp_path / "right")
-    for kind, name, flips, draw in damages(kinds, amount(1000)):
+    for kind, name, flips, generator in damages(kinds, amount(1000)):
         copy = tmp_path / "copy" / "runs" / kind.folder.name
         shutil.copytree(kind.folder, copy)
         content = bytearray((copy / name).read_bytes())
-        at = draw.randrange(len(content))
+        at = generator.randrange(len(content))
         where = f"{kind.name}, {name}, {'bit of' if flips else 'cut at'} byte {at} "
         if flips:
-            content[at] ^= 1 << draw.randrange(8)
+            content[at] ^= 1 << generator.randrange(8)
             where += repr(bytes(content[max(0, at - 30) : at + 10]))
         else:
             del content[at:]

@@ -21,11 +21,11 @@ def test_exhausted_memory_at_random_steps_is_the_result_of_that_run_only(
     amount: Callable[[int], int],
     figures: Callable[[str], None],
 ) -> None:
-    draw, trials = random.Random(0), amount(40)
+    generator, trials = random.Random(0), amount(40)
     for number in range(trials):
         root = tmp_path / str(number)
-        kind = draw.choice(("out_of_memory", "out_of_host_memory"))
-        step = draw.randint(1, 2 * short_run.steps_per_epoch)
+        kind = generator.choice(("out_of_memory", "out_of_host_memory"))
+        step = generator.randint(1, 2 * short_run.steps_per_epoch)
         broken = short_run.train(root, prepare=f"helpers.injections:{kind} {step}")
         where = f"{kind} at step {step}: {broken.output}"
         assert broken.code == 0, where  # it is a result, by its name

@@ -34,11 +34,11 @@ def words(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     """Train a network without batch normalization on 100 images of 28 pixels; the last batch of an
     epoch has four.
     """
-    root, draw = tmp_path_factory.mktemp("bars"), np.random.default_rng(0)
+    root, generator = tmp_path_factory.mktemp("bars"), np.random.default_rng(0)
     labels = {"train": np.arange(100) % 4, "test": np.arange(40) % 4}
     arrays = {f"y_{split}": split_labels for split, split_labels in labels.items()}
     for split, split_labels in labels.items():
-        images = draw.integers(0, 120, (len(split_labels), 28, 28))
+        images = generator.integers(0, 120, (len(split_labels), 28, 28))
         for number, label in enumerate(split_labels):
             images[number, :, 7 * label : 7 * label + 7] += 100
         arrays[f"x_{split}"] = images.astype(np.uint8)

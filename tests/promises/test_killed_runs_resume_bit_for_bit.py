@@ -32,13 +32,13 @@ def test_runs_killed_at_random_instants_have_the_bits_of_uninterrupted_ones(
     amount: Callable[[int], int],
     figures: Callable[[str], None],
 ) -> None:
-    draw = random.Random(0)
+    generator = random.Random(0)
     counts, resumed, index = Counter[str](), 0, 0
     while counts.total() < amount(200):
         root = tmp_path / str(index)
         index += 1
-        for aim in sorted(draw.choices(PHASES, k=draw.randint(1, 3)), key=PHASES.index):
-            if phase := kill_once(short_run, root, aim, draw):
+        for aim in sorted(generator.choices(PHASES, k=generator.randint(1, 3)), key=PHASES.index):
+            if phase := kill_once(short_run, root, aim, generator):
                 counts[phase] += 1
         saved = short_run.checkpoints(root) if root.exists() else []
         finished = any(root.glob("runs/*/result.json"))
@@ -56,7 +56,7 @@ def test_runs_killed_at_random_instants_have_the_bits_of_uninterrupted_ones(
     )
 
 
-def kill_once(short_run: ShortRun, root: Path, aim: str, draw: random.Random) -> str:
+def kill_once(short_run: ShortRun, root: Path, aim: str, generator: random.Random) -> str:
     """Begin or continue the run, kill it in a phase, and return the phase in which it really was;
     an empty text if it ended before.
 
@@ -66,14 +66,14 @@ def kill_once(short_run: ShortRun, root: Path, aim: str, draw: random.Random) ->
     phases = Phases(root, LAST_CHECKPOINT)
     fault: dict[str, Any] = {}
     if aim == WRITE:
-        kind = draw.choice(("kill before", "kill after"))
+        kind = generator.choice(("kill before", "kill after"))
         fault = {"root": root, "part": "checkpoints/", "fault": kind}
-        fault["at"] = draw.randrange(OPERATIONS)
+        fault["at"] = generator.randrange(OPERATIONS)
     short_run.server.start(*short_run.arguments(root), prepare=SLOW, **fault)
     if aim == BEFORE:
-        time.sleep(draw.uniform(0, 0.5))
+        time.sleep(generator.uniform(0, 0.5))
     elif aim in (BETWEEN, LAST) and phases.wait_for(aim, short_run.server.is_alive):
-        time.sleep(draw.uniform(0, 0.1))
+        time.sleep(generator.uniform(0, 0.1))
     if aim != WRITE:
         short_run.server.kill()
     if short_run.server.wait().code == 0:

@@ -77,8 +77,10 @@ class KilledStudy:
     after each third step.
     """
 
-    def __init__(self, server: TrialServer, study: Path, root: Path, draw: random.Random) -> None:
-        self.server, self.study, self.root, self.draw = server, study, root, draw
+    def __init__(
+        self, server: TrialServer, study: Path, root: Path, generator: random.Random
+    ) -> None:
+        self.server, self.study, self.root, self.generator = server, study, root, generator
         self.counts = Counter[str]()
         """Unfinished runs of the kills by their phase, and kills during a write of the driver."""
 
@@ -100,7 +102,7 @@ class KilledStudy:
             while self.server.is_alive() and not self.mark.exists():
                 time.sleep(0.01)
         elif aim != DRIVER and phases.wait_for(aim, self.server.is_alive):
-            time.sleep(self.draw.uniform(0, 0.1))
+            time.sleep(self.generator.uniform(0, 0.1))
         hit = aim != DRIVER and self.server.is_alive()
         if hit:
             self.counts.update(phase for phase in phases.by_run().values() if phase != AFTER)
@@ -128,14 +130,16 @@ class KilledStudy:
 
     def fault(self, aim: str) -> dict[str, Any]:
         """Return the options of a trial in which a process kills itself at a file operation."""
-        kind = self.draw.choice(("kill before", "kill after"))
+        kind = self.generator.choice(("kill before", "kill after"))
         if aim == DRIVER:  # the plan is written first; the report follows the last run
-            at = self.draw.randrange(40) if finished(self.root) else self.draw.randrange(4)
+            at = (
+                self.generator.randrange(40) if finished(self.root) else self.generator.randrange(4)
+            )
             return {"root": self.root, "part": "/studies/", "fault": kind, "at": at}
         if aim == WRITE:
             self.mark.unlink(missing_ok=True)
             fault = {"root": self.root, "part": "checkpoints/", "fault": kind, "once": self.mark}
-            return fault | {"at": self.draw.randrange(14)}
+            return fault | {"at": self.generator.randrange(14)}
         return {}
 
     def saved(self) -> dict[str, int]:
@@ -155,16 +159,16 @@ def test_kills_in_every_phase_lose_nothing(
     few: Callable[[int], int],
     figures: Callable[[str], None],
 ) -> None:
-    draw, kills, counts, studies = random.Random(0), 0, Counter[str](), 0
-    calm = KilledStudy(server, study_file, tmp_path / "calm", draw)
+    generator, kills, counts, studies = random.Random(0), 0, Counter[str](), 0
+    calm = KilledStudy(server, study_file, tmp_path / "calm", generator)
     calm.start()
     assert (trial := server.wait()).code == 0, trial.output
     expected = outcomes(calm.root)
     while kills < few(200) or not all(counts[phase] for phase in (*PHASES, DRIVER)):
-        killed = KilledStudy(server, study_file, tmp_path / str(studies), draw)
-        for aim in (DRIVER, *draw.sample(PHASES, len(PHASES))):
-            kills += killed.kill(aim, draw.choice(("driver", "all")))
-        kills += killed.kill(draw.choice(PHASES), "worker")
+        killed = KilledStudy(server, study_file, tmp_path / str(studies), generator)
+        for aim in (DRIVER, *generator.sample(PHASES, len(PHASES))):
+            kills += killed.kill(aim, generator.choice(("driver", "all")))
+        kills += killed.kill(generator.choice(PHASES), "worker")
         kills += killed.kill(DRIVER, "driver")
         killed.start()
         assert (trial := server.wait()).code == 0, trial.output

@@ -274,6 +274,34 @@ def test_names_in_benchmarks_have_no_old_words() -> None:
     assert old_names == []
 
 
+def other_names_of_generators(tree: ast.AST) -> Iterator[str]:
+    """Yield the variables of a module that are generators with another name than `generator`."""
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Assign):
+            continue
+        (target,) = node.targets[-1:]
+        pairs = [(target, node.value)]
+        if isinstance(target, ast.Tuple) and isinstance(node.value, ast.Tuple):
+            pairs = list(zip(target.elts, node.value.elts, strict=False))
+        for name, value in pairs:
+            made_by = ast.unparse(value.func) if isinstance(value, ast.Call) else ""
+            is_generator = made_by.endswith(("default_rng", "random.Random", ".manual_seed"))
+            if is_generator and not ast.unparse(name).endswith("generator"):
+                yield f"{ast.unparse(name)} = {ast.unparse(value)}"
+
+
+@pytest.mark.parametrize(
+    "path", [*FILES, *TEST_FILES, *BENCHMARKS], ids=lambda path: str(path.relative_to(ROOT))
+)
+def test_a_generator_is_called_generator(path: Path) -> None:
+    assert list(other_names_of_generators(ast.parse(path.read_text(encoding="utf-8")))) == []
+
+
+def test_the_language_check_detects_another_name_of_a_generator() -> None:
+    tree = ast.parse("draw, n = np.random.default_rng(0), 3\ngenerator = random.Random(1)")
+    assert list(other_names_of_generators(tree)) == ["draw = np.random.default_rng(0)"]
+
+
 @pytest.mark.parametrize(
     "name",
     [

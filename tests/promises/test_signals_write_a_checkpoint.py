@@ -19,16 +19,16 @@ def test_signals_at_random_instants_end_a_run_with_a_checkpoint(
     amount: Callable[[int], int],
     figures: Callable[[str], None],
 ) -> None:
-    draw = random.Random(0)
+    generator = random.Random(0)
     stopped, slowest, phases = 0, 0.0, 0
     for index in range(amount(50)):
         root = tmp_path / str(index)
-        number = draw.choice((signal.SIGINT, signal.SIGTERM))
+        number = generator.choice((signal.SIGINT, signal.SIGTERM))
         short_run.server.start(*short_run.arguments(root, epochs=400))
         deadline = time.monotonic() + 60
         while not any(root.glob("runs/*/provenance.jsonl")) and time.monotonic() < deadline:
             time.sleep(0.01)
-        time.sleep(draw.uniform(0, 2))
+        time.sleep(generator.uniform(0, 2))
         start = time.monotonic()
         short_run.server.kill(number)
         trial = short_run.server.wait()

@@ -35,15 +35,15 @@ def test_two_racing_processes_record_one_run_once(
     amount: Callable[[int], int],
     figures: Callable[[str], None],
 ) -> None:
-    draw, races, kills = random.Random(0), amount(100), 0
+    generator, races, kills = random.Random(0), amount(100), 0
     for number in range(races):
         root = tmp_path / str(number)
         short_run.server.start(*short_run.arguments(root))
-        time.sleep(draw.choice((0, draw.uniform(0, 0.5))))
+        time.sleep(generator.choice((0, generator.uniform(0, 0.5))))
         rival.start(*short_run.arguments(root))
         killed = number % 3 == 2
         if killed:
-            time.sleep(draw.uniform(0, 0.5))
+            time.sleep(generator.uniform(0, 0.5))
             short_run.server.kill()
         first, second = short_run.server.wait(), rival.wait()
         assert second.code == 0, second.output

@@ -8,7 +8,6 @@ import fcntl
 import io
 import json
 import os
-import runpy
 import shutil
 import subprocess
 import sys
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fabricate import fabricate
 
 from resnetlab.analysis.collect import collect_study_data
 from resnetlab.errors import InputError
@@ -28,28 +28,21 @@ from resnetlab.studies.status import study_status
 from resnetlab.studies.timing.forecast import forecast
 from resnetlab.studies.timing.time_estimate import PastSpeeds
 
-FABRICATE = runpy.run_path(str(Path(__file__).parents[2] / "benchmarks" / "fabricate.py"))[
-    "fabricate"
-]
-
 
 @pytest.fixture(scope="module")
 def fifty(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the folder of the report of a study of fifty runs."""
-    folder: Path = FABRICATE(tmp_path_factory.mktemp("fifty"), 50)
-    return folder
+    return fabricate(tmp_path_factory.mktemp("fifty"), 50)
 
 
 @pytest.fixture(scope="module")
 def two_hundred(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder: Path = FABRICATE(tmp_path_factory.mktemp("many"), 200)
-    return folder
+    return fabricate(tmp_path_factory.mktemp("many"), 200)
 
 
 @pytest.fixture(scope="module")
 def eight(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder: Path = FABRICATE(tmp_path_factory.mktemp("eight"), 8)
-    return folder
+    return fabricate(tmp_path_factory.mktemp("eight"), 8)
 
 
 @pytest.fixture
