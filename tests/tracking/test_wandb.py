@@ -82,3 +82,17 @@ def test_the_offline_files_have_every_run_with_its_curves(root: Path) -> None:
         }
         assert losses == pytest.approx(expected)
     assert seen == {run.id for run in plan.unique_runs}
+
+
+def test_a_second_copy_continues_the_run_of_the_report(root: Path) -> None:
+    plan = read_plan(root / "studies" / "small")
+    for _ in range(2):
+        copy_reports([TrackerCopy("wandb", make_tracker("wandb", root), plan, root)], print)
+    report_ids = [
+        run.run_id
+        for file in sorted((root / "wandb").glob("offline-run-*/*.wandb"))
+        for run in [record.run for record in records(file) if record.HasField("run")][:1]
+        if run.display_name == "report"
+    ]
+    assert len(report_ids) >= 2
+    assert len(set(report_ids)) == 1

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import secrets
 from collections.abc import Sequence
@@ -29,7 +30,7 @@ class WandbTracker:
         root.mkdir(parents=True, exist_ok=True)
         self._settings: dict[str, Any] = {
             "project": PROJECT,
-            "dir": str(root),
+            "dir": str(root.resolve()),
             "mode": os.environ.get("WANDB_MODE", "offline"),
             "reinit": "create_new",
             "resume": "allow",
@@ -68,8 +69,12 @@ class WandbTracker:
         run.finish(exit_code=0 if result.status not in ("diverged", "out of memory") else 1)
 
     def log_report(self, study: str, folder: Path) -> None:
-        """Add a run named `report` with the files of the report."""
-        run = self._wandb.init(name="report", group=study, job_type="report", **self._settings)
+        """Add the files of the report to a run named `report`; a later call continues this run."""
+        text = f"{self._settings['dir']}\n{study}"
+        run_id = hashlib.sha256(text.encode()).hexdigest()[:16]
+        run = self._wandb.init(
+            id=run_id, name="report", group=study, job_type="report", **self._settings
+        )
         self._log_files(run, f"report-{study}", "report", report_files(folder))
         run.finish()
 
