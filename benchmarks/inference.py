@@ -356,8 +356,17 @@ def probe_times(photographs: Path) -> dict[str, Any]:
         "processor_seconds": round(processor, 1),
         "below_seconds": PROBE_SECONDS,
         "reaches_target": seconds < PROBE_SECONDS,
-        "lines": [[round(when, 1), line[:100]] for when, line in lines if line][:20],
+        "lines": [
+            [round(when, 1), _without_paths(line, photographs, folder)[:100]]
+            for when, line in lines
+            if line
+        ],
     }
+
+
+def _without_paths(line: str, photographs: Path, folder: str) -> str:
+    """Return a line without the paths of this machine."""
+    return line.replace(str(photographs), photographs.name).replace(f"{folder}/", "")
 
 
 def _children_seconds() -> float:

@@ -175,6 +175,7 @@ def ours(photographs: PhotoSplit, decode: str, number: int, window: int) -> int:
         partitioned=partitioned,
         finetune_model=model,
         recipe=recipe,
+        batches_key="",
         seed=0,
     )
     draws = draw_photo_epoch(len(photographs), partial(make_generator, window, "pass", number))

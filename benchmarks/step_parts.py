@@ -2,8 +2,8 @@
 
 Run `python benchmarks/step_parts.py`: ResNet-20 at batch 128, one thread, resnetlab's own loop. The
 times of convolutions are those that oneDNN reports of its primitives, the others those of torch's
-profiler. The share of the peak of a convolution is its rate of floating-point operations, divided
-by that of the best of some matrix products with one thread. Writes `step_parts-avx2.json` or
+profiler. The speed of a convolution is its rate of floating-point operations as a share of the best
+rate of three matrix products of torch, in fp32 with one thread. Writes `step_parts-avx2.json` or
 `step_parts-avx512.json`, by the instruction set that torch uses. `--depth 56 --batch 32` measures
 another network or batch and writes nothing.
 """
@@ -109,8 +109,8 @@ def train(depth: int, batch: int, report: str) -> None:
     groups: dict[str, float] = defaultdict(float)
     for event in profiler.key_averages():
         groups[group_of(event.key)] += event.self_cpu_time_total / 1000 / STEPS
-    peak = max(_matrix_product_rate(size) for size in (256, 512, 1024))
-    print(json.dumps({"step_ms": 1000 * seconds, "groups_ms": groups, "peak_gflops": peak}))
+    matmul = max(_matrix_product_rate(size) for size in (256, 512, 1024))
+    print(json.dumps({"step_ms": 1000 * seconds, "groups_ms": groups, "matmul_gflops": matmul}))
 
 
 def _matrix_product_rate(size: int) -> float:
@@ -139,14 +139,14 @@ def measure(depth: int, batch: int) -> dict[str, Any]:
     rows = parse_verbose(_child(depth, batch, "onednn"), STEPS)
     parts: dict[str, Any] = json.loads(_child(depth, batch, "profiler").splitlines()[-1])
     for row in rows:
-        row["share_of_peak"] = round(row["gflop_per_second"] / parts["peak_gflops"], 2)
+        row["share_of_matmul"] = round(row["gflop_per_second"] / parts["matmul_gflops"], 2)
     rounded = {name: round(ms, 2) for name, ms in parts["groups_ms"].items()}
     return {
         "depth": depth,
         "batch_size": batch,
         "images_per_second_of_a_core": round(1000 * batch / parts["step_ms"], 1),
         "step_ms": round(parts["step_ms"], 1),
-        "peak_gflop_per_second_of_a_core": round(parts["peak_gflops"], 1),
+        "matmul_gflop_per_second_of_a_core": round(parts["matmul_gflops"], 1),
         "groups_ms": dict(sorted(rounded.items(), key=lambda item: -item[1])),
         "convolutions": rows,
     }
@@ -157,16 +157,16 @@ def print_parts(parts: dict[str, Any]) -> None:
     total = sum(parts["groups_ms"].values())
     print(
         f"ResNet-{parts['depth']}, batch {parts['batch_size']}: {parts['step_ms']} ms a step, "
-        f"{parts['images_per_second_of_a_core']} images/s of one core, peak "
-        f"{parts['peak_gflop_per_second_of_a_core']} GFLOP/s"
+        f"{parts['images_per_second_of_a_core']} images/s of one core, matrix product "
+        f"{parts['matmul_gflop_per_second_of_a_core']} GFLOP/s"
     )
     for name, ms in parts["groups_ms"].items():
         print(f"  {name:22} {ms:8.2f} ms {100 * ms / total:5.1f} %")
     for row in parts["convolutions"]:
         print(
             f"  {row['pass']:18} {row['layer']:62} {row['calls_per_step']:3g} calls "
-            f"{row['ms_per_step']:7.2f} ms {100 * row['share_of_peak']:4.0f} % of peak, "
-            f"{row['implementation']}"
+            f"{row['ms_per_step']:7.2f} ms {100 * row['share_of_matmul']:4.0f} % of a matrix "
+            f"product, {row['implementation']}"
         )
 
 

@@ -45,6 +45,9 @@ MAIN_CLAIMS: dict[str, dict[str, tuple[str, ...]]] = {
         "shortcuts": (
             "Residual 56 (A) is more accurate than residual 20 (A).",
             "Residual 56 (A) is more accurate than residual 20 (A) by 1.3 points.",
+            "Residual 20 (A) is more accurate than plain 20.",
+            "Residual 56 (A) is more accurate than plain 56.",
+            "Plain 20 is more accurate than plain 56: depth hurts a plain network.",
             "At 20 layers options A and B are equal to a point of accuracy.",
             "At 56 layers options A and B are equal to a point of accuracy.",
             (

@@ -30,6 +30,7 @@ from resnetlab.reports.study.source_questions.answers import (
 )
 from resnetlab.reports.study.source_questions.verdicts import REASON_WORDS, conclusion
 from resnetlab.reports.study.source_questions.writer import AnswerWriter
+from resnetlab.reports.study.text import command
 from resnetlab.stats.power import MAX_SEEDS, SeedForecast
 from resnetlab.stats.verdict import ReasonKind
 from resnetlab.studies.claims import condition_labels
@@ -473,3 +474,14 @@ def test_the_command_prints_the_answers_in_a_language_and_refuses_studies_withou
     assert table[0]["statuses"] == ["supported"]
     assert run(str(folder), "--lang", "de")[0] == 2
     assert run(str(tmp_path))[0] != 0
+
+
+@pytest.mark.parametrize("variant", ["budget", "evidence"])
+def test_a_variant_of_a_study_answers_the_questions_of_its_file(variant: Any) -> None:
+    study = load_study("shortcuts", Overrides(variant=variant))
+    assert study.name == f"shortcuts-{variant}"
+    truth = {condition.label: [("trained", 90.0)] * 5 for condition in study.conditions}
+    analysis = analyze(collect_study_data(study_record(truth, study=study)))
+    numbers = [question.number for question in catalog_questions("shortcuts", study.question)]
+    assert [answer.number["en"] for answer in answer_all_questions(analysis)] == numbers
+    assert "shortcuts-" not in command(analysis)

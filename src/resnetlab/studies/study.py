@@ -244,6 +244,11 @@ class Study:
     """Table of runs that were trained elsewhere; such a study has no `conditions`."""
 
     @property
+    def file_name(self) -> str:
+        """Name of the study in its file, without that of a variant."""
+        return self.name.rpartition("-")[0] if self.variant else self.name
+
+    @property
     def measure(self) -> Measure:
         """Measure of the report: test accuracy, or that of the imported runs."""
         return self.imported.measure if self.imported else TEST_ACCURACY

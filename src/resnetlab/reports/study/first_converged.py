@@ -34,7 +34,7 @@ def tables(analysis: StudyAnalysis) -> tuple[Table, ...]:
     """Return a table by condition and a table of orderings, if a question of the study's sources
     asks for them and its runs are finished.
     """
-    questions = catalog_questions(analysis.study.name, analysis.study.question)
+    questions = catalog_questions(analysis.study.file_name, analysis.study.question)
     kinds = {evidence.kind for question in questions for evidence in question.evidence}
     if "first that converged" not in kinds or not analysis.counts.is_complete:
         return ()

@@ -113,7 +113,7 @@ def command(analysis: StudyAnalysis) -> str:
     """Return the command that repeats the study."""
     if analysis.study_data.command:
         return analysis.study_data.command
-    words = ["resnetlab", "study", "run", analysis.study.name]
+    words = ["resnetlab", "study", "run", analysis.study.file_name]
     for override in analysis.study.overrides:
         key, value = override.key, override.value
         if key == "looks":

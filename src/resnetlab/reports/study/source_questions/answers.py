@@ -7,7 +7,7 @@ explanation of a question comes from the catalog; it states no result.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
@@ -41,7 +41,7 @@ def answer_all_questions(analysis: StudyAnalysis) -> tuple[QuestionAnswer, ...]:
     """Return the answer to each question of the study's sources; none for a study of another file
     than the catalog's.
     """
-    questions = catalog_questions(analysis.study.name, analysis.study.question)
+    questions = catalog_questions(analysis.study.file_name, analysis.study.question)
     return tuple(answer_question(analysis, question) for question in questions)
 
 
@@ -198,6 +198,17 @@ def _opening(writer: AnswerWriter, share: TrainingShare | None) -> str:
     )
 
 
+def _is_left_out(analysis: StudyAnalysis, statement: str) -> bool:
+    """Return True for a claim of the study whose conditions a command left out."""
+    return any(text.startswith(statement) for text in analysis.study.left_out)
+
+
+def _claim_names(writer: AnswerWriter, statements: Sequence[str]) -> str:
+    """Return the claims in the writer's language, as a list of labels."""
+    with use_language(writer.language):
+        return writer.labels([tr_study(f"{text}.").rstrip(".") for text in statements])
+
+
 def _not_run(
     writer: AnswerWriter, analysis: StudyAnalysis, findings: list[Finding]
 ) -> Iterator[str]:
@@ -215,17 +226,20 @@ def _not_run(
             if one
             else f"Sans réponse : les conditions {names} n'ont pas été entraînées.",
         )
-    if statements:
-        with use_language(writer.language):
-            names = writer.labels([tr_study(f"{text}.").rstrip(".") for text in statements])
-        yield (
-            writer.say(
-                f"Not answered, as not all of their conditions were run: {names}",
-                f"Sans réponse, car leurs conditions n'ont pas toutes été entraînées : {names}",
-            )
-            + "."
+    left_out = [text for text in statements if _is_left_out(analysis, text)]
+    if left_out:
+        names = _claim_names(writer, left_out)
+        yield writer.say(
+            f"Not answered, as not all of their conditions were run: {names}.",
+            f"Sans réponse, car leurs conditions n'ont pas toutes été entraînées : {names}.",
+        )
+    if absent := [text for text in statements if text not in left_out]:
+        names = _claim_names(writer, absent)
+        yield writer.say(
+            f"Not answered, as the study of these runs did not have the claims: {names}.",
+            f"Sans réponse, car l'étude de ces essais n'avait pas ces affirmations : {names}.",
         )
     if conditions or statements:
-        command = command_line(["resnetlab", "study", "run", analysis.study.name])
+        command = command_line(["resnetlab", "study", "run", analysis.study.file_name])
         text = writer.label(command)
         yield writer.say(f"Command: {text}.", f"Commande : {text}.")
