@@ -57,7 +57,7 @@ def evaluate(
 
     Raises:
         InputError: The data are invalid, the model lacks one of their classes, or it cannot give
-            prediction sets or tell photographs of other things.
+            prediction sets or recognize photographs of other things.
     """
     from resnetlab.deploy.inputs import open_labeled_images
 

@@ -258,8 +258,9 @@ def _confidence_lines(result: ModelEvaluation) -> Iterator[str]:
     """Yield the lines about calibration, prediction sets, unanswered images and novelty."""
     if scaled := result.calibration:
         yield (
-            f"temperature {scaled.temperature:.2f}: calibration error {scaled.ece_before_pct:.1f} "
-            f"% before and {scaled.ece_after_pct:.1f} % after it, cross-entropy "
+            f"temperature {scaled.temperature:.2f}: calibration error "
+            f"{scaled.ece_before_pct:.1f} % before and {scaled.ece_after_pct:.1f} % after it, "
+            "cross-entropy "
             f"{scaled.loss_before_nats:.3f} and {scaled.loss_after_nats:.3f} nats"
         )
     if sets := result.sets:

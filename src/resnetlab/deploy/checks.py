@@ -102,7 +102,7 @@ def check_coverage(
 
 
 def check_ood(confidence: Confidence | None, missing: str, tta: str = "none") -> None:
-    """Raise InputError unless the model can tell photographs of other things.
+    """Raise InputError unless the model can recognize photographs of other things.
 
     The arguments are those of `check_coverage`.
     """

@@ -34,6 +34,7 @@ EventCallback = Callable[[TrainEvent], None]
 
 
 NO_METRICS = TrainMetrics(0.0, 0.0)
+"""Metrics of a result before the first epoch."""
 
 TIE_SMOOTHING = 0.1
 """Label smoothing of the validation loss that decides between learning rates of equal accuracy.

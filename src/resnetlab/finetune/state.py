@@ -212,7 +212,7 @@ def block_decay_scales(
     """Return a function from the name of a trained parameter to its learning rate scale.
 
     The scale is that of BEiT (Bao et al. 2022): `decay` per block of `model`, from the last to the
-    first. `trainable_part` may be the model or its trainable part.
+    first. `trainable_part` may also be the whole model.
     """
     numbers = block_numbers(model)
     last = max(numbers.values())

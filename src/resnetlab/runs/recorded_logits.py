@@ -108,6 +108,7 @@ def disagreement(folder: Path, result: Result) -> str:
     accuracy, computed = result.test.top1_accuracy_pct, 100 - recorded.top1_error_pct
     return (
         f"result.json says {accuracy:.2f} % test accuracy (loss {result.test.loss_nats}) of "
-        f"{format_count(result.test.images, 'image')}, and the recorded logits give {computed:.2f} "
-        f"% (loss {recorded.loss_nats:.4g}) of {format_count(len(recorded.labels), 'image')}"
+        f"{format_count(result.test.images, 'image')}, and the recorded logits give "
+        f"{computed:.2f} % (loss {recorded.loss_nats:.4g}) of "
+        f"{format_count(len(recorded.labels), 'image')}"
     )
