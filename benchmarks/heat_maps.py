@@ -26,14 +26,14 @@ from machine import machine
 from numpy.typing import NDArray
 from PIL import Image
 
-from resnetlab.deploy.explain import Explainer, Explanation
-from resnetlab.deploy.heat_map_check import (
+from resnetlab.deploy.explain.explainer import Explainer, Explanation
+from resnetlab.deploy.explain.heat_map_check import (
     SEED,
     calibrated_probabilities,
     check_heat_maps,
     choose_photographs,
 )
-from resnetlab.deploy.heat_map_scores import mean_interval, paired_drops, rate_heat_maps
+from resnetlab.deploy.explain.heat_map_scores import mean_interval, paired_drops, rate_heat_maps
 from resnetlab.deploy.inputs import find_images
 from resnetlab.deploy.predict import Classifier, load_model
 from resnetlab.schema import encode

@@ -42,7 +42,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from resnetlab.data.transforms.eval_transform import EvalTransform
-from resnetlab.deploy.export import onnx_proto
+from resnetlab.deploy.export.network import onnx_proto
 from resnetlab.deploy.inputs import find_images
 from resnetlab.deploy.predict import Classifier
 from resnetlab.model_folder.model_file import ModelFile

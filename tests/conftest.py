@@ -143,14 +143,14 @@ def train_here() -> Callable[[Plan, Path], None]:
 
     def train(plan: Plan, root: Path) -> None:
         from resnetlab.recipes.numerics import Placement
-        from resnetlab.studies.executors.base import Job, encode_job
+        from resnetlab.studies.executors.messages import Job, RunEvent, make_request
         from resnetlab.studies.executors.worker import JobRunner
 
-        messages: list[dict[str, object]] = []
-        runner = JobRunner(lambda: False, lambda **message: messages.append(message))
+        events: list[RunEvent] = []
+        runner = JobRunner(lambda: False, events.append)
         for run in plan.runs:
-            runner.run(encode_job(Job(run.id, run.file), root, Placement()))
-            assert messages[-1]["kind"] == "finished", messages[-1]
+            runner.run(make_request(Job(run.id, run.file), root, Placement()))
+            assert events[-1].kind == "finished", events[-1]
 
     return train
 

@@ -728,10 +728,15 @@ def read_run(folder: Path) -> object:
     return RunFolder(folder).file()
 
 
+def read_result(folder: Path) -> object:
+    return RunFolder(folder).result()
+
+
 @pytest.mark.parametrize(
     ("name", "read"),
     [
         ("run.json", read_run),
+        ("result.json", read_result),
         ("model.json", read_model_file),
         ("report.json", data_files.load_study_data),
     ],

@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from resnetlab.studies.claims import Claim
     from resnetlab.studies.compare import Comparison, compare
     from resnetlab.studies.exchange.collect_runs import Collection
-    from resnetlab.studies.executors.base import RunEvent
+    from resnetlab.studies.executors.messages import RunEvent
     from resnetlab.studies.parsing.conditions import load_recipe
     from resnetlab.studies.study import Condition, Study
     from resnetlab.table import Table
@@ -132,7 +132,7 @@ _NAMES_BY_MODULE = {
         "compare",
     ),
     "studies.exchange.collect_runs": ("Collection",),
-    "studies.executors.base": ("RunEvent",),
+    "studies.executors.messages": ("RunEvent",),
     "studies.parsing.conditions": ("load_recipe",),
     "studies.study": (
         "Condition",

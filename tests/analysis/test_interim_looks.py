@@ -18,7 +18,7 @@ from resnetlab.cli.main import main
 from resnetlab.files import write_json
 from resnetlab.runs.records import Result
 from resnetlab.runs.run_folder import RunFolder
-from resnetlab.schema import encode
+from resnetlab.schema import SCHEMA, encode
 from resnetlab.studies.execution import read_record
 from resnetlab.studies.plan import Plan
 
@@ -56,7 +56,9 @@ def pretend(plan: Plan, root: Path, accuracy: Callable[[str, int], float]) -> No
         scores = rl.Scores(
             images=60, loss_nats=1.0, top1_error_pct=100 - accuracy(run.condition, run.seed)
         )
-        run_folder.commit(Result(schema=1, status="trained", step=1, selected_step=1, test=scores))
+        run_folder.commit(
+            Result(schema=SCHEMA, status="trained", step=1, selected_step=1, test=scores)
+        )
 
 
 def run(

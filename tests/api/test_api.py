@@ -15,7 +15,7 @@ from PIL import Image
 
 import resnetlab as rl
 from resnetlab.errors import Problem, ResourceError
-from resnetlab.studies.executors.base import RunEvent
+from resnetlab.studies.executors.messages import RunEvent
 
 
 def test_every_public_name_exists_and_has_a_docstring() -> None:

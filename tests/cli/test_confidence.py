@@ -22,7 +22,7 @@ from helpers.user_network import tiny
 from resnetlab.data.photo_loader import image_from_file
 from resnetlab.data.transforms.eval_transform import apply_eval_transform
 from resnetlab.deploy.predict import load_model
-from resnetlab.deploy.serve import create_app
+from resnetlab.deploy.serve.server import create_app
 from resnetlab.finetune.dataset import open_photographs
 from resnetlab.finetune.evaluation import predict_photos
 from resnetlab.model_folder.confidence import CONFIDENCE_FILE, Confidence

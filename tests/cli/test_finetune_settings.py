@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from helpers.texture_photographs import folder
-from resnetlab.cli.finetune_settings import change_recipe
+from resnetlab.cli.finetune.settings import change_recipe
 from resnetlab.cli.main import main
 from resnetlab.data import photo_loader
 from resnetlab.errors import InputError

@@ -15,9 +15,9 @@ from fastapi.testclient import TestClient
 from numpy.typing import NDArray
 
 from helpers.pictures import encoded, picture
-from resnetlab.deploy.batching import BatchedNetwork
 from resnetlab.deploy.predict import Classifier, load_model
-from resnetlab.deploy.serve import create_app
+from resnetlab.deploy.serve.batching import BatchedNetwork
+from resnetlab.deploy.serve.server import create_app
 from resnetlab.models.photo_predictions import PhotoOutputs
 
 

@@ -10,7 +10,7 @@ import pytest
 from scipy.stats import binomtest
 
 from helpers.model_folders import CLASSES, write_model
-from resnetlab.cli import evaluate as commands
+from resnetlab.cli.deploy import evaluate as commands
 from resnetlab.deploy.ensemble import evaluate_ensemble
 from resnetlab.deploy.inputs import open_labeled_images
 from resnetlab.deploy.predict import load_model

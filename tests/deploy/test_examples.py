@@ -32,7 +32,7 @@ def test_the_example_in_the_help_text_of_each_command_runs(
     save(Path("photo.jpg"), picture(1, 60, 50))
     served: list[int] = []
     monkeypatch.setattr(
-        "resnetlab.deploy.serve.run_server", lambda _, __, port, *___: served.append(port)
+        "resnetlab.deploy.serve.server.run_server", lambda _, __, port, *___: served.append(port)
     )
     done = CliRunner().invoke(app, shlex.split(match[1]), catch_exceptions=False)
     assert done.exit_code == 0, done.output

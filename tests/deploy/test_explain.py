@@ -17,11 +17,12 @@ from typer.testing import CliRunner
 
 from helpers.model_folders import CLASSES, write_model
 from helpers.pictures import picture, save
-from resnetlab.cli import deploy as commands
-from resnetlab.cli.explain import explain as explain_command
+from resnetlab.cli.deploy.explain import explain as explain_command
+from resnetlab.cli.deploy.export import export as export_command
+from resnetlab.cli.deploy.serve import serve as serve_command
 from resnetlab.cli.main import app
 from resnetlab.data.transforms.eval_transform import EvalTransform, apply_eval_transform
-from resnetlab.deploy.explain import (
+from resnetlab.deploy.explain.explainer import (
     Explainer,
     apply_colormap,
     explain,
@@ -226,20 +227,20 @@ def test_a_missing_extra_is_reported_with_its_pip_command(
 ) -> None:
     monkeypatch.setitem(sys.modules, "openvino", None)
     with pytest.raises(InputError, match=r'pip install "resnetlab\[openvino\]"'):
-        commands.export(pets, "openvino", tmp_path / "pets.xml")
+        export_command(pets, "openvino", tmp_path / "pets.xml")
     monkeypatch.setitem(sys.modules, "onnxscript", None)
     with pytest.raises(InputError, match=r'pip install "resnetlab\[export\]"'):
-        commands.export(pets, "onnx", tmp_path / "pets.onnx")
+        export_command(pets, "onnx", tmp_path / "pets.onnx")
     monkeypatch.setitem(sys.modules, "fastapi", None)
     with pytest.raises(InputError, match=r'pip install "resnetlab\[serve\]"'):
-        commands.serve(pets)
+        serve_command(pets)
 
 
 def test_an_evaluation_of_a_network_without_spatial_features_has_no_heat_maps(
     pets: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import resnetlab as rl
-    from resnetlab.deploy import explain as explaining
+    from resnetlab.deploy.explain import explainer as explaining
 
     def without(_: nn.Module, __: torch.Tensor, where: str) -> tuple[str, nn.Module]:
         return last_spatial_layer(nn.Sequential(nn.Flatten()), torch.zeros(1, 3, 2, 2), where)
@@ -313,7 +314,7 @@ def test_an_evaluation_searches_for_the_explained_layer_only_once(
     pets: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import resnetlab as rl
-    from resnetlab.deploy import explain as explaining
+    from resnetlab.deploy.explain import explainer as explaining
 
     calls: list[str] = []
     monkeypatch.setattr(

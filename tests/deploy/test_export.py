@@ -21,11 +21,11 @@ from torchvision.transforms import CenterCrop, Compose, Normalize, Resize, ToTen
 
 from helpers.model_folders import CLASSES, write_model
 from helpers.pictures import picture
-from resnetlab.cli import deploy as commands
+from resnetlab.cli.deploy import export as commands
 from resnetlab.data.transforms.eval_transform import EvalTransform
-from resnetlab.deploy import export as module
-from resnetlab.deploy import export_photos
-from resnetlab.deploy.export import export
+from resnetlab.deploy.export import network as module
+from resnetlab.deploy.export import photos as export_photos
+from resnetlab.deploy.export.network import export
 from resnetlab.deploy.predict import load_model
 from resnetlab.errors import InputError
 from resnetlab.model_folder.model_file import License
@@ -296,7 +296,7 @@ def test_openvino_replaces_no_file_that_another_program_wrote(
     pets: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("openvino")
-    from resnetlab.deploy import export_openvino
+    from resnetlab.deploy.export import openvino as export_openvino
 
     monkeypatch.chdir(tmp_path)
     (tmp_path / "pets.bin").write_text("a file of mine")

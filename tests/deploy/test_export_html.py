@@ -17,8 +17,8 @@ import pytest
 
 from helpers.model_folders import write_model
 from helpers.pictures import picture
-from resnetlab.cli import deploy as commands
-from resnetlab.deploy import web_runtime
+from resnetlab.cli.deploy import export as commands
+from resnetlab.deploy.export import web_runtime
 from resnetlab.deploy.predict import load_model
 from resnetlab.errors import InputError
 from resnetlab.model_folder.model_file import License

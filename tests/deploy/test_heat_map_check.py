@@ -18,10 +18,10 @@ from torch import nn
 from helpers.commands import check_error_lines, run_command
 from helpers.model_folders import write_model
 from helpers.pictures import picture, save
-from resnetlab.deploy import heat_map_check
-from resnetlab.deploy.explain import Explainer
-from resnetlab.deploy.heat_map_check import check_heat_maps
-from resnetlab.deploy.heat_map_scores import (
+from resnetlab.deploy.explain import heat_map_check
+from resnetlab.deploy.explain.explainer import Explainer
+from resnetlab.deploy.explain.heat_map_check import check_heat_maps
+from resnetlab.deploy.explain.heat_map_scores import (
     REMOVED_PCT,
     border_heat_pct,
     mean_interval,
@@ -31,7 +31,7 @@ from resnetlab.deploy.heat_map_scores import (
     removed_pixels,
     shifted_map,
 )
-from resnetlab.deploy.imputation import impute
+from resnetlab.deploy.explain.imputation import impute
 from resnetlab.deploy.inputs import find_images
 from resnetlab.deploy.predict import Classifier
 from resnetlab.model_folder.store import LoadedModel, load_model_folder

@@ -16,11 +16,11 @@ from resnetlab import files
 from resnetlab.data.device_images import DeviceImages
 from resnetlab.deploy.ensemble import evaluate_ensemble
 from resnetlab.deploy.evaluate import predict_all
-from resnetlab.deploy.explain import explain
-from resnetlab.deploy.export import export
+from resnetlab.deploy.explain.explainer import explain
+from resnetlab.deploy.export.network import export
 from resnetlab.deploy.inputs import open_labeled_images
 from resnetlab.deploy.predict import load_model
-from resnetlab.deploy.serve import create_app
+from resnetlab.deploy.serve.server import create_app
 from resnetlab.errors import InputError
 from resnetlab.models.build import build_model
 from resnetlab.models.weights import load_weights, read_weights, write_weights

@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from resnetlab.data.transforms.eval_transform import EvalTransform
-from resnetlab.deploy.explain import explain
-from resnetlab.deploy.export import export
+from resnetlab.deploy.explain.explainer import explain
+from resnetlab.deploy.export.network import export
 from resnetlab.deploy.inputs import LazyImage, find_images
 from resnetlab.deploy.predict import Classifier, load_model
 from resnetlab.model_folder.model_file import License, ModelFile

@@ -31,13 +31,13 @@ from helpers.model_folders import CLASSES, write_model
 from helpers.pages import displayed
 from helpers.pictures import encoded, picture, save
 from helpers.sentences import PageText, english_left
-from resnetlab.deploy import serve
 from resnetlab.deploy.answer_texts import describe_doubt
-from resnetlab.deploy.explain import Explainer, Explanation
+from resnetlab.deploy.explain.explainer import Explainer, Explanation
 from resnetlab.deploy.predict import load_model
-from resnetlab.deploy.prediction_service import PredictionService, PredictResponse
-from resnetlab.deploy.serve import create_app
-from resnetlab.deploy.server_limits import Limits
+from resnetlab.deploy.serve import server
+from resnetlab.deploy.serve.limits import Limits
+from resnetlab.deploy.serve.prediction_service import PredictionService, PredictResponse
+from resnetlab.deploy.serve.server import create_app
 from resnetlab.errors import InputError
 from resnetlab.local_server import allowed_host, listen
 from resnetlab.model_folder.model_file import License
@@ -397,6 +397,6 @@ def test_a_real_process_serves_a_photograph_and_ends_on_a_signal(
 
 def test_a_port_in_use_is_reported_in_one_line(pets: Path) -> None:
     with pytest.raises(InputError, match="cannot be bound"):
-        serve.run_server(
+        server.run_server(
             load_model(pets), "192.0.2.1", 8000, lambda _: None
         )  # an address of no machine

@@ -14,7 +14,7 @@ import typer
 
 from helpers.model_folders import write_model
 from helpers.pictures import picture, save
-from resnetlab.cli import predict as commands
+from resnetlab.cli.deploy import predict as commands
 from resnetlab.deploy.predict import load_model
 from resnetlab.deploy.sorting import UNDO_FILE, UNSURE, class_folders
 from resnetlab.errors import InputError

@@ -20,7 +20,7 @@ import torch
 from helpers.finetuning import CPU, make_model, request, stage
 from helpers.processes import environment
 from helpers.texture_photographs import KINDS, QUICK, folder, texture
-from resnetlab.cli.finetune_output import summary_lines
+from resnetlab.cli.finetune.output import summary_lines
 from resnetlab.data.device_images import DeviceImages
 from resnetlab.data.transforms.eval_transform import EvalTransform, apply_eval_transform
 from resnetlab.data.transforms.photo_train import Augmentation

@@ -23,7 +23,7 @@ from resnetlab.analysis.collect import collect_study_data
 from resnetlab.api.loaded_study import LoadedStudy
 from resnetlab.api.studies import load_study
 from resnetlab.cli.plan_forecast import print_forecast
-from resnetlab.cli.study import study_status
+from resnetlab.cli.study.commands import study_status
 from resnetlab.data.transforms.eval_transform import EvalTransform, resize_image, ten_crops
 from resnetlab.errors import InputError
 from resnetlab.finetune import pipeline
@@ -47,6 +47,7 @@ from resnetlab.schema import decode, encode
 from resnetlab.stats.chance import is_at_chance
 from resnetlab.studies.compare import compare, format_lines
 from resnetlab.studies.execution import read_record
+from resnetlab.studies.executors.messages import RunEvent, make_request
 from resnetlab.studies.executors.worker import JobRunner
 from resnetlab.studies.parsing.overrides import Overrides
 from resnetlab.studies.parsing.study_file import parse_study
@@ -149,19 +150,12 @@ def test_workers_run_a_study_of_sizes_share_first_stages_and_report_the_protocol
     output = format_lines(compare(str(runs["test 24"]), str(runs["test 16"])))
     assert any(line == "different recipe.test_size: 24 against 16" for line in output)
     job, where = resume_job(runs["test 16"])
-    last: dict[str, object] = {}
-    JobRunner(lambda: False, lambda **message: last.update(message)).run(
-        {
-            "id": job.id,
-            "file": encode(job.file),
-            "root": str(where),
-            "placement": encode(Placement()),
-            "from_step": 7,
-            "run_code": False,
-        }
+    events: list[RunEvent] = []
+    JobRunner(lambda: False, events.append).run(
+        make_request(replace(job, from_step=7), where, Placement())
     )
-    assert last["kind"] == "failed"
-    assert "goes on from its stages, not from a step" in str(last["reason"])
+    assert events[-1].kind == "failed"
+    assert "goes on from its stages, not from a step" in events[-1].reason
     with pytest.raises(InputError, match=r"is not profiled\. Fix: leave --profile out"):
         list(
             run_finetune_attempt(

@@ -15,7 +15,7 @@ import torch
 
 from helpers.finetuning import make_model, request
 from helpers.texture_photographs import QUICK, folder
-from resnetlab.cli.finetune_output import with_time_limit
+from resnetlab.cli.finetune.output import with_time_limit
 from resnetlab.data.transforms.eval_transform import EvalTransform
 from resnetlab.errors import InputError
 from resnetlab.finetune import stage_time_limit
@@ -334,7 +334,7 @@ def test_the_suggested_command_changes_only_the_time_limit() -> None:
 
 
 def test_a_time_limit_needs_a_unit() -> None:
-    from resnetlab.cli.finetune_options import parse_time_limit
+    from resnetlab.cli.finetune.options import parse_time_limit
 
     assert [parse_time_limit(text) for text in ("90s", "10m", "1.5h", "0")] == [90, 600, 5400, None]
     with pytest.raises(InputError, match=r"a time without a unit.*--time-limit 5m for minutes"):

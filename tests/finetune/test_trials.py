@@ -22,7 +22,7 @@ from sklearn.utils.class_weight import compute_class_weight
 from helpers.processes import environment
 from helpers.texture_photographs import KINDS, folder, texture
 from helpers.user_network import tiny
-from resnetlab.cli.finetune_output import trial_lines
+from resnetlab.cli.finetune.output import trial_lines
 from resnetlab.data.transforms.photo_train import draw_photo_epoch
 from resnetlab.errors import InputError
 from resnetlab.finetune import trials as module

@@ -24,7 +24,7 @@ from helpers.pictures import encoded, picture, tree
 from resnetlab.data.archives import unpack
 from resnetlab.data.sources import image_decoder, open_source
 from resnetlab.deploy.predict import load_model
-from resnetlab.deploy.serve import create_app
+from resnetlab.deploy.serve.server import create_app
 from resnetlab.errors import ResnetlabError
 from resnetlab.model_folder.reading import read_model_file
 from resnetlab.models.tensorfile import read_metadata

@@ -12,7 +12,7 @@ from resnetlab.data.config import DataIdentity
 from resnetlab.models.model_cost import model_cost
 from resnetlab.recipes.numerics import Numerics
 from resnetlab.runs.records import Evaluation, Result, RunRecord, Scores
-from resnetlab.schema import encode
+from resnetlab.schema import SCHEMA, encode
 from resnetlab.studies.parsing.study_file import load_study
 from resnetlab.studies.plan import DataProperties, StudyRecord, make_plan, make_record
 from resnetlab.studies.study import Study
@@ -149,13 +149,13 @@ def _metrics(outcome, accuracy, generator, test_curve):
 def _result(outcome, accuracy, metrics, generator):
     if outcome == "out of memory":
         return Result(
-            schema=1, status=outcome, reason="needed 12 GB of 8 GB", step=0, selected_step=0
+            schema=SCHEMA, status=outcome, reason="needed 12 GB of 8 GB", step=0, selected_step=0
         )
     step = metrics[-1].step
     seconds = step * 0.04 + float(generator.random())
     if outcome == "diverged":
         return Result(
-            schema=1,
+            schema=SCHEMA,
             status=outcome,
             reason=f"loss nan at step {step + 9}",
             step=step + 9,
@@ -165,7 +165,7 @@ def _result(outcome, accuracy, metrics, generator):
     error = 100 - accuracy
     loss = 2.35 * (error / 100) ** 0.8
     return Result(
-        schema=1,
+        schema=SCHEMA,
         status=outcome,
         reason="never left chance" if outcome == "at chance" else "",
         step=step,

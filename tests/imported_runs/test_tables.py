@@ -279,6 +279,19 @@ def test_a_mistake_is_reported_in_one_line_with_its_row_and_a_fix(
         ("rmse", ("310", "420"), "", False),
         ("reward", ("-3", "250"), "", True),
         ("F1", ("0.5", "0.75"), "%", True),
+        ("flowers_acc", ("91", "93"), "%", True),
+        ("answer_accuracy", ("0.91", "0.93"), "%", True),
+        ("certified_acc", ("91", "93"), "%", True),
+        ("transferred_acc", ("91", "93"), "%", True),
+        ("power", ("310", "420"), "", True),
+        ("fidelity", ("0.3", "0.4"), "", True),
+        ("accident_rate", ("0.3", "0.4"), "", True),
+        ("wer", ("0.3", "1.4"), "", False),
+        ("top1err", ("8.1", "9.2"), "%", False),
+        ("valloss", ("0.31", "0.42"), "", False),
+        ("testErrorRate", ("8.1", "9.2"), "%", False),
+        ("loss_acc", ("91", "93"), "%", True),
+        ("test_mIoU", ("0.5", "0.75"), "%", True),
     ],
 )
 def test_unit_and_direction_are_detected_and_stated_in_the_report(
@@ -290,10 +303,8 @@ def test_unit_and_direction_are_detected_and_stated_in_the_report(
     assert study.imported is not None
     reading = " ".join(study.imported.reading)
     assert "--unit declares another unit" in reading
-    assert (
-        f"By the name {column.replace('_', ' ')}, {'higher' if higher else 'lower'} is better"
-        in reading
-    )
+    words = f"By the name {column.replace('_', ' ')}, {'higher' if higher else 'lower'} is better"
+    assert words in reading
 
 
 def test_a_file_that_is_not_a_table_is_refused_in_one_line(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from helpers.pictures import picture
 from resnetlab.deploy.checks import match_classes
-from resnetlab.deploy.export import metadata
+from resnetlab.deploy.export.network import metadata
 from resnetlab.deploy.inputs import EvaluationImages
 from resnetlab.deploy.predict import load_model
 from resnetlab.errors import InputError

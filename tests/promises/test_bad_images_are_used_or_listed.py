@@ -18,7 +18,7 @@ from helpers.texture_photographs import KINDS
 from helpers.texture_photographs import folder as stripes
 from helpers.trials import TrialServer
 from resnetlab.deploy.predict import load_model
-from resnetlab.deploy.serve import create_app
+from resnetlab.deploy.serve.server import create_app
 
 SKIPPED = 6
 """Files that are no candidates: links, a pipe and hidden files."""

@@ -21,11 +21,11 @@ from resnetlab.api.evaluation import evaluate_images
 from resnetlab.data.config import DataConfig
 from resnetlab.data.photo_loader import image_from_file
 from resnetlab.data.transforms.eval_transform import apply_eval_transform
-from resnetlab.deploy.explain import explain
-from resnetlab.deploy.export import export
+from resnetlab.deploy.explain.explainer import explain
+from resnetlab.deploy.export.network import export
 from resnetlab.deploy.inputs import open_labeled_images
 from resnetlab.deploy.predict import Classifier, load_model
-from resnetlab.deploy.serve import create_app
+from resnetlab.deploy.serve.server import create_app
 from resnetlab.finetune.dataset import load_photographs
 
 

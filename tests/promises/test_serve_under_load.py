@@ -154,8 +154,8 @@ def test_requests_above_the_limit_get_the_time_to_retry(model: Path) -> None:
     from fastapi.testclient import TestClient
 
     from resnetlab.deploy.predict import load_model
-    from resnetlab.deploy.serve import create_app
-    from resnetlab.deploy.server_limits import Limits
+    from resnetlab.deploy.serve.limits import Limits
+    from resnetlab.deploy.serve.server import create_app
 
     app = create_app(load_model(model), Limits(waiting_megabytes=0))
     with TestClient(app, base_url="http://localhost") as client:

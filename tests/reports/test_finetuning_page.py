@@ -19,7 +19,7 @@ from helpers.texture_photographs import KINDS, QUICK, folder
 from helpers.user_network import tiny
 from resnetlab.api.finetune_page import MAX_FINETUNE_MISTAKES, write_finetune_page
 from resnetlab.checksums import check_files, read_checksums
-from resnetlab.cli.finetune_output import use_commands
+from resnetlab.cli.finetune.output import use_commands
 from resnetlab.finetune.finetune_photos import FinetunedModel, finetune
 from resnetlab.finetune.request import FinetuneRequest
 from resnetlab.finetune.results import BackboneTrial, TimeLimitCut

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from resnetlab.runs.records import Evaluation, Result
 from resnetlab.runs.run_folder import RunFolder
-from resnetlab.schema import encode
+from resnetlab.schema import SCHEMA, encode
 
 
 def evaluation(step: int) -> Evaluation:
@@ -46,7 +46,7 @@ def test_rewinding_removes_evaluations_after_a_checkpoint(tmp_path: Path) -> Non
 def test_a_result_is_written_only_once(tmp_path: Path) -> None:
     run_folder = RunFolder(tmp_path)
     first, second = (
-        Result(schema=1, status="trained", step=step, selected_step=step) for step in (1, 2)
+        Result(schema=SCHEMA, status="trained", step=step, selected_step=step) for step in (1, 2)
     )
     assert run_folder.commit(first)
     assert not run_folder.commit(second)

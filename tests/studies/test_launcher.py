@@ -15,10 +15,10 @@ import resnetlab as rl
 from resnetlab.files import sha256
 from resnetlab.runs.run_folder import RunFolder
 from resnetlab.studies.executors import launcher as module
-from resnetlab.studies.executors.base import Job, RunEvent
 from resnetlab.studies.executors.in_process import run_in_process
 from resnetlab.studies.executors.launcher import ForkedWorker, Launcher
 from resnetlab.studies.executors.local import LocalExecutor
+from resnetlab.studies.executors.messages import Job, RunEvent
 from resnetlab.studies.single_run import plan_run
 
 pytestmark = pytest.mark.skipif(
@@ -59,7 +59,7 @@ def test_workers_are_forks_of_one_process_and_end_with_their_input(
     launcher: Launcher, tmp_path: Path
 ) -> None:
     workers = [launcher.start(tmp_path / f"{number}.log") for number in range(2)]
-    assert ["ready" in read_first_line(worker) for worker in workers] == [True, True]
+    assert ["idle" in read_first_line(worker) for worker in workers] == [True, True]
     parents = {
         Path(f"/proc/{worker.pid}/stat").read_text().rpartition(")")[2].split()[1]
         for worker in workers
@@ -81,7 +81,7 @@ def test_a_killed_worker_is_reported_with_its_signal_and_another_can_be_started(
     assert worker.wait(60) == -signal.SIGKILL
     assert worker.stdout.readline() == ""
     again = launcher.start(tmp_path / "0.log")
-    assert "ready" in read_first_line(again)
+    assert "idle" in read_first_line(again)
     again.stdin.close()
     assert again.wait(60) == 0
 

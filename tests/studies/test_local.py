@@ -15,21 +15,21 @@ import resnetlab as rl
 from resnetlab.errors import ResourceError
 from resnetlab.runs.run_folder import RunFolder
 from resnetlab.studies.executors import local
-from resnetlab.studies.executors.base import Job, RunEvent
 from resnetlab.studies.executors.local import LocalExecutor
+from resnetlab.studies.executors.messages import Job, RunEvent
 from resnetlab.studies.single_run import plan_run
 
 WORKER = """
 import json, os, sys, time
-def tell(**message):
-    print(json.dumps(message), flush=True)
-tell(kind="ready")
+def send(**event):
+    print(json.dumps(event), flush=True)
+send(kind="idle")
 for line in sys.stdin:
     message = json.loads(line)
     if message.get("stop"):
         break
-    (job,) = message["jobs"]
-    root, run = job["root"], job["id"]
+    (request,) = message["requests"]
+    root, run = request["root"], request["job"]["id"]
     tries = os.path.join(root, run)
     with open(tries, "a") as file:
         file.write("x")
@@ -37,7 +37,7 @@ for line in sys.stdin:
     {act}
 """
 
-FINISH = 'tell(kind="finished", id=run, status="trained")'
+FINISH = 'send(kind="finished", id=run, status="trained")'
 
 
 @pytest.fixture
@@ -113,7 +113,7 @@ def test_a_run_that_dies_once_is_finished_at_its_second_attempt(
 def test_a_mistake_that_would_occur_again_is_not_retried(
     run_jobs: Callable[..., Iterator[RunEvent]], jobs: list[Job], tmp_path: Path
 ) -> None:
-    act = 'tell(kind="failed", id=run, reason="ValueError: no", exit_code=1, retry=False)'
+    act = 'send(kind="failed", id=run, reason="ValueError: no", exit_code=1, may_retry=False)'
     assert kinds(run_jobs(jobs[:2], act)) == [("missing", job.id) for job in jobs[:2]]
     assert events_of(tmp_path, jobs[0]) == ["failed", "gave up"]
 
@@ -122,8 +122,8 @@ def test_an_operating_system_error_is_retried(
     run_jobs: Callable[..., Iterator[RunEvent]], jobs: list[Job]
 ) -> None:
     act = (
-        'tell(kind="failed", id=run, reason="EIO", exit_code=1, retry=True) if attempt < 3 else '
-        f"{FINISH}"
+        'send(kind="failed", id=run, reason="EIO", exit_code=1, may_retry=True) '
+        f"if attempt < 3 else {FINISH}"
     )
     assert kinds(run_jobs(jobs[:1], act)) == [("failed", jobs[0].id)] * 2 + [
         ("finished", jobs[0].id)
@@ -133,7 +133,7 @@ def test_an_operating_system_error_is_retried(
 def test_a_full_disk_ends_the_study_and_counts_as_the_result_of_no_run(
     run_jobs: Callable[..., Iterator[RunEvent]], jobs: list[Job], tmp_path: Path
 ) -> None:
-    act = 'tell(kind="failed", id=run, reason="the disk is full", exit_code=4, retry=False)'
+    act = 'send(kind="failed", id=run, reason="the disk is full", exit_code=4, may_retry=False)'
     with pytest.raises(ResourceError, match="the disk is full"):
         list(run_jobs(jobs, act))
     assert "gave up" not in events_of(tmp_path, jobs[0])
@@ -157,7 +157,7 @@ def test_a_process_killed_by_the_system_for_lack_of_memory_gives_an_out_of_memor
 def test_the_executor_waits_for_a_run_that_another_driver_has_locked(
     run_jobs: Callable[..., Iterator[RunEvent]], jobs: list[Job]
 ) -> None:
-    act = f'tell(kind="locked", id=run) if attempt == 1 and run == "{jobs[0].id}" else {FINISH}'
+    act = f'send(kind="locked", id=run) if attempt == 1 and run == "{jobs[0].id}" else {FINISH}'
     assert kinds(run_jobs(jobs[:2], act)) == [("finished", jobs[1].id), ("finished", jobs[0].id)]
 
 
@@ -166,7 +166,7 @@ def test_a_stop_waits_for_each_worker_and_leaves_no_process(
 ) -> None:
     monkeypatch.setattr(local, "STOP_TIMEOUT_SECONDS", 5.0)
     began = time.monotonic()
-    act = 'sys.stdin.readline(); tell(kind="interrupted", id=run); sys.exit()'
+    act = 'sys.stdin.readline(); send(kind="interrupted", id=run); sys.exit()'
     events = kinds(run_jobs(jobs, act, workers=2, stop=lambda: time.monotonic() - began > 1))
     assert sorted(events) == sorted([("interrupted", job.id) for job in jobs[:2]])
 

@@ -17,8 +17,9 @@ from resnetlab.data.device_images import DeviceImageCache, DeviceImages
 from resnetlab.data.splits import load_dataset
 from resnetlab.errors import InputError
 from resnetlab.runs.run_folder import RunFolder
-from resnetlab.studies.executors.base import Job, JobQueue, encode_job
+from resnetlab.studies.executors.base import JobQueue
 from resnetlab.studies.executors.factory import make_executor
+from resnetlab.studies.executors.messages import Job, RunEvent, make_request
 from resnetlab.studies.executors.worker import JobRunner
 from resnetlab.studies.single_run import plan_run
 from resnetlab.training.from_scratch_state import FromScratchState
@@ -46,13 +47,13 @@ def jobs_of(data: Path, root: Path, *settings: str, seeds: tuple[int, ...] = SEE
 
 def run_job_groups(
     root: Path, *groups: list[Job], stop: Callable[[], bool] = lambda: False
-) -> dict[str, dict[str, Any]]:
-    """Run groups of jobs one after another, and return the last message about each run."""
-    last: dict[str, dict[str, Any]] = {}
+) -> dict[str, RunEvent]:
+    """Run groups of jobs one after another, and return the last event of each run."""
+    last: dict[str, RunEvent] = {}
     placement = rl.Placement(checkpoint_seconds=0)
-    job_runner = JobRunner(stop, lambda **message: last.update({message["id"]: message}))
+    job_runner = JobRunner(stop, lambda event: last.update({event.id: event}))
     for group in groups:
-        job_runner.run(*(encode_job(job, root, placement) for job in group))
+        job_runner.run(*(make_request(job, root, placement) for job in group))
     return last
 
 
@@ -125,7 +126,7 @@ def test_parallel_seeds_have_the_bits_of_single_runs(
 
     monkeypatch.setattr(FromScratchState, "record_step", record)
     last = run_job_groups(tmp_path, jobs)
-    assert {message["kind"] for message in last.values()} == {"finished"}
+    assert {event.kind for event in last.values()} == {"finished"}
     assert [outcome_of(tmp_path, job) for job in jobs] == expected
     assert steps == list(SEEDS) * (len(steps) // len(SEEDS)), "a step each, in turn"
 
@@ -137,7 +138,7 @@ def test_interrupted_parallel_seeds_resume_in_parallel_or_alone_with_the_same_bi
     jobs, expected = single_run_outcomes
     count = iter(range(1_000_000))
     last = run_job_groups(tmp_path, jobs, stop=lambda: next(count) >= requested)
-    assert {message["kind"] for message in last.values()} == {"interrupted"}
+    assert {event.kind for event in last.values()} == {"interrupted"}
     assert all(any(RunFolder.find(tmp_path, job.id).checkpoints.iterdir()) for job in jobs)
     run_job_groups(tmp_path, [jobs[0]], jobs[1:])
     assert [outcome_of(tmp_path, job) for job in jobs] == expected
@@ -166,7 +167,7 @@ def test_a_diverged_run_does_not_end_the_parallel_runs(
     act_in(monkeypatch, 1, lambda train_state: train_state.losses.fill_(float("nan")))
     last = run_job_groups(tmp_path, jobs)
     first, _, third = (result["status"] for _, _, result in expected)
-    assert [last[job.id]["status"] for job in jobs] == [first, "diverged", third]
+    assert [last[job.id].status for job in jobs] == [first, "diverged", third]
     assert [outcome_of(tmp_path, jobs[index]) for index in (0, 2)] == [expected[0], expected[2]]
 
 
@@ -188,9 +189,7 @@ def test_out_of_memory_is_a_result_only_for_a_run_without_parallel_runs(
     act_in(monkeypatch, 0, runs_out)
     last = run_job_groups(tmp_path, jobs)
     assert len(times) == 2
-    assert last[jobs[0].id]["status"] == (
-        "out of memory" if also_alone else expected[0][2]["status"]
-    )
+    assert last[jobs[0].id].status == ("out of memory" if also_alone else expected[0][2]["status"])
     assert [outcome_of(tmp_path, job) for job in jobs][also_alone:] == expected[also_alone:]
 
 
@@ -200,7 +199,7 @@ def test_an_error_of_one_run_is_reported_and_the_others_continue(
     jobs, expected = single_run_outcomes
     with RunFolder.find(tmp_path, jobs[1].id).lock():
         last = run_job_groups(tmp_path, jobs)
-    assert [last[job.id]["kind"] for job in jobs] == ["finished", "locked", "finished"]
+    assert [last[job.id].kind for job in jobs] == ["finished", "locked", "finished"]
     assert [outcome_of(tmp_path, jobs[index]) for index in (0, 2)] == [expected[0], expected[2]]
 
 

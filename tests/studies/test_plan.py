@@ -10,7 +10,7 @@ import pytest
 import resnetlab as rl
 from resnetlab.data.config import DataIdentity
 from resnetlab.models.model_cost import model_cost
-from resnetlab.schema import decode, encode
+from resnetlab.schema import SCHEMA, decode, encode
 from resnetlab.studies.execution import read_plan, save_plan
 from resnetlab.studies.parsing.overrides import Overrides
 from resnetlab.studies.parsing.study_file import load_study, parse_study
@@ -53,7 +53,7 @@ def test_every_condition_has_every_seed_once_and_expensive_runs_come_first() -> 
     }
     assert [run.seed for run in plan.runs] == sorted(run.seed for run in plan.runs)
     for seed in range(5):
-        costs = [run.macs for run in plan.runs if run.seed == seed]
+        costs = [run.train_macs for run in plan.runs if run.seed == seed]
         assert costs == sorted(costs, reverse=True)
 
 
@@ -193,17 +193,28 @@ def test_the_estimated_time_is_exact_for_a_constant_speed() -> None:
     plan = plan_of(load_study("digits"))
     estimate = TimeEstimator(plan.runs, (), 2)
     assert estimate.seconds_left() is None
-    truth = sum(run.macs for run in plan.runs) * 1e-10 / 2
+    truth = sum(run.train_macs for run in plan.runs) * 1e-10 / 2
     total = plan.runs[0].file.run.recipe.total_steps(PROPERTIES.train_images)
     for step in range(25):
         for run in plan.runs[:2]:
-            estimate.update(run.id, step, total, step * run.macs * 1e-10 / total)
+            estimate.update(run.id, step, total, step * run.train_macs * 1e-10 / total)
     left = estimate.seconds_left()
-    gone = 24 * plan.runs[0].macs * 1e-10 / total
+    gone = 24 * plan.runs[0].train_macs * 1e-10 / total
     assert left == pytest.approx(truth - gone, rel=0.01)
     for run in plan.runs:
         estimate.mark_finished(run.id)
     assert estimate.seconds_left() == 0
+
+
+def test_the_time_left_is_estimated_for_a_network_without_counted_operations() -> None:
+    """The counter of operations counts nothing in some external networks."""
+    plan = plan_of(load_study("digits"))
+    runs = [replace(run, file=replace(run.file, macs=0)) for run in plan.runs]
+    estimate = TimeEstimator(runs, (), 1)
+    for step in range(25):
+        estimate.update(runs[0].id, step, 100, step * 2.0)
+    same = [run for run in runs if run.condition == runs[0].condition]
+    assert estimate.seconds_left() == pytest.approx(200 * len(same) - 48)
 
 
 def test_an_unreadable_plan_is_refused_with_its_file_name(tmp_path: Path) -> None:
@@ -222,7 +233,7 @@ def test_the_time_of_a_study_is_estimated_from_past_runs() -> None:
 
     def finished(run: int, speed: float) -> RunRecord:
         result = Result(
-            schema=1, status="trained", step=1, selected_step=1, images_per_second=speed
+            schema=SCHEMA, status="trained", step=1, selected_step=1, images_per_second=speed
         )
         return RunRecord(id=str(run), file=plan.runs[run].file, result=result)
 
@@ -234,7 +245,7 @@ def test_the_time_of_a_study_is_estimated_from_past_runs() -> None:
     plan = plan_of(load_study("digits"))
     deep, shallow = plan.runs[0], plan.runs[3]
     assert expected_time(deep, []) is None
-    images = deep.macs / deep.file.macs
+    images = deep.train_macs / deep.file.macs
     same = expected_time(deep, [finished(0, 100.0), finished(4, 300.0)])
     assert same is not None
     assert (same.train_seconds, same.basis) == (pytest.approx(images / 200), "past runs")

@@ -100,7 +100,7 @@ def test_an_existing_file_is_not_overwritten(tmp_path: Path) -> None:
 def test_in_a_terminal_the_command_prompts_and_repeats_a_question_after_an_invalid_answer(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from resnetlab.cli.scaffold import prompt_options
+    from resnetlab.cli.study.scaffold import prompt_options
 
     monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
     typed = iter(

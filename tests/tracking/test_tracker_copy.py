@@ -14,7 +14,7 @@ from resnetlab.errors import InputError
 from resnetlab.runs.records import Evaluation, Result
 from resnetlab.runs.run_folder import RunFolder
 from resnetlab.studies.execution import read_plan
-from resnetlab.studies.executors.base import RunEvent
+from resnetlab.studies.executors.messages import RunEvent
 from resnetlab.studies.plan import Plan
 from resnetlab.tracking import tracker_copy as module
 from resnetlab.tracking.base import TrackedRun, make_tracker

@@ -30,8 +30,9 @@ from resnetlab.studies.execution import (
     read_record,
     save_plan,
 )
-from resnetlab.studies.executors.base import Executor, RunEvent
+from resnetlab.studies.executors.base import Executor
 from resnetlab.studies.executors.local import LocalExecutor
+from resnetlab.studies.executors.messages import RunEvent
 from resnetlab.studies.plan import Plan, PlannedRun, StudyRecord, folder_name
 from resnetlab.studies.study import Study
 from resnetlab.table import Table

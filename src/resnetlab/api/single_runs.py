@@ -11,7 +11,7 @@ from resnetlab.inspection.diagnostics_config import DiagnosticsConfig
 from resnetlab.models.configs import ModelConfig
 from resnetlab.recipes.finetune import AnyRecipe
 from resnetlab.runs.records import RunRecord
-from resnetlab.studies.executors.base import Job
+from resnetlab.studies.executors.messages import Job
 from resnetlab.studies.single_run import plan_run, resume_job, run_job
 from resnetlab.torch_check import check_torch
 

@@ -15,20 +15,7 @@ import typer
 from typer.core import TyperGroup
 
 from resnetlab import trust
-from resnetlab.cli import (
-    compare,
-    curation,
-    deploy,
-    evaluate,
-    explain,
-    finetune,
-    fixres,
-    judge,
-    models,
-    predict,
-    train,
-    watch,
-)
+from resnetlab.cli import compare, models, train, watch
 from resnetlab.cli.common import (
     EXIT_CODES,
     INTERNAL_ERROR,
@@ -39,10 +26,19 @@ from resnetlab.cli.common import (
     notify,
 )
 from resnetlab.cli.course import course
-from resnetlab.cli.data import data
+from resnetlab.cli.curation.commands import extend
+from resnetlab.cli.data.commands import data
+from resnetlab.cli.deploy.evaluate import ensemble, evaluate
+from resnetlab.cli.deploy.explain import explain
+from resnetlab.cli.deploy.export import export
+from resnetlab.cli.deploy.predict import predict
+from resnetlab.cli.deploy.serve import serve
 from resnetlab.cli.doctor import doctor
+from resnetlab.cli.finetune.command import finetune
+from resnetlab.cli.finetune.fixres import fixres
 from resnetlab.cli.inspect import inspect
-from resnetlab.cli.study import study
+from resnetlab.cli.judge.command import judge
+from resnetlab.cli.study.commands import study
 from resnetlab.errors import ResnetlabError, escape_controls, input_error
 from resnetlab.files import disk_errors_as_resource_error
 from resnetlab.torch_check import TRAIN_PACKAGES, missing_package_error
@@ -62,17 +58,17 @@ COMMANDS: tuple[Callable[..., None], ...] = (
     train.train,
     train.resume,
     compare.compare,
-    judge.judge,
+    judge,
     compare.verify,
-    finetune.finetune,
-    fixres.fixres,
-    curation.extend,
-    predict.predict,
-    evaluate.evaluate,
-    evaluate.ensemble,
-    explain.explain,
-    deploy.export,
-    deploy.serve,
+    finetune,
+    fixres,
+    extend,
+    predict,
+    evaluate,
+    ensemble,
+    explain,
+    export,
+    serve,
     models.models,
     models.import_weights,
     doctor,

@@ -7,7 +7,6 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import typer
 
@@ -22,8 +21,9 @@ from resnetlab.runs.killed import KILLED, was_killed
 from resnetlab.runs.records import Result, to_dict
 from resnetlab.runs.run_folder import PROFILE, RunFolder
 from resnetlab.shell import command_line, resume_command
-from resnetlab.studies.executors.base import Job, RunEvent, decode_event, encode_job, missing_error
+from resnetlab.studies.executors.base import missing_error
 from resnetlab.studies.executors.in_process import run_in_process
+from resnetlab.studies.executors.messages import Job, RunEvent, make_request
 from resnetlab.studies.progress import run_display
 from resnetlab.studies.single_run import plan_run, resume_job
 from resnetlab.tracking.tracker_copy import (
@@ -172,7 +172,7 @@ def _execute_distributed(
     from resnetlab.training.distributed import process_group, torchrun_world
 
     world = torchrun_world()
-    last: dict[str, Any] = {}
+    last = RunEvent("idle")
     with contextlib.ExitStack() as stack:
         interrupt = stack.enter_context(SignalFlag().installed())
         stack.enter_context(process_group(world, job.file.run.numerics.device))
@@ -182,19 +182,20 @@ def _execute_distributed(
             else None
         )
 
-        def on_message(**message: Any) -> None:
-            last.update(message)
+        def handle(event: RunEvent) -> None:
+            nonlocal last
+            last = event
             if display:
-                display.update(decode_event(message))
+                display.update(event)
 
         placement = replace(placement, device_index=world.local_rank)
-        JobRunner(interrupt.is_set, on_message, world).run(encode_job(job, root, placement))
-    if last["kind"] == "locked":
+        JobRunner(interrupt.is_set, handle, world).run(make_request(job, root, placement))
+    if last.kind == "locked":
         message = "another process trains this run"
         raise UnfinishedError(Problem(str(run_folder.path), message, "wait for it"))
-    if last["kind"] == "failed":
-        raise missing_error(decode_event(last), str(run_folder.path), "see above")
-    if last["kind"] == "interrupted":
+    if last.kind == "failed":
+        raise missing_error(last, str(run_folder.path), "see above")
+    if last.kind == "interrupted":
         raise typer.Exit(interrupt.exit_code if interrupt.is_set() else UNFINISHED)
     if world.is_main_process and (result := run_folder.result()):
         _print_result(run_folder, result, placement.profile, as_json)

@@ -25,7 +25,7 @@ from resnetlab.cli.common import (
     open_page,
 )
 from resnetlab.cli.common import OutputDir as Output
-from resnetlab.cli.study_options import (
+from resnetlab.cli.study.options import (
     Seeds,
     StudyOrFolder,
     check_built_without_code,

@@ -61,7 +61,6 @@ def write_class_study(submissions: Sequence[Submission], lesson: Lesson, out: Pa
                 seed=record.config.seed,
                 id=record.id,
                 file=record.file,
-                macs=record.file.macs,
             )
             study_runs.append(StudyRun(planned, "finished", record))
     study = _study(lesson, [item.student.seed for item in honest if item.student])

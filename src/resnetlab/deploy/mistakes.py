@@ -11,7 +11,7 @@ from PIL import Image
 from resnetlab.data.photo_loader import load_batches
 from resnetlab.data.transforms.eval_transform import apply_eval_transform
 from resnetlab.deploy.evaluate import PredictionsWithImages
-from resnetlab.deploy.explain import GRADIENT_BATCH_SIZE, Explainer
+from resnetlab.deploy.explain.explainer import GRADIENT_BATCH_SIZE, Explainer
 from resnetlab.deploy.predict import Classifier
 from resnetlab.deploy.results import Misclassification
 from resnetlab.errors import InputError

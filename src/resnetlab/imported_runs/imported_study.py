@@ -13,7 +13,7 @@ from resnetlab.errors import InputError, input_error
 from resnetlab.imported_runs.claim_text import claim_metric, parse_claim, parse_published
 from resnetlab.imported_runs.columns import Columns, find_columns
 from resnetlab.imported_runs.declaration import Declaration
-from resnetlab.imported_runs.measure import find_measure, rescale
+from resnetlab.imported_runs.detect_measure import detect_measure, rescale
 from resnetlab.imported_runs.raw_table import RawTable, select_rows
 from resnetlab.imported_runs.run_values import ImportedRun, missing_partners, read_runs
 from resnetlab.messages import format_count
@@ -57,7 +57,7 @@ def import_runs(table: RawTable, declaration: Declaration, command: str = "") ->
     if len(conditions) > MAX_CONDITIONS:
         message = f"{len(conditions):,} conditions, at most {MAX_CONDITIONS}"
         raise input_error(table.where, message, "--condition with another column")
-    measure, factor, sentences = find_measure(table, runs, columns, declaration)
+    measure, factor, sentences = detect_measure(table, runs, columns, declaration)
     runs = [_scaled(run, factor) for run in runs]
     if declaration.best_of > 1:
         measure = replace(measure, name=f"{measure.name}, best of {declaration.best_of}")

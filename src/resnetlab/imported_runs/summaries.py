@@ -12,8 +12,8 @@ from resnetlab.analysis.study_data import ClaimVerdict
 from resnetlab.errors import input_error, suggest
 from resnetlab.imported_runs.columns import CONDITION_NAMES, Columns
 from resnetlab.imported_runs.declaration import Declaration
+from resnetlab.imported_runs.detect_measure import detect_measure
 from resnetlab.imported_runs.imported_study import parse_claims
-from resnetlab.imported_runs.measure import find_measure
 from resnetlab.imported_runs.raw_table import RawTable, Row, cell_text, parse_number
 from resnetlab.imported_runs.run_values import ImportedRun
 from resnetlab.imported_runs.sentences import ClaimSentences, describe_claims
@@ -122,7 +122,7 @@ def judge_summaries(table: RawTable, declaration: Declaration) -> SummaryReport:
         ImportedRun(label, "0", "trained", row.mean, (), f"condition {label}")
         for label, row in rows.items()
     ]
-    measure, factor, reading = find_measure(table, means, columns, declaration)
+    measure, factor, reading = detect_measure(table, means, columns, declaration)
     moments = {
         label: Moments(row.n, round(row.mean * factor, 12), round(row.sd * factor, 12))
         for label, row in rows.items()

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from resnetlab.data.class_names import class_titles
-from resnetlab.deploy.heat_map_scores import (
+from resnetlab.deploy.explain.heat_map_scores import (
     BORDER_CAVEAT,
     HeatMapCheck,
     Mean,

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 
-from resnetlab.studies.executors.base import RunEvent
+from resnetlab.studies.executors.messages import RunEvent
 
 REPORT_TIME_FRACTION = 0.02
 """Largest share of the time since the last partial report that writing the next one may take."""

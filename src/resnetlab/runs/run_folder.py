@@ -150,7 +150,12 @@ class RunFolder:
     def result(self) -> Result | None:
         """Read the result of a finished run; return None for an unfinished run."""
         path = self.path / "result.json"
-        return decode(Result, read_json(path), str(path)) if path.exists() else None
+        if not path.exists():
+            return None
+        table = read_json(path)
+        check_schema(table, str(path))
+        result: Result = decode(Result, table, str(path))
+        return result
 
     def commit(self, result: Result) -> bool:
         """Write the result once, with the checksums of all files, and remove the checkpoints.

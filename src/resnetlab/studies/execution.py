@@ -20,7 +20,8 @@ from resnetlab.runs.records import RunRecord
 from resnetlab.runs.run_folder import RunFolder
 from resnetlab.schema import decode, encode
 from resnetlab.stats.chance import chance_note
-from resnetlab.studies.executors.base import Executor, Job, RunEvent
+from resnetlab.studies.executors.base import Executor
+from resnetlab.studies.executors.messages import Job, RunEvent
 from resnetlab.studies.plan import (
     DataProperties,
     Plan,

@@ -58,8 +58,6 @@ class PlannedRun:
     seed: int
     id: RunId
     file: RunFile
-    macs: int
-    """Multiply-adds of all forward passes of the training: proportional to the cost of the run."""
     evaluation_images: int = 0
     """Images of all evaluations of the run; 0 if they are unknown."""
     channels: int = 0
@@ -71,6 +69,12 @@ class PlannedRun:
     def config(self) -> RunConfig:
         """Resolved configuration of the run."""
         return self.file.run
+
+    @cached_property
+    def train_macs(self) -> int:
+        """Multiply-adds of all forward passes of the training: the cost of the run."""
+        recipe = self.config.recipe
+        return self.file.macs * recipe.total_steps(self.file.train_images) * recipe.batch_size
 
 
 @strict_dataclass
@@ -178,7 +182,7 @@ def make_plan(
             )
             for c in conditions
         ]
-        runs += sorted(seed_runs, key=lambda run: -run.macs)
+        runs += sorted(seed_runs, key=lambda run: -run.train_macs)
     return Plan(study=study, runs=_with_train_mode(study, runs))
 
 
@@ -274,13 +278,11 @@ def _plan_run(
         class_share=properties.class_share,
         diagnostics=diagnostics,
     )
-    steps = condition.recipe.total_steps(properties.train_images)
     return PlannedRun(
         condition=condition.label,
         seed=seed,
         id=run_id(run, properties.name),
         file=file,
-        macs=macs * steps * condition.recipe.batch_size,
         evaluation_images=_evaluation_images(condition, properties),
         channels=properties.channels,
         side=properties.side,

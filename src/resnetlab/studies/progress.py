@@ -22,7 +22,8 @@ from resnetlab.messages import format_count, format_duration, format_estimate
 from resnetlab.notebook import Bar, NotebookOutput, is_notebook
 from resnetlab.runs.records import Result
 from resnetlab.runs.run_folder import RunFolder
-from resnetlab.studies.executors.base import Executor, Job, RunEvent
+from resnetlab.studies.executors.base import Executor
+from resnetlab.studies.executors.messages import Job, RunEvent
 from resnetlab.studies.plan import Plan, PlannedRun
 from resnetlab.studies.timing.time_estimate import TimeEstimator
 
@@ -236,7 +237,7 @@ class Display:
 
     def _bars(self) -> list[Bar]:
         """Return the bar of all runs, weighted by their cost, and then one for each active run."""
-        macs = {run.id: run.macs for run in self.runs.values()}
+        macs = {run.id: run.train_macs for run in self.runs.values()}
         done: float = sum(macs[run_id] for run_id in self.finished if run_id in macs)
         done += sum(macs.get(i, 0) * a.step / a.total for i, a in self.active.items())
         bars = [Bar(self.title, done / max(1, sum(macs.values())), self._summary())]
@@ -270,7 +271,7 @@ def plan_display(
 def run_display(job: Job, root: Path, quiet: bool = False) -> Display:
     """Return the display of one run without a study."""
     run = job.file.run
-    planned = PlannedRun(condition=run.model.title, seed=run.seed, id=job.id, file=job.file, macs=1)
+    planned = PlannedRun(condition=run.model.title, seed=run.seed, id=job.id, file=job.file)
     return Display(job.id, (planned,), set(), 1, _result_loader(root), quiet=quiet)
 
 

@@ -29,8 +29,9 @@ from resnetlab.runs.run_folder import RunFolder
 from resnetlab.schema import decode, encode
 from resnetlab.shell import resume_command
 from resnetlab.studies.execution import check_licenses, load_data_properties
-from resnetlab.studies.executors.base import Job, RunEvent, missing_error
+from resnetlab.studies.executors.base import missing_error
 from resnetlab.studies.executors.in_process import run_in_process
+from resnetlab.studies.executors.messages import Job, RunEvent
 from resnetlab.studies.parsing.overrides import Overrides
 from resnetlab.studies.parsing.study_file import parse_study
 from resnetlab.studies.plan import Plan, make_plan

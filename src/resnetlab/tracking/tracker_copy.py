@@ -17,7 +17,7 @@ from resnetlab.files import MAX_GENERATED_BYTES, read_json, write_json
 from resnetlab.messages import Notify
 from resnetlab.runs.paths import WEIGHTS
 from resnetlab.runs.run_folder import CHECKED_FILES, RunFolder
-from resnetlab.studies.executors.base import RunEvent
+from resnetlab.studies.executors.messages import RunEvent
 from resnetlab.studies.plan import Plan, PlannedRun, folder_name
 from resnetlab.tracking.base import TrackedRun, Tracker, make_tracker
 

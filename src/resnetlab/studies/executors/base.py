@@ -1,4 +1,4 @@
-"""Jobs, events and the queue that all executors share. Free of torch."""
+"""Executor of a plan, and the queue that all executors share. Free of torch."""
 
 from __future__ import annotations
 
@@ -8,17 +8,15 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Protocol
 
 from resnetlab.errors import InputError, Problem, ResnetlabError, ResourceError, UnfinishedError
-from resnetlab.models.configs.external import code_is_allowed
-from resnetlab.recipes.numerics import Numerics, Placement
+from resnetlab.recipes.numerics import Numerics
 from resnetlab.runs.config import RunConfig
 from resnetlab.runs.paths import saved_steps
-from resnetlab.runs.records import Evaluation, RunFile, Status
 from resnetlab.runs.run_folder import RunFolder, utc_now
 from resnetlab.runs.writer import commit_result
-from resnetlab.schema import decode, encode
+from resnetlab.studies.executors.messages import Job, RunEvent
 
 MAX_ATTEMPTS = 3
 """Number of attempts for a run before it counts as missing."""
@@ -28,44 +26,6 @@ STOP_TIMEOUT_SECONDS = 25.0
 
 LOCK_RETRY_SECONDS = 2.0
 """Seconds before another attempt at a run that another driver has locked."""
-
-
-@dataclass(frozen=True)
-class Job:
-    """Run to train, and the checkpoint to start from."""
-
-    id: str
-    file: RunFile
-    from_step: int | None = None
-    """Step of the checkpoint to resume from; None for the last one, 0 for a new start."""
-
-
-@dataclass(frozen=True)
-class RunEvent:
-    """Event of a run. An `idle` event belongs to no run and marks only that time has passed."""
-
-    kind: Literal["idle", "progress", "finished", "interrupted", "failed", "missing"]
-    """Kind of the event. failed: an attempt failed and is repeated; missing: no attempt is left, or
-    another one would fail too.
-    """
-    id: str = ""
-    """Id of the run."""
-    step: int = 0
-    """Number of optimizer steps so far."""
-    total_steps: int = 0
-    """Number of optimizer steps of the whole run."""
-    epoch: float = 0.0
-    """Number of epochs so far."""
-    images_per_second: float = 0.0
-    """Throughput of the training steps since the last event of the run."""
-    evaluations: tuple[Evaluation, ...] = ()
-    """Evaluations since the last event of the run."""
-    status: Status | None = None
-    """Status of a finished run."""
-    reason: str = ""
-    """Explanation of the status, or of a failure."""
-    exit_code: int = 0
-    """Exit code of the error that `reason` describes; 0 if the process was lost."""
 
 
 class Executor(Protocol):
@@ -132,31 +92,29 @@ class JobQueue:
             self.waiting.remove(job)
         return [first, *others]
 
-    def finish(self, job: Job, message: dict[str, Any] | None, lost_reason: str = "") -> RunEvent:
-        """Return the event of a worker's last message; queue `job` again if it may retry.
+    def finish(self, job: Job, event: RunEvent) -> RunEvent:
+        """Return what the last event of a job means, and queue the job again if it may retry.
 
-        `message` is None if the worker was lost; `lost_reason` is then the reason. Raises
-        ResourceError if a disk is full.
+        Raises ResourceError if a disk is full.
         """
-        if message is not None and message["kind"] == "locked":
+        if event.kind == "locked":
             self.delayed.append((time.monotonic() + LOCK_RETRY_SECONDS, job))
             return RunEvent("idle")
-        event = (
-            decode_event(message)
-            if message is not None
-            else RunEvent("failed", job.id, reason=lost_reason)
-        )
         if event.kind != "failed":
             return event
         self.attempts[job.id] = self.attempts.get(job.id, 0) + 1
         self._log_event(job, "failed", event.reason)
-        if message is not None and message["exit_code"] == ResourceError.exit_code:
+        if event.exit_code == ResourceError.exit_code:
             raise ResourceError(Problem("", event.reason, ""))
-        if self.attempts[job.id] < MAX_ATTEMPTS and (message is None or message["retry"]):
+        if self.attempts[job.id] < MAX_ATTEMPTS and event.may_retry:
             self.waiting.append(replace(job, from_step=None))
             return event
         self._log_event(job, "gave up", event.reason)
         return replace(event, kind="missing")
+
+    def finish_lost(self, job: Job, reason: str) -> RunEvent:
+        """Return the event of a job whose process was lost, and queue it again if it may retry."""
+        return self.finish(job, RunEvent("failed", job.id, reason=reason, may_retry=True))
 
     def record_out_of_memory(self, job: Job) -> RunEvent | None:
         """Record a kill for lack of memory; None if another process has the run.
@@ -187,44 +145,6 @@ class JobQueue:
 def _condition_config(job: Job) -> RunConfig:
     """Return the part of the config that all runs of a condition share."""
     return replace(job.file.run, seed=0)
-
-
-def encode_job(job: Job, root: Path, placement: Placement) -> dict[str, Any]:
-    """Encode a job as a message for a worker."""
-    return {
-        "id": job.id,
-        "file": encode(job.file),
-        "root": str(root),
-        "placement": encode(placement),
-        "from_step": job.from_step,
-        "run_code": code_is_allowed(job.file.run.model),
-    }
-
-
-def decode_event(message: dict[str, Any]) -> RunEvent:
-    """Decode a worker's message as an event."""
-    kind = message["kind"]
-    if kind == "progress":
-        speed = message["images"] / message["seconds"] if message["seconds"] else 0.0
-        evaluations = tuple(decode(Evaluation, line, "worker") for line in message["evaluations"])
-        return RunEvent(
-            "progress",
-            message["id"],
-            message["step"],
-            message["total_steps"],
-            message["epoch"],
-            speed,
-            evaluations,
-        )
-    if kind == "ready":
-        return RunEvent("idle")
-    return RunEvent(
-        kind,
-        message["id"],
-        status=message.get("status"),
-        reason=message.get("reason", ""),
-        exit_code=message.get("exit_code", 0),
-    )
 
 
 def missing_error(event: RunEvent, folder: str, command: str) -> ResnetlabError:

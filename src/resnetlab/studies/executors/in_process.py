@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from resnetlab.recipes.numerics import Placement
-from resnetlab.studies.executors.base import Job, JobQueue, RunEvent, decode_event, encode_job
+from resnetlab.studies.executors.base import JobQueue
+from resnetlab.studies.executors.messages import Job, RunEvent, make_request
 
 POLL_SECONDS = 0.2
 """Seconds between two checks of a run that another process trains."""
@@ -33,13 +33,13 @@ def run_in_process(
 
     job_queue = JobQueue(root, [job])
     log = root / "cache" / "logs" / f"{job.id}.log"
-    last: dict[str, Any] = {}
+    last = RunEvent("idle")
 
-    def on_message(**message: Any) -> None:
-        if message["kind"] == "progress":
-            on_event(decode_event(message))
-        else:
-            last.update(message)
+    def handle(event: RunEvent) -> None:
+        nonlocal last
+        last = event
+        if event.kind == "progress":
+            on_event(event)
 
     with restored_settings():
         while job_queue and not should_stop():
@@ -48,6 +48,5 @@ def run_in_process(
                 time.sleep(POLL_SECONDS)
                 continue
             (ready,) = job_queue.take_jobs_of_condition(1)
-            last.clear()
-            JobRunner(should_stop, on_message, log=log).run(encode_job(ready, root, placement))
+            JobRunner(should_stop, handle, log=log).run(make_request(ready, root, placement))
             on_event(job_queue.finish(ready, last))

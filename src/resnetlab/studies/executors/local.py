@@ -14,18 +14,12 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from resnetlab.recipes.numerics import Numerics, Placement, available_cpus
-from resnetlab.studies.executors.base import (
-    STOP_TIMEOUT_SECONDS,
-    Job,
-    JobQueue,
-    RunEvent,
-    decode_event,
-    encode_job,
-)
+from resnetlab.schema import decode, encode
+from resnetlab.studies.executors.base import STOP_TIMEOUT_SECONDS, JobQueue
 from resnetlab.studies.executors.launcher import ForkedWorker, Launcher, can_fork_workers
+from resnetlab.studies.executors.messages import Job, RunEvent, WorkerInput, make_request
 from resnetlab.training.resolve import check_device_index, resolve_numerics
 
 COMMAND = (sys.executable, "-m", "resnetlab.studies.executors.worker")
@@ -36,7 +30,8 @@ class LocalExecutor:
 
     def __init__(self, root: Path, placement: Placement) -> None:
         self.root, self.placement = root, placement
-        self.messages: queue.Queue[tuple[_Worker, dict[str, Any] | None]] = queue.Queue()
+        self.events: queue.Queue[tuple[_Worker, RunEvent | None]] = queue.Queue()
+        """Events of all workers, each with its worker; None for the end of a worker's process."""
         self.launcher: Launcher | None = None
 
     def resolve_numerics(self, numerics: Numerics) -> Numerics:
@@ -79,18 +74,18 @@ class LocalExecutor:
                     return
                 self._assign_jobs(job_queue, workers)
                 try:
-                    worker, message = self.messages.get(timeout=0.2)
+                    worker, event = self.events.get(timeout=0.2)
                 except queue.Empty:
                     yield RunEvent("idle")
                     continue
-                if message is None:
+                if event is None:
                     yield from self._handle_exit(worker, job_queue)
                 elif not worker.jobs:
-                    pass  # a late message of an earlier job
-                elif message["kind"] in ("ready", "progress", "interrupted"):
-                    yield decode_event(message)
+                    pass  # a late event of an earlier job
+                elif event.kind in ("idle", "progress", "interrupted"):
+                    yield event
                 else:
-                    event = job_queue.finish(worker.jobs.pop(message["id"]), message)
+                    event = job_queue.finish(worker.jobs.pop(event.id), event)
                     # The caller may write a report now; no worker should wait meanwhile.
                     if not should_stop():
                         self._assign_jobs(job_queue, workers)
@@ -117,20 +112,19 @@ class LocalExecutor:
     def _stop_workers(self, workers: list[_Worker]) -> Iterator[RunEvent]:
         """Ask every worker to write a checkpoint and stop, and wait for it."""
         for worker in workers:
-            worker.send({"stop": True})
+            worker.send(WorkerInput(stop=True))
         deadline = time.monotonic() + STOP_TIMEOUT_SECONDS
         while any(worker.jobs for worker in workers) and time.monotonic() < deadline:
             with contextlib.suppress(queue.Empty):
-                worker, message = self.messages.get(timeout=0.2)
-                if message is None:
+                worker, event = self.events.get(timeout=0.2)
+                if event is None:
                     yield from (RunEvent("interrupted", run_id) for run_id in worker.jobs)
                     worker.jobs = {}
                 elif (
-                    message["kind"] in ("interrupted", "finished", "failed")
-                    and message["id"] in worker.jobs
+                    event.kind in ("interrupted", "finished", "failed") and event.id in worker.jobs
                 ):
-                    del worker.jobs[message["id"]]
-                    yield decode_event(message)
+                    del worker.jobs[event.id]
+                    yield event
 
     def _handle_exit(self, worker: _Worker, job_queue: JobQueue) -> Iterator[RunEvent]:
         """Handle the end of a worker's process, which may have had unfinished jobs."""
@@ -147,7 +141,7 @@ class LocalExecutor:
         lost = f"its process {how}; its log is cache/logs/{worker.log.name}"
         for job in jobs:
             event = job_queue.record_out_of_memory(job) if short_of_memory else None
-            yield event or job_queue.finish(job, None, lost)
+            yield event or job_queue.finish_lost(job, lost)
 
 
 @dataclass
@@ -172,14 +166,14 @@ class _Worker:
         if self.has_exited:
             self._spawn()
         self.jobs = {job.id: job for job in jobs}
-        self.send(
-            {"jobs": [encode_job(job, self.executor.root, self.executor.placement) for job in jobs]}
-        )
+        executor = self.executor
+        requests = (make_request(job, executor.root, executor.placement) for job in jobs)
+        self.send(WorkerInput(tuple(requests)))
 
-    def send(self, message: dict[str, Any]) -> None:
+    def send(self, message: WorkerInput) -> None:
         if self.process and self.process.stdin and not self.has_exited:
             with contextlib.suppress(OSError):  # it died; the end of its output reports that
-                self.process.stdin.write(json.dumps(message) + "\n")
+                self.process.stdin.write(json.dumps(encode(message)) + "\n")
                 self.process.stdin.flush()
 
     def close(self) -> None:
@@ -229,12 +223,15 @@ class _Worker:
             )
 
     def _listen(self, process: subprocess.Popen[str] | ForkedWorker) -> None:
-        if process.stdout:
-            with process.stdout as lines:
-                for line in lines:
-                    with contextlib.suppress(ValueError):  # a line cut short by a kill
-                        self.executor.messages.put((self, json.loads(line)))
-        self.executor.messages.put((self, None))
+        try:
+            if process.stdout:
+                with process.stdout as lines:
+                    for line in lines:
+                        with contextlib.suppress(ValueError):  # a line cut short by a kill
+                            message = json.loads(line)
+                            self.executor.events.put((self, decode(RunEvent, message, "worker")))
+        finally:
+            self.executor.events.put((self, None))
 
 
 def _environment(threads: int) -> dict[str, str]:

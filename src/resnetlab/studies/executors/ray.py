@@ -31,14 +31,8 @@ from resnetlab.files import write_text
 from resnetlab.recipes.numerics import Numerics, Placement
 from resnetlab.schema import decode, encode
 from resnetlab.settings import CACHE_VARIABLE, OFFLINE_VARIABLE
-from resnetlab.studies.executors.base import (
-    STOP_TIMEOUT_SECONDS,
-    Job,
-    JobQueue,
-    RunEvent,
-    decode_event,
-    encode_job,
-)
+from resnetlab.studies.executors.base import STOP_TIMEOUT_SECONDS, JobQueue
+from resnetlab.studies.executors.messages import Job, JobRequest, RunEvent, make_request
 
 if TYPE_CHECKING:
     from resnetlab.studies.executors.worker import JobRunner
@@ -124,7 +118,7 @@ class RayExecutor:
                     return
                 ended = _wait_for_ended(running)
                 for message in ray.get(message_queue.drain.remote()):
-                    yield decode_event(message)
+                    yield _decode_event(message)
                 for ref in ended:
                     yield self._finish_task(ref, running.pop(ref), job_queue)
                 if not ended:
@@ -136,9 +130,8 @@ class RayExecutor:
 
     def _start_task(self, job: Job, message_queue: Any) -> Any:
         task = ray.remote(**self._resources(job), max_retries=0)(_run_job)
-        return task.remote(
-            encode_job(job, self.root, self.placement), message_queue, self._driver_environment()
-        )
+        request = encode(make_request(job, self.root, self.placement))
+        return task.remote(request, message_queue, self._driver_environment())
 
     def _resources(self, job: Job) -> dict[str, float]:
         numerics = job.file.run.numerics
@@ -162,14 +155,14 @@ class RayExecutor:
 
     def _finish_task(self, ref: Any, job: Job, job_queue: JobQueue) -> RunEvent:
         try:
-            return job_queue.finish(job, ray.get(ref))
+            return job_queue.finish(job, _decode_event(ray.get(ref)))
         except ray.exceptions.OutOfMemoryError:
-            return job_queue.record_out_of_memory(job) or job_queue.finish(
-                job, None, "its process was killed for lack of memory"
+            return job_queue.record_out_of_memory(job) or job_queue.finish_lost(
+                job, "its process was killed for lack of memory"
             )
         except ray.exceptions.RayError as error:
-            return job_queue.finish(
-                job, None, f"its machine or process was lost ({type(error).__name__})"
+            return job_queue.finish_lost(
+                job, f"its machine or process was lost ({type(error).__name__})"
             )
 
     def _stop_tasks(self, running: dict[Any, Job], message_queue: Any) -> Iterator[RunEvent]:
@@ -180,12 +173,13 @@ class RayExecutor:
             for ref in _wait_for_ended(running):
                 job = running.pop(ref)
                 with contextlib.suppress(ray.exceptions.RayError):
-                    message = ray.get(ref)
-                    yield (
-                        decode_event(message)
-                        if message["kind"] == "finished"
-                        else RunEvent("interrupted", job.id)
-                    )
+                    event = _decode_event(ray.get(ref))
+                    yield event if event.kind == "finished" else RunEvent("interrupted", job.id)
+
+
+def _decode_event(message: dict[str, Any]) -> RunEvent:
+    event: RunEvent = decode(RunEvent, message, "cluster")
+    return event
 
 
 def _wait_for_ended(running: dict[Any, Job]) -> list[Any]:
@@ -291,20 +285,21 @@ def _process_runner() -> JobRunner:
     """Return the runner of this process, which has the data of its last job open."""
     from resnetlab.studies.executors.worker import JobRunner
 
-    return JobRunner(lambda: False, lambda **_: None)
+    return JobRunner(lambda: False, lambda _: None)
 
 
 def _run_job(
-    job: dict[str, Any], message_queue: Any, driver_environment: dict[str, str]
+    request: dict[str, Any], message_queue: Any, driver_environment: dict[str, str]
 ) -> dict[str, Any]:
-    """Run a job and return the last message about it."""
-    last: dict[str, Any] = {}
+    """Run the job of an encoded request and return the last event of its run, encoded."""
+    last = RunEvent("idle")
     stop = threading.Event()
 
-    def on_message(**message: Any) -> None:
-        last.update(message)
-        if message["kind"] == "progress":
-            message_queue.send.remote(message)
+    def handle(event: RunEvent) -> None:
+        nonlocal last
+        last = event
+        if event.kind == "progress":
+            message_queue.send.remote(encode(event))
 
     def listen() -> None:
         while not stop.is_set():
@@ -315,17 +310,14 @@ def _run_job(
 
     try:
         _enter_driver_environment(driver_environment)
+        decoded: JobRequest = decode(JobRequest, request, "driver")
     except InputError as error:
-        return {
-            "kind": "failed",
-            "id": job["id"],
-            "reason": str(error),
-            "exit_code": error.exit_code,
-            "retry": False,
-        }
+        run_id = request["job"]["id"]
+        refused = RunEvent("failed", run_id, reason=str(error), exit_code=error.exit_code)
+        return encode(refused)  # type: ignore[no-any-return]
     threading.Thread(target=listen, daemon=True).start()
     runner = _process_runner()
-    runner.should_stop, runner.send = stop.is_set, on_message
-    runner.run(job)
+    runner.should_stop, runner.send = stop.is_set, handle
+    runner.run(decoded)
     stop.set()
-    return last
+    return encode(last)  # type: ignore[no-any-return]

@@ -15,6 +15,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable, Generator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -23,11 +24,11 @@ from resnetlab.errors import ResnetlabError
 from resnetlab.lazy_compiler import defer_compiler
 from resnetlab.models.code_hash import check_unchanged
 from resnetlab.models.configs.external import allow_code
-from resnetlab.recipes.numerics import Placement
 from resnetlab.runs.attempt import RunAttempt
 from resnetlab.runs.lifecycle import RunLockedError, SharedDeviceOutOfMemoryError
 from resnetlab.runs.records import Evaluation, RunFile
 from resnetlab.schema import decode, encode
+from resnetlab.studies.executors.messages import JobRequest, RunEvent, WorkerInput
 from resnetlab.studies.trainers import trainer_of
 from resnetlab.training.distributed import SINGLE_PROCESS, World
 from resnetlab.training.events import TrainEvent
@@ -41,25 +42,27 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     out = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # the output of libraries must not mix with the messages to the driver
-    stop, jobs = threading.Event(), queue.Queue[dict[str, Any] | None]()
+    stop, requests = threading.Event(), queue.Queue[tuple[JobRequest, ...] | None]()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
-    threading.Thread(target=_listen, args=(stop, jobs), daemon=True).start()
+    threading.Thread(target=_listen, args=(stop, requests), daemon=True).start()
     driver = _DriverConnection(out, stop)
-    driver.send(kind="ready")
+    driver.send(RunEvent("idle"))  # this process is ready
     runner = JobRunner(stop.is_set, driver.send)
-    while (job := jobs.get()) is not None and not stop.is_set():
-        runner.run(*job["jobs"])
+    while (group := requests.get()) is not None and not stop.is_set():
+        runner.run(*group)
     os._exit(0)  # the listening thread may still block on standard input; nothing is left to close
 
 
-def _listen(stop: threading.Event, jobs: queue.Queue[dict[str, Any] | None]) -> None:
-    for line in sys.stdin:
-        message = json.loads(line)
-        if message.get("stop"):
-            break
-        jobs.put(message)
-    stop.set()
-    jobs.put(None)
+def _listen(stop: threading.Event, requests: queue.Queue[tuple[JobRequest, ...] | None]) -> None:
+    try:
+        for line in sys.stdin:
+            message: WorkerInput = decode(WorkerInput, json.loads(line), "driver")
+            if message.stop:
+                break
+            requests.put(message.requests)
+    finally:
+        stop.set()
+        requests.put(None)
 
 
 class _DriverConnection:
@@ -68,9 +71,9 @@ class _DriverConnection:
     def __init__(self, out: TextIO, stop: threading.Event) -> None:
         self.out, self.stop = out, stop
 
-    def send(self, **message: object) -> None:
+    def send(self, event: RunEvent) -> None:
         try:
-            self.out.write(json.dumps(message) + "\n")
+            self.out.write(json.dumps(encode(event)) + "\n")
             self.out.flush()
         except OSError:  # the driver is gone
             self.stop.set()
@@ -82,7 +85,7 @@ class JobRunner:
     def __init__(
         self,
         should_stop: Callable[[], bool],
-        send: Callable[..., None],
+        send: Callable[[RunEvent], None],
         world: World = SINGLE_PROCESS,
         log: Path | None = None,
     ) -> None:
@@ -90,57 +93,60 @@ class JobRunner:
         self.cached_data: tuple[Any, Any] | None = None
         self.image_cache = DeviceImageCache()
 
-    def run(self, *jobs: dict[str, Any]) -> None:
-        """Run jobs of `encode_job`, several of them side by side, and send messages about them.
+    def run(self, *requests: JobRequest) -> None:
+        """Run jobs, several of them side by side, and send their events.
 
-        The last message about each is locked, failed, interrupted or finished. A job that lacked
-        memory on the shared device runs alone after the others.
+        The last event of each is locked, failed, interrupted or finished. A job that lacked memory
+        on the shared device runs alone after the others.
         """
-        shares_device = len(jobs) > 1
+        shares_device = len(requests) > 1
         to_run_alone = [
             index
-            for index, must_retry in round_robin(self._run_job(job, shares_device) for job in jobs)
+            for index, must_retry in round_robin(
+                self._run_job(request, shares_device) for request in requests
+            )
             if must_retry
         ]
         if to_run_alone:
             gc.collect()  # frees device memory that their errors still reference
         for index in to_run_alone:
-            self.run(jobs[index] | {"from_step": None})
+            request = requests[index]
+            self.run(replace(request, job=replace(request.job, from_step=None)))
 
-    def _run_job(self, job: dict[str, Any], shares_device: bool) -> Generator[None, None, bool]:
+    def _run_job(self, request: JobRequest, shares_device: bool) -> Generator[None, None, bool]:
         """Run a job and yield after each step.
 
         Return True if it needs the memory of a device that others share, so that it must run alone.
         """
-        run_id, root = job["id"], Path(job["root"])
+        run_id, file, root = request.job.id, request.job.file, Path(request.root)
         try:
-            file = decode(RunFile, job["file"], "job")
-            placement = decode(Placement, job["placement"], "job")
-            if job["run_code"]:
+            if request.allows_code:
                 allow_code(file.run.model)
             check_unchanged(file.run.model, run_id)
             data = self._load_data(file, root)
 
             def on_progress(progress: TrainEvent, evaluations: tuple[Evaluation, ...]) -> None:
+                images, seconds = progress.images_processed, progress.seconds
                 self.send(
-                    kind="progress",
-                    id=run_id,
-                    step=progress.step,
-                    total_steps=progress.total_steps,
-                    epoch=progress.epoch,
-                    images=progress.images_processed,
-                    seconds=progress.seconds,
-                    evaluations=[encode(evaluation) for evaluation in evaluations],
+                    RunEvent(
+                        "progress",
+                        run_id,
+                        step=progress.step,
+                        total_steps=progress.total_steps,
+                        epoch=progress.epoch,
+                        images_per_second=images / seconds if seconds else 0.0,
+                        evaluations=evaluations,
+                    )
                 )
 
             attempt = RunAttempt(
                 run_id,
                 file,
                 root,
-                placement,
+                request.placement,
                 self.should_stop,
                 on_progress,
-                from_step=job["from_step"],
+                from_step=request.job.from_step,
                 world=self.world,
                 shared_image_cache=self.image_cache if shares_device else None,
             )
@@ -148,22 +154,27 @@ class JobRunner:
         except SharedDeviceOutOfMemoryError:
             return True
         except RunLockedError:
-            self.send(kind="locked", id=run_id)
+            self.send(RunEvent("locked", run_id))
         except ResnetlabError as error:
-            self.send(
-                kind="failed", id=run_id, reason=str(error), exit_code=error.exit_code, retry=False
-            )
+            self._send_failure(run_id, str(error), error.exit_code)
         except OSError as error:
-            self.send(kind="failed", id=run_id, reason=str(error), exit_code=1, retry=True)
+            self._send_failure(run_id, str(error), may_retry=True)
         except Exception as error:
             reason = f"{type(error).__name__}: {error}".splitlines()[0] + self._log_traceback()
-            self.send(kind="failed", id=run_id, reason=reason, exit_code=1, retry=False)
+            self._send_failure(run_id, reason)
         else:
             if result is None:
-                self.send(kind="interrupted", id=run_id)
+                self.send(RunEvent("interrupted", run_id))
             else:
-                self.send(kind="finished", id=run_id, status=result.status)
+                self.send(RunEvent("finished", run_id, status=result.status))
         return False
+
+    def _send_failure(
+        self, run_id: str, reason: str, exit_code: int = 1, may_retry: bool = False
+    ) -> None:
+        self.send(
+            RunEvent("failed", run_id, reason=reason, exit_code=exit_code, may_retry=may_retry)
+        )
 
     def _log_traceback(self) -> str:
         """Write an unexpected error to the log, standard error, and return its name."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
-from statistics import median
+from statistics import mean, median
 from typing import Any, Literal
 
 from resnetlab.data.config import Split
@@ -49,13 +49,13 @@ class TimeEstimator:
         self.runs = {run.id: run for run in runs}
         self.unfinished = set(self.runs) - set(finished)
         self.parallel_runs = max(1, parallel_runs)
-        self.throughputs: dict[str, _StepTimes] = {}
+        self.step_times: dict[str, _StepTimes] = {}
         self.total_steps: dict[str, int] = {}
 
     def update(self, run_id: str, step: int, total: int, now: float) -> None:
         """Record that a run took `step` of `total` steps at `now`, in seconds of any clock."""
-        throughput = self.throughputs.setdefault(run_id, _StepTimes(step, now, step, now))
-        throughput.step, throughput.time = step, now
+        times = self.step_times.setdefault(run_id, _StepTimes(step, now, step, now))
+        times.step, times.time = step, now
         self.total_steps[run_id] = total
 
     def mark_finished(self, run_id: str) -> None:
@@ -69,34 +69,31 @@ class TimeEstimator:
         it comes from the other runs, in proportion to multiply-adds.
         """
         known = {
-            run_id: throughput
-            for run_id, throughput in self.throughputs.items()
-            if throughput.has_enough_steps
+            run_id: times.seconds_per_step * self.total_steps[run_id]
+            for run_id, times in self.step_times.items()
+            if times.has_enough_steps
         }
         if not known:
             return None
         by_condition: dict[str, list[float]] = {}
-        for run_id, throughput in known.items():
-            by_condition.setdefault(self.runs[run_id].condition, []).append(
-                throughput.seconds_per_step * self.total_steps[run_id]
-            )
-        seconds_by_condition = {
-            condition: sum(times) / len(times) for condition, times in by_condition.items()
-        }
-        per_mac = sum(
-            throughput.seconds_per_step * self.total_steps[i] / self.runs[i].macs
-            for i, throughput in known.items()
-        ) / len(known)
-        seconds = 0.0
-        longest = 0.0
+        for run_id, seconds in known.items():
+            by_condition.setdefault(self.runs[run_id].condition, []).append(seconds)
+        seconds_by_condition = {name: mean(values) for name, values in by_condition.items()}
+        # An external network of which no operation is counted has no multiply-adds.
+        counted = {run_id: self.runs[run_id].train_macs for run_id in known}
+        seconds_per_mac = mean(
+            [known[run_id] / macs for run_id, macs in counted.items() if macs] or [0.0]
+        )
+        total_seconds = longest = 0.0
         for run_id in self.unfinished:
             run = self.runs[run_id]
             total = self.total_steps.get(run_id, 0)
-            share = 1 - self.throughputs[run_id].step / total if total else 1.0
-            run_seconds = share * seconds_by_condition.get(run.condition, per_mac * run.macs)
-            seconds += run_seconds
+            share = 1 - self.step_times[run_id].step / total if total else 1.0
+            by_macs = seconds_per_mac * run.train_macs
+            run_seconds = share * seconds_by_condition.get(run.condition, by_macs)
+            total_seconds += run_seconds
             longest = max(longest, run_seconds)
-        return max(longest, seconds / self.parallel_runs)
+        return max(longest, total_seconds / self.parallel_runs)
 
 
 @dataclass(frozen=True)
@@ -161,7 +158,7 @@ class PastSpeeds:
         file = run.file
         if not file.macs:
             return None
-        images = run.macs / file.macs
+        images = run.train_macs / file.macs
         same = self._speed(_network_key(file.run))
         if same is None and timing is not None:
             return TimeEstimate(
@@ -186,14 +183,14 @@ class PastSpeeds:
         """Return the median speed of a group of runs, or None if there is no such run."""
         if key not in self._speeds and key in self._runs:
             runs = self._runs[key]
-            paces = [
+            seconds_per_mac = [
                 result.evaluation_seconds / (evaluated * record.file.macs)
                 for record, result in runs
                 if (evaluated := _evaluated_images(record, result))
             ]
             self._speeds[key] = _Speed(
                 median(result.images_per_second * record.file.macs for record, result in runs),
-                median(paces) if paces else None,
+                median(seconds_per_mac) if seconds_per_mac else None,
                 median(result.evaluation_seconds for _, result in runs),
             )
         return self._speeds.get(key)

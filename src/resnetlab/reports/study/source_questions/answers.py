@@ -22,8 +22,8 @@ from resnetlab.reports.study.source_questions.groups import (
     ensemble_findings,
     first_converged_finding,
 )
-from resnetlab.reports.study.source_questions.measures import (
-    MEASURES,
+from resnetlab.reports.study.source_questions.observations import (
+    OBSERVATIONS,
     grid_finding,
     measure_comparison,
 )
@@ -150,8 +150,8 @@ def _condition_findings(
         if not matching:
             yield Finding("not run", "", missing_condition=pattern)
         for label in matching:
-            if evidence.kind in MEASURES:
-                status, text = MEASURES[evidence.kind](writer, analysis, label)
+            if evidence.kind in OBSERVATIONS:
+                status, text = OBSERVATIONS[evidence.kind](writer, analysis, label)
                 yield Finding(status, text, (label,))
             pairs.append((label, evidence.against))
     if not evidence.against:
@@ -164,7 +164,7 @@ def _condition_findings(
         if evidence.kind == "compare":
             yield comparison_finding(writer, analysis, label, against)
         elif label != against:
-            status, text = MEASURES[evidence.kind](writer, analysis, against)
+            status, text = OBSERVATIONS[evidence.kind](writer, analysis, against)
             yield Finding(status, text, (against,))
             yield measure_comparison(writer, analysis, evidence.kind, label, against)
 

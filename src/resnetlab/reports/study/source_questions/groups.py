@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from resnetlab.analysis.first_converged import OrderingGroup, first_converged, ordering_groups
 from resnetlab.reports.format import decimals
 from resnetlab.reports.study.source_questions.claims import Finding
-from resnetlab.reports.study.source_questions.measures import too_few
+from resnetlab.reports.study.source_questions.observations import too_few
 from resnetlab.reports.study.source_questions.writer import AnswerWriter
 from resnetlab.stats.intervals import Interval, mean, t_interval
 

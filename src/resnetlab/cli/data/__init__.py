@@ -1,0 +1,1 @@
+"""Commands of `resnetlab data`. Start with `commands.py`, then `pack.py`."""

@@ -1,0 +1,1 @@
+"""Commands `finetune` and `fixres`. Start with `command.py`, then `output.py`."""

@@ -1,0 +1,1 @@
+"""Command `judge`. Start with `command.py`, then `questions.py`."""

@@ -1,0 +1,1 @@
+"""Commands of `resnetlab study`. Start with `commands.py`, then `run.py`."""
