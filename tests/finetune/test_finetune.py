@@ -25,21 +25,25 @@ from resnetlab.data.device_images import DeviceImages
 from resnetlab.data.transforms.eval_transform import EvalTransform, apply_eval_transform
 from resnetlab.data.transforms.photo_train import Augmentation
 from resnetlab.errors import InputError
-from resnetlab.finetune.backbones import DOWNLOAD_MEGABYTES, PREFERRED_MODELS, PREFERRED_ON_CPU
 from resnetlab.finetune.dataset import PhotoDataset, PhotoSplit, open_photographs
 from resnetlab.finetune.evaluation import compare, predict_photos
 from resnetlab.finetune.finetune_photos import cross_validate, finetune, folder_name, prepare_job
-from resnetlab.finetune.grad_checkpointing import grad_checkpointing
 from resnetlab.finetune.job import balanced_class_weights
-from resnetlab.finetune.model import FinetuneModel
+from resnetlab.finetune.network.backbones import (
+    DOWNLOAD_MEGABYTES,
+    PREFERRED_MODELS,
+    PREFERRED_ON_CPU,
+)
+from resnetlab.finetune.network.grad_checkpointing import grad_checkpointing
+from resnetlab.finetune.network.model import FinetuneModel
 from resnetlab.finetune.pipeline import StoppedError
 from resnetlab.finetune.request import FinetuneRequest
-from resnetlab.finetune.stage import (
+from resnetlab.finetune.stage.stage_cache import StageCache, stage_key
+from resnetlab.finetune.stage.state import FinetuneState
+from resnetlab.finetune.stage.train_stage import (
     smoothed_loss,
     train_stage,
 )
-from resnetlab.finetune.stage_cache import StageCache, stage_key
-from resnetlab.finetune.state import FinetuneState
 from resnetlab.model_folder.store import load_model_folder
 from resnetlab.models.configs import ExternalConfig
 from resnetlab.models.photo_predictions import SplitPredictions
@@ -351,7 +355,7 @@ def test_the_smoothed_loss_decides_between_learning_rates_of_equal_accuracy(
     smoothed: tuple[float, ...],
     chosen: float,
 ) -> None:
-    from resnetlab.finetune import stage as module
+    from resnetlab.finetune.stage import train_stage as module
 
     by_rate = dict(zip((0.01, 0.1, 1.0), zip(accuracies, smoothed, strict=True), strict=True))
 
@@ -731,7 +735,7 @@ def test_a_failed_download_of_the_default_weights_is_reported_with_a_fix(
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
     monkeypatch.setenv("RESNETLAB_CACHE", str(tmp_path / "cache"))
     monkeypatch.delenv("RESNETLAB_WEIGHTS", raising=False)
-    for module in ("models.external", "finetune.backbones"):
+    for module in ("models.external", "finetune.network.backbones"):
         monkeypatch.setattr(f"resnetlab.{module}.connection_problem", lambda _: "")
     monkeypatch.setattr(
         "torch.hub.download_url_to_file",
@@ -754,7 +758,7 @@ def test_without_a_network_connection_the_error_lists_the_local_weights(
     monkeypatch.delenv("RESNETLAB_WEIGHTS", raising=False)
     requested = FinetuneRequest(folder=photos, device="cpu", output=tmp_path / "out")
     monkeypatch.setattr(
-        "resnetlab.finetune.backbones.connection_problem", lambda _: "no answer in 4 s"
+        "resnetlab.finetune.network.backbones.connection_problem", lambda _: "no answer in 4 s"
     )
     text = refused(requested)
     start = (

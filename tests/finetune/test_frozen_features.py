@@ -17,10 +17,11 @@ from helpers.texture_photographs import KINDS, QUICK, folder, texture
 from resnetlab.curation.features import open_network
 from resnetlab.data.transforms.augment import normalize
 from resnetlab.data.transforms.eval_transform import EvalTransform, apply_eval_transform
-from resnetlab.finetune import confidence, frozen_features
+from resnetlab.finetune import confidence
 from resnetlab.finetune.confidence import split_outputs
 from resnetlab.finetune.dataset import PhotoSplit, open_photographs
-from resnetlab.finetune.model import FinetuneModel
+from resnetlab.finetune.network import frozen_features
+from resnetlab.finetune.network.model import FinetuneModel
 from resnetlab.models.configs import ExternalConfig
 from resnetlab.models.transfer import find_head
 from resnetlab.recipes.numerics import Numerics

@@ -12,8 +12,8 @@ from timm.optim import param_groups_layer_decay
 
 from helpers.texture_photographs import KINDS
 from resnetlab.finetune.dataset import open_photographs
-from resnetlab.finetune.model import FinetuneModel
-from resnetlab.finetune.state import FinetuneState, block_decay_scales
+from resnetlab.finetune.network.model import FinetuneModel
+from resnetlab.finetune.stage.state import FinetuneState, block_decay_scales
 from resnetlab.models.configs import ExternalConfig
 from resnetlab.recipes.finetune import Stage
 from resnetlab.recipes.numerics import Numerics

@@ -28,9 +28,9 @@ from resnetlab.data.transforms.photo_augment import (
 )
 from resnetlab.data.transforms.photo_train import apply_train_transform, draw_photo_epoch
 from resnetlab.finetune.dataset import open_photographs
-from resnetlab.finetune.model import FinetuneModel
-from resnetlab.finetune.stage import train_stage
-from resnetlab.finetune.state import FinetuneState
+from resnetlab.finetune.network.model import FinetuneModel
+from resnetlab.finetune.stage.state import FinetuneState
+from resnetlab.finetune.stage.train_stage import train_stage
 from resnetlab.models.configs import ExternalConfig
 from resnetlab.models.weights import state_dict_hash
 from resnetlab.recipes.finetune import Stage, load_finetune_recipe

@@ -33,7 +33,7 @@ from resnetlab.errors import InputError
 from resnetlab.files import sha256
 from resnetlab.finetune import dataset as module
 from resnetlab.finetune.dataset import PhotoSplit
-from resnetlab.finetune.state import PhotoBatches
+from resnetlab.finetune.stage.state import PhotoBatches
 from resnetlab.recipes.finetune import FinetuneRecipe, Stage, load_finetune_recipe
 from resnetlab.schema import decode, without_defaults
 from resnetlab.training.rng import make_generator

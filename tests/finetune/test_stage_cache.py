@@ -21,11 +21,10 @@ from helpers.finetuning import NUMERICS, make_model, stage
 from helpers.processes import environment
 from resnetlab.finetune.dataset import PhotoDataset, open_photographs
 from resnetlab.finetune.finetune_photos import fixres
-from resnetlab.finetune.model import FinetuneModel
+from resnetlab.finetune.network.model import FinetuneModel
 from resnetlab.finetune.request import FinetuneRequest
 from resnetlab.finetune.results import ResolutionTable
-from resnetlab.finetune.stage import StageResult, train_stage
-from resnetlab.finetune.stage_cache import (
+from resnetlab.finetune.stage.stage_cache import (
     StageCache,
     StageKey,
     StageLockedError,
@@ -33,6 +32,7 @@ from resnetlab.finetune.stage_cache import (
     state_dict_hash,
     trainable_state,
 )
+from resnetlab.finetune.stage.train_stage import StageResult, train_stage
 from resnetlab.models.configs import ExternalConfig
 from resnetlab.recipes.finetune import Stage, Trainable
 from resnetlab.schema import config_hash

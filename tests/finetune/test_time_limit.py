@@ -18,13 +18,13 @@ from helpers.texture_photographs import QUICK, folder
 from resnetlab.cli.finetune.output import with_time_limit
 from resnetlab.data.transforms.eval_transform import EvalTransform
 from resnetlab.errors import InputError
-from resnetlab.finetune import stage_time_limit
 from resnetlab.finetune.dataset import open_photographs
 from resnetlab.finetune.finetune_photos import finetune
 from resnetlab.finetune.results import TimeLimitCut
-from resnetlab.finetune.stage import train_stage
-from resnetlab.finetune.time_limit import TimeLimit, fit_to_limit, suggest_time_limit
-from resnetlab.finetune.time_step import time_step
+from resnetlab.finetune.stage.train_stage import train_stage
+from resnetlab.finetune.time_limit import stage_time_limit, time_limit
+from resnetlab.finetune.time_limit.time_limit import TimeLimit, fit_to_limit, suggest_time_limit
+from resnetlab.finetune.time_limit.time_step import time_step
 from resnetlab.model_folder.store import load_model_folder
 from resnetlab.models.configs import ExternalConfig
 from resnetlab.recipes.finetune import Stage
@@ -180,7 +180,7 @@ def test_a_stage_that_is_stopped_within_its_first_epoch_is_recorded_as_stopped(
     """The clock jumps once the stage has begun, so that its estimate was wrong."""
     monkeypatch.setattr(stage_time_limit, "time_step", lambda *_: 1e-6)
     real, jumped = time.monotonic, [0.0]
-    monkeypatch.setattr("resnetlab.finetune.time_limit.time.monotonic", lambda: real() + jumped[0])
+    monkeypatch.setattr(time_limit.time, "monotonic", lambda: real() + jumped[0])
 
     def watch(line: str) -> None:
         if line.startswith("all layers: begins"):

@@ -26,10 +26,10 @@ from resnetlab.cli.finetune.output import trial_lines
 from resnetlab.data.transforms.photo_train import draw_photo_epoch
 from resnetlab.errors import InputError
 from resnetlab.finetune import trials as module
-from resnetlab.finetune.candidates import select_candidates
 from resnetlab.finetune.evaluation import balanced_differences, count_by_class
 from resnetlab.finetune.finetune_photos import FinetunedModel, finetune
 from resnetlab.finetune.job import balanced_class_weights
+from resnetlab.finetune.network.candidates import select_candidates
 from resnetlab.finetune.request import FinetuneRequest
 from resnetlab.finetune.results import BackboneTrial
 from resnetlab.model_folder.store import load_model_folder
@@ -79,7 +79,7 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def _tiny_batches() -> Iterator[None]:
     """Let the time of a prediction be measured on few images."""
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr("resnetlab.finetune.time_limit.TIMED_IMAGES", 2)
+        patched.setattr("resnetlab.finetune.time_limit.time_limit.TIMED_IMAGES", 2)
         yield
 
 

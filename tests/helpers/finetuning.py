@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from helpers.texture_photographs import KINDS
-from resnetlab.finetune.model import FinetuneModel
+from resnetlab.finetune.network.model import FinetuneModel
 from resnetlab.finetune.request import FinetuneRequest
 from resnetlab.models.configs import ExternalConfig
 from resnetlab.recipes.finetune import Stage

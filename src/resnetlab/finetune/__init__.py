@@ -2,7 +2,7 @@
 
 The name belongs to this package and to the public function `finetune` of
 `resnetlab.api.photographs`, so the package can be called.
-Start with `pipeline.py`, then `stage.py`.
+Start with `finetune_photos.py`, then `pipeline.py`.
 """
 
 import importlib

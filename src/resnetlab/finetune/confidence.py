@@ -15,7 +15,7 @@ from torch import Tensor
 
 from resnetlab.data.transforms.eval_transform import EvalTransform
 from resnetlab.finetune.dataset import PhotoDataset, PhotoSplit
-from resnetlab.finetune.model import FEATURE_BATCH_SIZE, FinetuneModel
+from resnetlab.finetune.network.model import FEATURE_BATCH_SIZE, FinetuneModel
 from resnetlab.messages import ItemCallback, Notify, format_count, silent
 from resnetlab.model_folder.confidence import (
     MIN_VALIDATION_IMAGES,

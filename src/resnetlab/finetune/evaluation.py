@@ -14,7 +14,7 @@ from torch import nn
 from resnetlab.data.photo_loader import Tta
 from resnetlab.data.transforms.eval_transform import EvalTransform
 from resnetlab.finetune.dataset import PhotoSplit
-from resnetlab.finetune.model import FEATURE_BATCH_SIZE, FinetuneModel, PartitionedModel
+from resnetlab.finetune.network.model import FEATURE_BATCH_SIZE, FinetuneModel, PartitionedModel
 from resnetlab.finetune.results import AccuracyEstimate, PairedComparison
 from resnetlab.messages import ItemCallback, silent
 from resnetlab.model_folder.model_file import Metric

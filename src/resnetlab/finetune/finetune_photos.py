@@ -19,8 +19,8 @@ from resnetlab.checksums import write_checksums
 from resnetlab.data.photo_loader import Tta, loader_threads
 from resnetlab.errors import InputError, input_error
 from resnetlab.files import sha256, write_json
-from resnetlab.finetune.backbones import Backbone, with_library_license
-from resnetlab.finetune.candidates import Candidates, LeftOut
+from resnetlab.finetune.network.backbones import Backbone, with_library_license
+from resnetlab.finetune.network.candidates import Candidates, LeftOut
 from resnetlab.finetune.photo_record import write_photo_record
 from resnetlab.finetune.request import CheckedRequest, FinetuneRequest, read_request
 from resnetlab.finetune.results import CrossValidation, FinetuneResult, ResolutionTable
@@ -38,7 +38,7 @@ from resnetlab.stats.intervals import UNBOUNDED, Interval, corrected_resampled_i
 if TYPE_CHECKING:
     from resnetlab.finetune.dataset import PhotoDataset
     from resnetlab.finetune.job import FinetuneJob
-    from resnetlab.finetune.stage_cache import StageCache
+    from resnetlab.finetune.stage.stage_cache import StageCache
     from resnetlab.models.photo_predictions import SplitPredictions
     from resnetlab.training.distributed import World
 
@@ -105,7 +105,7 @@ def finetune(
     checked = _read_request(request, notify)
     # These modules import torch.
     from resnetlab.finetune.pipeline import run_finetuning
-    from resnetlab.finetune.time_limit import TimeLimit
+    from resnetlab.finetune.time_limit.time_limit import TimeLimit
     from resnetlab.finetune.trials import Trials
     from resnetlab.training.distributed import process_group, torchrun_world
 
@@ -244,7 +244,7 @@ def fixres(
 
 def _stage_cache(request: FinetuneRequest) -> StageCache:
     """Return the stage cache, so that a repeated command does not train finished stages again."""
-    from resnetlab.finetune.stage_cache import StageCache
+    from resnetlab.finetune.stage.stage_cache import StageCache
 
     return StageCache(request.output / "cache" / "stages")
 

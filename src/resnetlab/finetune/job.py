@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from resnetlab.data.transforms.eval_transform import EvalTransform
-from resnetlab.finetune.backbones import Backbone
 from resnetlab.finetune.dataset import PhotoDataset
-from resnetlab.finetune.model import FinetuneModel
+from resnetlab.finetune.network.backbones import Backbone
+from resnetlab.finetune.network.model import FinetuneModel
 from resnetlab.messages import ItemCallback, format_count, silent
 from resnetlab.model_folder.model_file import Metric, ModelFile
 from resnetlab.model_folder.store import save_model_folder

@@ -16,8 +16,8 @@ from resnetlab.finetune.results import (
     Misclassification,
     StageRecord,
 )
-from resnetlab.finetune.stage import StageResult
-from resnetlab.finetune.time_limit import TimeLimit
+from resnetlab.finetune.stage.train_stage import StageResult
+from resnetlab.finetune.time_limit.time_limit import TimeLimit
 from resnetlab.models.photo_predictions import SplitPredictions
 
 MAX_MISCLASSIFIED = 12

@@ -26,17 +26,17 @@ from resnetlab.finetune.evaluation import (
 )
 from resnetlab.finetune.job import FinetuneJob, save_model
 from resnetlab.finetune.make_result import find_confident_mistakes, make_result
-from resnetlab.finetune.model import FinetuneModel
+from resnetlab.finetune.network.model import FinetuneModel
 from resnetlab.finetune.results import AccuracyEstimate, FinetuneResult
-from resnetlab.finetune.stage import EventCallback, StageResult, train_stage
-from resnetlab.finetune.stage_cache import StageCache, StageLockedError, stage_key
-from resnetlab.finetune.stage_time_limit import (
+from resnetlab.finetune.stage.stage_cache import StageCache, StageLockedError, stage_key
+from resnetlab.finetune.stage.train_stage import EventCallback, StageResult, train_stage
+from resnetlab.finetune.time_limit.stage_time_limit import (
     adjust_stage_to_limit,
     affordable_reference,
     record_unfinished,
     reserve_time,
 )
-from resnetlab.finetune.time_limit import TimeLimit
+from resnetlab.finetune.time_limit.time_limit import TimeLimit
 from resnetlab.messages import ItemCallback, Notify, format_count, silent
 from resnetlab.model_folder.store import load_model_folder
 from resnetlab.models.photo_predictions import SplitPredictions

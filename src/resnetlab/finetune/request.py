@@ -9,9 +9,9 @@ from pathlib import Path
 from resnetlab.data.config import DEFAULT_READING, FolderReading
 from resnetlab.data.sources.folder.manifest import SplitSpec
 from resnetlab.errors import input_error
-from resnetlab.finetune.backbones import Backbone
-from resnetlab.finetune.candidates import Candidates, select_candidates
 from resnetlab.finetune.dataset import PhotoDataset, open_photographs
+from resnetlab.finetune.network.backbones import Backbone
+from resnetlab.finetune.network.candidates import Candidates, select_candidates
 from resnetlab.messages import Notify, format_count, silent
 from resnetlab.models.configs.external import allow_code, check_code
 from resnetlab.models.freeze_option import Freeze, parse_freeze

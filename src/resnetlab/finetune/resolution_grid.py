@@ -26,15 +26,15 @@ from resnetlab.finetune.evaluation import (
     predict_from_features,
 )
 from resnetlab.finetune.job import FinetuneJob, save_model
-from resnetlab.finetune.model import FinetuneModel
+from resnetlab.finetune.network.model import FinetuneModel
 from resnetlab.finetune.results import (
     PairedComparison,
     ResolutionCell,
     ResolutionTable,
     TrainResolution,
 )
-from resnetlab.finetune.stage import StageResult, train_stage
-from resnetlab.finetune.stage_cache import StageCache, StageKey, StageLockedError, stage_key
+from resnetlab.finetune.stage.stage_cache import StageCache, StageKey, StageLockedError, stage_key
+from resnetlab.finetune.stage.train_stage import StageResult, train_stage
 from resnetlab.messages import ItemCallback, Notify, silent
 from resnetlab.models.model_cost import count_parameters
 from resnetlab.models.photo_predictions import SplitPredictions

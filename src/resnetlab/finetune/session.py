@@ -11,14 +11,14 @@ import torch
 
 from resnetlab.data.transforms.eval_transform import EvalTransform
 from resnetlab.errors import Problem, input_error
-from resnetlab.finetune.backbones import Backbone
 from resnetlab.finetune.dataset import PhotoDataset
 from resnetlab.finetune.evaluation import accuracy_estimate, predict_photos
 from resnetlab.finetune.job import FinetuneJob
+from resnetlab.finetune.network.backbones import Backbone
+from resnetlab.finetune.network.stored_backbone import store_backbone, without_backbone
 from resnetlab.finetune.pipeline import run_stages
-from resnetlab.finetune.stage import StageResult
-from resnetlab.finetune.stage_cache import StageCache, StageLockedError
-from resnetlab.finetune.stored_backbone import store_backbone, without_backbone
+from resnetlab.finetune.stage.stage_cache import StageCache, StageLockedError
+from resnetlab.finetune.stage.train_stage import StageResult
 from resnetlab.messages import format_count
 from resnetlab.model_folder.licenses import find_license
 from resnetlab.models.photo_predictions import NonFiniteOutputsError, SplitPredictions

@@ -14,8 +14,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from resnetlab.errors import InputError, Problem
-from resnetlab.finetune.backbones import Backbone
-from resnetlab.finetune.candidates import Candidates
 from resnetlab.finetune.dataset import PhotoDataset
 from resnetlab.finetune.evaluation import (
     accuracy_estimate,
@@ -24,12 +22,14 @@ from resnetlab.finetune.evaluation import (
     count_by_class,
 )
 from resnetlab.finetune.job import FinetuneJob
-from resnetlab.finetune.model import FinetuneModel
+from resnetlab.finetune.network.backbones import Backbone
+from resnetlab.finetune.network.candidates import Candidates
+from resnetlab.finetune.network.model import FinetuneModel
 from resnetlab.finetune.pipeline import StoppedError, run_stages
 from resnetlab.finetune.results import AccuracyEstimate, BackboneTrial, BalanceTrial
-from resnetlab.finetune.stage import StageResult
-from resnetlab.finetune.stage_cache import StageCache, StageLockedError, stage_key
-from resnetlab.finetune.time_limit import TimeLimit, suggest_time_limit, time_prediction
+from resnetlab.finetune.stage.stage_cache import StageCache, StageLockedError, stage_key
+from resnetlab.finetune.stage.train_stage import StageResult
+from resnetlab.finetune.time_limit.time_limit import TimeLimit, suggest_time_limit, time_prediction
 from resnetlab.messages import ItemCallback, Notify, format_count, format_estimate
 from resnetlab.models.model_cost import count_parameters
 from resnetlab.models.photo_predictions import SplitPredictions

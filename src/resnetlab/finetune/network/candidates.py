@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from resnetlab.errors import InputError, Problem, input_error
-from resnetlab.finetune.backbones import (
+from resnetlab.finetune.network.backbones import (
     PREFERRED_MODELS,
     WEIGHTS_ENV_VAR,
     Backbone,

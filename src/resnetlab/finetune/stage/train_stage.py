@@ -16,9 +16,9 @@ from resnetlab.data.device_images import DeviceImages
 from resnetlab.data.sources import image_decoder
 from resnetlab.data.transforms.eval_transform import EvalTransform
 from resnetlab.finetune.dataset import PhotoDataset
-from resnetlab.finetune.grad_checkpointing import grad_checkpointing
-from resnetlab.finetune.model import FEATURE_BATCH_SIZE, FinetuneModel, PartitionedModel
-from resnetlab.finetune.state import FinetuneState
+from resnetlab.finetune.network.grad_checkpointing import grad_checkpointing
+from resnetlab.finetune.network.model import FEATURE_BATCH_SIZE, FinetuneModel, PartitionedModel
+from resnetlab.finetune.stage.state import FinetuneState
 from resnetlab.messages import Notify, silent
 from resnetlab.models.model_cost import count_parameters
 from resnetlab.recipes.finetune import Stage

@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from resnetlab.finetune.model import FinetuneModel
+from resnetlab.finetune.network.model import FinetuneModel
 from resnetlab.models.tensorfile import backbone_file, open_safetensors
 from resnetlab.models.transfer import find_head
 from resnetlab.models.weights import state_dict_hash, write_tensors

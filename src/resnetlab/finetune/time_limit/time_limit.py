@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from resnetlab.data.transforms.eval_transform import EvalTransform
 from resnetlab.finetune.dataset import PhotoSplit
 from resnetlab.finetune.evaluation import predict_photos
-from resnetlab.finetune.model import FinetuneModel
+from resnetlab.finetune.network.model import FinetuneModel
 from resnetlab.finetune.results import TimeLimitCut
 from resnetlab.recipes.finetune import Stage
 from resnetlab.training.distributed import SINGLE_PROCESS, World

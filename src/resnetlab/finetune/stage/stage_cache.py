@@ -22,9 +22,9 @@ from torch import Tensor, nn
 from resnetlab.data.transforms.eval_transform import EvalTransform
 from resnetlab.errors import InputError
 from resnetlab.files import try_lock
-from resnetlab.finetune.frozen_features import FOLDER
-from resnetlab.finetune.model import FinetuneModel
-from resnetlab.finetune.stage import StageResult, invalidate_features
+from resnetlab.finetune.network.frozen_features import FOLDER
+from resnetlab.finetune.network.model import FinetuneModel
+from resnetlab.finetune.stage.train_stage import StageResult, invalidate_features
 from resnetlab.models.code_hash import with_module_hashes
 from resnetlab.models.configs import ExternalConfig, ModelConfig
 from resnetlab.models.weights import state_dict_hash, write_tensors

@@ -19,7 +19,7 @@ from resnetlab.data.transforms.augment import normalize
 from resnetlab.data.transforms.eval_transform import EvalTransform, apply_eval_transform
 from resnetlab.errors import input_error
 from resnetlab.finetune.dataset import PhotoSplit
-from resnetlab.finetune.frozen_features import (
+from resnetlab.finetune.network.frozen_features import (
     BATCH_SIZE,
     count_missing,
     features_identity,

@@ -23,7 +23,7 @@ from resnetlab.data.transforms.photo_train import (
 from resnetlab.errors import input_error
 from resnetlab.files import json_sha256
 from resnetlab.finetune.dataset import PhotoSplit
-from resnetlab.finetune.model import FEATURE_BATCH_SIZE, FinetuneModel, PartitionedModel
+from resnetlab.finetune.network.model import FEATURE_BATCH_SIZE, FinetuneModel, PartitionedModel
 from resnetlab.models.transfer import block_numbers, list_parts
 from resnetlab.recipes.finetune import Stage
 from resnetlab.recipes.train import Recipe

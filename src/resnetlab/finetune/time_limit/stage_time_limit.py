@@ -10,10 +10,15 @@ from resnetlab.data.transforms.eval_transform import EvalTransform
 from resnetlab.finetune.confidence import describe_too_few, least_reference, select_reference
 from resnetlab.finetune.dataset import PhotoDataset, PhotoSplit
 from resnetlab.finetune.job import FinetuneJob
-from resnetlab.finetune.model import FinetuneModel
-from resnetlab.finetune.stage import StageResult
-from resnetlab.finetune.time_limit import PAGE_IMAGES, TimeLimit, fit_to_limit, time_prediction
-from resnetlab.finetune.time_step import time_step
+from resnetlab.finetune.network.model import FinetuneModel
+from resnetlab.finetune.stage.train_stage import StageResult
+from resnetlab.finetune.time_limit.time_limit import (
+    PAGE_IMAGES,
+    TimeLimit,
+    fit_to_limit,
+    time_prediction,
+)
+from resnetlab.finetune.time_limit.time_step import time_step
 from resnetlab.messages import Notify, format_duration, format_estimate
 from resnetlab.recipes.finetune import Stage
 

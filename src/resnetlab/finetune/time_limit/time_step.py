@@ -11,10 +11,10 @@ from torch import Tensor
 from resnetlab.data.sources import image_decoder
 from resnetlab.data.transforms.eval_transform import EvalTransform
 from resnetlab.finetune.dataset import PhotoDataset
-from resnetlab.finetune.grad_checkpointing import grad_checkpointing
-from resnetlab.finetune.model import FinetuneModel
-from resnetlab.finetune.stage import with_lr
-from resnetlab.finetune.state import FinetuneState
+from resnetlab.finetune.network.grad_checkpointing import grad_checkpointing
+from resnetlab.finetune.network.model import FinetuneModel
+from resnetlab.finetune.stage.state import FinetuneState
+from resnetlab.finetune.stage.train_stage import with_lr
 from resnetlab.recipes.finetune import Stage
 from resnetlab.training.eager_step import EagerStep
 from resnetlab.training.loop import train
