@@ -295,7 +295,7 @@ def test_the_command_after_ctrl_c_works_before_the_run_has_a_folder(
     )
     with monkeypatch.context() as patched:
         patched.setattr(
-            "resnetlab.cli.single_run.run_in_process",
+            "resnetlab.api.single_runs.run_in_process",
             lambda *_: os.kill(os.getpid(), signal.SIGINT),
         )
         code, _, err = resnetlab(*words)

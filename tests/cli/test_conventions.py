@@ -285,7 +285,7 @@ def test_the_index_of_a_gpu_belongs_to_the_placement_and_not_to_the_id_of_the_ru
 ) -> None:
     trained: list[dict[str, Any]] = []
     monkeypatch.setattr(
-        "resnetlab.cli.single_run.train", lambda *_, **options: trained.append(options)
+        "resnetlab.cli.train_run.train", lambda *_, **options: trained.append(options)
     )
     assert resnetlab("train", "cifar-resnet8", "--device", "cuda:1")[0] == 0
     assert trained[0]["settings"] == ["numerics.device=cuda"]

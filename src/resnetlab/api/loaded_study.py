@@ -12,7 +12,7 @@ from resnetlab.analysis.looks import with_looks
 from resnetlab.api.plan_looks import plan_looks
 from resnetlab.api.study_summary import StudySummary, curves_table, runs_table
 from resnetlab.files import write_text
-from resnetlab.messages import Notify, silent
+from resnetlab.messages import Notify, shared_runs_note, silent
 from resnetlab.notebook import ObjectSummary, print_note, with_summary
 from resnetlab.recipes.numerics import Placement
 from resnetlab.reports.partial import with_partial_reports
@@ -203,6 +203,8 @@ class LoadedStudy:
 
         root = Path(output)
         pending = pending_runs(plan, root)
+        if progress and (shared := len(plan.runs) - len(plan.unique_runs)):
+            print_note(shared_runs_note(shared))
         with (
             plan_display(plan, pending, executor, root, quiet=not progress) as display,
             BackgroundCopies(
@@ -307,8 +309,40 @@ class LoadedStudy:
             InputError: The study, its data or an option is invalid.
             ResourceError: The disk is full.
         """
-        check_torch()
         executor = executor or LocalExecutor(Path(output), Placement(workers=workers))
+        for summary in self.run_looks(
+            output,
+            executor,
+            should_stop,
+            max_seeds=max_seeds,
+            accept_license=accept_license,
+            track=track,
+            progress=progress,
+        ):
+            last = summary
+        return last
+
+    def run_looks(
+        self,
+        output: str | Path,
+        executor: Executor,
+        should_stop: ShouldStop = _never,
+        *,
+        max_seeds: int | None = None,
+        accept_license: bool = False,
+        track: Sequence[str] = (),
+        progress: bool = True,
+        warn: Notify = warnings.warn,
+    ) -> Iterator[StudySummary]:
+        """Run the missing runs and write the report, one interim look after another.
+
+        The arguments are those of `run`; `warn` receives the line of a tracker that failed. Without
+        `max_seeds` there is one look.
+
+        Yields:
+            The summary of each look. If the study was stopped, the caller leaves the loop.
+        """
+        check_torch()
         notify = print_note if progress else silent
         for plan in self.plan_looks(output, notify, max_seeds, executor, accept_license):
             tracker_copies = open_tracker_copies(track, plan, Path(output))
@@ -321,8 +355,8 @@ class LoadedStudy:
                 tracker_copies=tracker_copies,
             )
             summary = self.report(plan, output)
-            copy_reports(tracker_copies, warnings.warn)
-        return summary
+            copy_reports(tracker_copies, warn)
+            yield summary
 
     def events(
         self,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,10 +11,17 @@ from resnetlab.data.config import DataConfig
 from resnetlab.inspection.diagnostics_config import DiagnosticsConfig
 from resnetlab.models.configs import ModelConfig
 from resnetlab.recipes.finetune import AnyRecipe
+from resnetlab.recipes.numerics import Placement
 from resnetlab.runs.records import RunRecord
-from resnetlab.studies.executors.messages import Job
-from resnetlab.studies.single_run import plan_run, resume_job, run_job
+from resnetlab.runs.run_folder import RunFolder
+from resnetlab.shell import resume_command
+from resnetlab.signals import StopSignal
+from resnetlab.studies.executors.base import missing_error
+from resnetlab.studies.executors.in_process import run_in_process
+from resnetlab.studies.executors.messages import Job, RunEvent
+from resnetlab.studies.single_run import plan_run, resume_job
 from resnetlab.torch_check import check_torch
+from resnetlab.tracking.tracker_copy import BackgroundCopies, TrackerCopy
 
 
 def train(
@@ -104,3 +112,66 @@ def resume(
     check_torch()
     job, root = resume_job(folder, from_step=from_step, data=data, trust_code=trust_code)
     return run_job(job, root, should_stop, progress=progress)
+
+
+def run_job(
+    job: Job, root: Path, should_stop: Callable[[], bool], *, progress: bool = False
+) -> RunRecord:
+    """Train a run in this process and return its record. Ctrl-C ends it with a checkpoint.
+
+    With `progress`, a bar or lines show its progress.
+
+    Raises InputError if the run was refused, and UnfinishedError if it has no result.
+    """
+    run_folder = RunFolder.find(root, job.id)
+    missing: RunEvent | None = None
+    with StopSignal([signal.SIGINT]).installed() as interrupt:
+        if run_folder.needs_work(job.file):
+            missing = train_job(
+                job,
+                root,
+                Placement(),
+                lambda: interrupt.is_set() or should_stop(),
+                progress=progress,
+            )
+    record = run_folder.record()
+    if record is None or record.result is None:
+        if interrupt.is_set():
+            raise KeyboardInterrupt
+        path = str(run_folder.path)
+        stopped = RunEvent("missing", job.id, reason="it was stopped")
+        raise missing_error(missing or stopped, path, resume_command(path))
+    return record
+
+
+def train_job(
+    job: Job,
+    root: Path,
+    placement: Placement,
+    should_stop: Callable[[], bool],
+    *,
+    progress: bool = True,
+    tracker_copies: Sequence[TrackerCopy] = (),
+) -> RunEvent | None:
+    """Train a run in this process, show its progress, and copy it to trackers.
+
+    Returns:
+        The event of a run that could not be trained; None for one that has a result, or was
+        stopped.
+    """
+    from resnetlab.studies.progress import run_display  # it imports rich
+
+    missing: RunEvent | None = None
+    with (
+        run_display(job, root, quiet=not progress) as display,
+        BackgroundCopies(tracker_copies, display.print_line) as copies,
+    ):
+
+        def on_event(event: RunEvent) -> None:
+            nonlocal missing
+            display.update(event)
+            copies.update(event)
+            missing = event if event.kind == "missing" else missing
+
+        run_in_process(job, root, placement, should_stop, on_event)
+    return missing

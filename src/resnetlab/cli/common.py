@@ -15,6 +15,7 @@ import typer
 
 from resnetlab.cli import completion
 from resnetlab.errors import input_error
+from resnetlab.signals import StopSignal
 from resnetlab.torch_check import check_torch
 from resnetlab.trust import trust_files
 
@@ -191,6 +192,11 @@ def notify(line: str) -> None:
     """Print a line that is not the result to standard error, unless `--quiet` was given."""
     if not VERBOSITY.quiet:
         print(line, file=sys.stderr, flush=True)
+
+
+def stop_signal(message: str = "Stopping: each run writes a checkpoint.") -> StopSignal:
+    """Return the flag of Ctrl-C and SIGTERM, whose first one prints `message`."""
+    return StopSignal(on_first=lambda: notify(f"\n{message}"))
 
 
 def check_device(device: str) -> None:

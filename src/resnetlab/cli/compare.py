@@ -12,7 +12,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from resnetlab.cli.common import CHECK_FAILED, DataSource, Json, notify, print_json
+from resnetlab.cli.common import (
+    CHECK_FAILED,
+    VERBOSITY,
+    DataSource,
+    Json,
+    notify,
+    print_json,
+    stop_signal,
+)
 
 if TYPE_CHECKING:
     from resnetlab.api.loaded_study import LoadedStudy
@@ -63,19 +71,18 @@ def verify(
 ) -> None:
     """Repeat some runs of a report and check them against prediction intervals."""
     from resnetlab.api import replication
-    from resnetlab.cli.plan_execution import execute_with_display
-    from resnetlab.cli.signals import SignalFlag
     from resnetlab.recipes.numerics import Placement
     from resnetlab.studies.executors.local import LocalExecutor
 
     items = []
     with contextlib.ExitStack() as stack:
         root = output or stack.enter_context(replication.replication_folder(result))
-        interrupt = stack.enter_context(SignalFlag().installed())
+        interrupt = stack.enter_context(stop_signal().installed())
 
         def train(loaded: LoadedStudy, plan: Plan) -> bool:
             executor = LocalExecutor(root, Placement())
-            execute_with_display(loaded, plan, root, executor, interrupt.is_set)
+            progress = not VERBOSITY.quiet
+            loaded.execute_with_progress(plan, root, executor, interrupt.is_set, progress=progress)
             return not interrupt.is_set()
 
         for item in replication.replicate_runs(

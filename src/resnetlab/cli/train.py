@@ -107,9 +107,9 @@ def train(
         **folder_options.settings(),
     }
     given = [f"{field}={value}" for field, value in fields.items() if value is not None]
-    from resnetlab.cli import single_run
+    from resnetlab.cli import train_run
 
-    single_run.train(
+    train_run.train(
         model,
         data,
         recipe,
@@ -153,6 +153,6 @@ def resume(
     json: Json = False,
 ) -> None:
     """Continue an interrupted run."""
-    from resnetlab.cli import single_run
+    from resnetlab.cli import train_run
 
-    single_run.resume(run, from_step, data or None, device, epochs, as_json=json)
+    train_run.resume(run, from_step, data or None, device, epochs, as_json=json)

@@ -1,15 +1,11 @@
-"""One run without a study file: its plan, and its training in this process."""
+"""Plan of one run without a study file, and the job that resumes a run."""
 
 from __future__ import annotations
 
-import contextlib
-import signal
-import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from resnetlab.data.config import DataConfig
@@ -22,16 +18,13 @@ from resnetlab.models.configs import ModelConfig
 from resnetlab.models.configs.external import allow_code, check_code, config_of
 from resnetlab.models.model_cost import model_cost, with_code
 from resnetlab.recipes.finetune import AnyRecipe
-from resnetlab.recipes.numerics import Placement
 from resnetlab.runs.config import RunConfig, algorithm_version, run_id
-from resnetlab.runs.records import RunFile, RunRecord
+from resnetlab.runs.records import RunFile
 from resnetlab.runs.run_folder import RunFolder
 from resnetlab.schema import decode, encode
 from resnetlab.shell import resume_command
 from resnetlab.studies.execution import check_licenses, load_data_properties
-from resnetlab.studies.executors.base import missing_error
-from resnetlab.studies.executors.in_process import run_in_process
-from resnetlab.studies.executors.messages import Job, RunEvent
+from resnetlab.studies.executors.messages import Job
 from resnetlab.studies.parsing.overrides import Overrides
 from resnetlab.studies.parsing.study_file import parse_study
 from resnetlab.studies.plan import Plan, make_plan
@@ -154,61 +147,3 @@ def _check_algorithm(file: RunFile, folder: str) -> None:
             got=file.run.algorithm_version,
             allowed=str(current),
         )
-
-
-def run_job(
-    job: Job, root: Path, should_stop: Callable[[], bool], *, progress: bool = False
-) -> RunRecord:
-    """Train a run in this process and return its record. Ctrl-C ends it with a checkpoint.
-
-    With `progress`, a bar or lines show its progress.
-
-    Raises InputError if the run was refused, and UnfinishedError if it has no result.
-    """
-    from resnetlab.studies.progress import run_display  # it imports rich
-
-    missing = [RunEvent("missing", job.id, reason="it was stopped")]
-    run_folder = RunFolder.find(root, job.id)
-    with _interrupt_as_stop() as interrupted:
-        if run_folder.needs_work(job.file):
-            with run_display(job, root, quiet=not progress) as display:
-
-                def on_event(event: RunEvent) -> None:
-                    display.update(event)
-                    if event.kind == "missing":
-                        missing.append(event)
-
-                run_in_process(
-                    job, root, Placement(), lambda: interrupted() or should_stop(), on_event
-                )
-    record = run_folder.record()
-    if record is None or record.result is None:
-        if interrupted():
-            raise KeyboardInterrupt
-        path = str(run_folder.path)
-        raise missing_error(missing[-1], path, resume_command(path))
-    return record
-
-
-@contextlib.contextmanager
-def _interrupt_as_stop() -> Iterator[Callable[[], bool]]:
-    """End training with a checkpoint at the first Ctrl-C, and at once at the second.
-
-    Yields a function that returns True after the first one.
-    """
-    count = 0
-
-    def on_interrupt(number: int, frame: FrameType | None) -> None:
-        nonlocal count
-        count += 1
-        if count > 1:
-            signal.default_int_handler(number, frame)
-
-    if threading.current_thread() is not threading.main_thread():
-        yield lambda: False
-        return
-    previous = signal.signal(signal.SIGINT, on_interrupt)
-    try:
-        yield lambda: count > 0
-    finally:
-        signal.signal(signal.SIGINT, previous)

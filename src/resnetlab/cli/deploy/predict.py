@@ -23,6 +23,7 @@ from resnetlab.cli.common import (
     check_device,
     folder_reading,
     notify,
+    stop_signal,
 )
 from resnetlab.cli.deploy.options import Batch, Coverage, Model, Threads, TtaOption, announce_model
 from resnetlab.cli.deploy.output import (
@@ -38,7 +39,6 @@ from resnetlab.cli.deploy.predict_sorting import (
     sort_predictions,
     undo_sorted,
 )
-from resnetlab.cli.signals import SignalFlag
 from resnetlab.errors import InputError, Problem, input_error
 from resnetlab.messages import format_count
 
@@ -286,7 +286,7 @@ def _watch(
 
     done = 0
     failed: set[str] = set()
-    with SignalFlag("Stopping.").installed() as stopped:
+    with stop_signal("Stopping.").installed() as stopped:
         notify(f"watching {', '.join(map(str, folders))}; Ctrl-C ends it")
         for images in watch_folders(folders, follow_links, stopped.is_set):
             predictions: list[Prediction] = []

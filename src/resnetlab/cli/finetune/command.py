@@ -19,6 +19,7 @@ from resnetlab.cli.common import (
     SkipBad,
     check_device,
     open_page,
+    stop_signal,
 )
 from resnetlab.cli.common import OutputDir as Output
 from resnetlab.cli.data.commands import SplitOption
@@ -175,11 +176,10 @@ def _train(
     Returns:
         The exit code, which is not 0 after a signal.
     """
-    from resnetlab.cli.signals import SignalFlag
     from resnetlab.finetune import finetune_photos
 
     progress = ProgressLine()
-    with SignalFlag().installed() as interrupt:
+    with stop_signal().installed() as interrupt:
         finetuned = finetune_photos.finetune(
             request,
             time_limit_seconds=seconds,
@@ -201,10 +201,9 @@ def _cross_validate(
     request: FinetuneRequest, folds: int, seconds: float | None, *, as_json: bool
 ) -> int:
     """Fine-tune once for each fold, print the table, and return the exit code."""
-    from resnetlab.cli.signals import SignalFlag
     from resnetlab.finetune import finetune_photos
 
-    with SignalFlag().installed() as interrupt:
+    with stop_signal().installed() as interrupt:
         table, report = finetune_photos.cross_validate(
             request,
             folds,

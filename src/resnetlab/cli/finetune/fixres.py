@@ -19,6 +19,7 @@ from resnetlab.cli.common import (
     check_device,
     open_page,
     print_json,
+    stop_signal,
 )
 from resnetlab.cli.common import OutputDir as Output
 from resnetlab.cli.data.commands import SplitOption
@@ -119,11 +120,10 @@ def _measure(
     Returns:
         The table, the path of the report, and the exit code, which is not 0 after a signal.
     """
-    from resnetlab.cli.signals import SignalFlag
     from resnetlab.finetune import finetune_photos
     from resnetlab.reports.fixres import write_resolution_page
 
-    with SignalFlag().installed() as interrupt:
+    with stop_signal().installed() as interrupt:
         for table, folder in finetune_photos.fixres(
             request,
             train_sizes,

@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from resnetlab.cli.common import UNFINISHED, notify, open_page, print_json
+from resnetlab.cli.common import (
+    UNFINISHED,
+    VERBOSITY,
+    notify,
+    open_page,
+    print_json,
+    stop_signal,
+)
 from resnetlab.errors import Problem, ResourceError
 from resnetlab.shell import command_line
 
@@ -31,31 +38,33 @@ def run_and_print(
     track: Sequence[str] = (),
 ) -> None:
     """Run a study, print its answer, and end with the exit code of what remained unfinished."""
-    from resnetlab.cli.plan_execution import execute_with_display
     from resnetlab.cli.plan_forecast import left_out_lines
-    from resnetlab.cli.signals import SignalFlag
-    from resnetlab.tracking.tracker_copy import copy_reports, open_tracker_copies
 
     for line in left_out_lines(loaded.study.left_out):
         notify(line)
     command = command_line(["resnetlab", *sys.argv[1:]])
     loaded = replace(loaded, resume_command=command)
-    with SignalFlag().installed() as interrupt:
-        for plan in loaded.plan_looks(output, notify, max_seeds, executor, accept_license):
-            try:
-                tracker_copies = open_tracker_copies(track, plan, output)
-                execute_with_display(
-                    loaded, plan, output, executor, interrupt.is_set, tracker_copies
-                )
-            except ResourceError as error:
-                fix = f"free some space, then: {command}"
-                raise ResourceError(
-                    *(Problem(problem.where, problem.message, fix) for problem in error.problems)
-                ) from None
-            summary = loaded.report(plan, output)
-            copy_reports(tracker_copies, notify)
-            if interrupt.is_set():
-                break
+    with stop_signal().installed() as interrupt:
+        looks = loaded.run_looks(
+            output,
+            executor,
+            interrupt.is_set,
+            max_seeds=max_seeds,
+            accept_license=accept_license,
+            track=track,
+            progress=not VERBOSITY.quiet,
+            warn=notify,
+        )
+        try:
+            for look in looks:
+                summary = look
+                if interrupt.is_set():
+                    break
+        except ResourceError as error:
+            fix = f"free some space, then: {command}"
+            raise ResourceError(
+                *(Problem(problem.where, problem.message, fix) for problem in error.problems)
+            ) from None
     # With `max_seeds`, more seeds may follow after an interim look.
     if interrupt.is_set() and (max_seeds is not None or not summary.is_finished):
         print(f"No finished run is lost. To continue: {command}", file=sys.stderr)

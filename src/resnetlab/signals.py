@@ -1,25 +1,28 @@
-"""Orderly stop of a command by Ctrl-C or SIGTERM."""
+"""Orderly stop by Ctrl-C or SIGTERM."""
 
 from __future__ import annotations
 
 import contextlib
 import signal
 import threading
-from collections.abc import Iterator
-
-from resnetlab.cli.common import notify
+from collections.abc import Callable, Iterator, Sequence
 
 
-class SignalFlag:
-    """Flag that SIGINT or SIGTERM sets, with the number of the signal.
+class StopSignal:
+    """Flag that a signal sets: the first one asks for an orderly stop, the second ends the program.
 
     Args:
-        message: Line that the first signal prints; the default is that of training.
+        signals: Numbers of the signals.
+        on_first: Function that is called at the first signal.
     """
 
-    def __init__(self, message: str = "Stopping: each run writes a checkpoint.") -> None:
+    def __init__(
+        self,
+        signals: Sequence[int] = (signal.SIGINT, signal.SIGTERM),
+        on_first: Callable[[], None] = lambda: None,
+    ) -> None:
         self.number = 0
-        self._message = message
+        self._signals, self._on_first = signals, on_first
 
     def is_set(self) -> bool:
         """Return True after the first signal."""
@@ -31,11 +34,8 @@ class SignalFlag:
         return 128 + self.number
 
     @contextlib.contextmanager
-    def installed(self) -> Iterator[SignalFlag]:
-        """Handle signals in the `with` block: the first sets the flag, the second ends the program.
-
-        Runs stay resumable in both cases.
-        """
+    def installed(self) -> Iterator[StopSignal]:
+        """Handle the signals in the `with` block; a thread other than the main one handles none."""
         if threading.current_thread() is not threading.main_thread():
             yield self
             return
@@ -44,11 +44,9 @@ class SignalFlag:
             if self.number:
                 raise KeyboardInterrupt
             self.number = number
-            notify(f"\n{self._message}")
+            self._on_first()
 
-        previous = {
-            number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)
-        }
+        previous = {number: signal.signal(number, on_signal) for number in self._signals}
         try:
             yield self
         finally:

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import typer
 
-from resnetlab.cli.common import UNFINISHED, VERBOSITY, notify, print_json
-from resnetlab.cli.signals import SignalFlag
+from resnetlab.api.single_runs import train_job
+from resnetlab.cli.common import UNFINISHED, VERBOSITY, notify, print_json, stop_signal
 from resnetlab.errors import Problem, UnfinishedError, input_error
 from resnetlab.inspection.diagnostics_config import DiagnosticsConfig
 from resnetlab.messages import format_count, format_duration
@@ -22,12 +22,10 @@ from resnetlab.runs.records import Result, to_dict
 from resnetlab.runs.run_folder import PROFILE, RunFolder
 from resnetlab.shell import command_line, resume_command
 from resnetlab.studies.executors.base import missing_error
-from resnetlab.studies.executors.in_process import run_in_process
 from resnetlab.studies.executors.messages import Job, RunEvent, make_request
 from resnetlab.studies.progress import run_display
 from resnetlab.studies.single_run import plan_run, resume_job
 from resnetlab.tracking.tracker_copy import (
-    BackgroundCopies,
     TrackerCopy,
     copy_reports,
     open_tracker_copies,
@@ -131,21 +129,17 @@ def _execute(
     if placement.profile and not needs_work:
         notify("The run is finished, so nothing is profiled. Give another --seed or --output.")
         placement = replace(placement, profile=False)
-    missing = RunEvent("missing", job.id)
-    with SignalFlag().installed() as interrupt:
+    missing: RunEvent | None = None
+    with stop_signal().installed() as interrupt:
         if needs_work:
-            with (
-                run_display(job, root, VERBOSITY.quiet) as display,
-                BackgroundCopies(tracker_copies, display.print_line) as copies,
-            ):
-
-                def on_event(event: RunEvent) -> None:
-                    nonlocal missing
-                    display.update(event)
-                    copies.update(event)
-                    missing = event if event.kind == "missing" else missing
-
-                run_in_process(job, root, placement, interrupt.is_set, on_event)
+            missing = train_job(
+                job,
+                root,
+                placement,
+                interrupt.is_set,
+                progress=not VERBOSITY.quiet,
+                tracker_copies=tracker_copies,
+            )
     result = run_folder.result()
     if result is None and interrupt.is_set():
         command = _continue_command(run_folder, options)
@@ -153,6 +147,7 @@ def _execute(
         raise typer.Exit(interrupt.exit_code)
     if result is None:
         command = _continue_command(run_folder, options)
+        missing = missing or RunEvent("missing", job.id)
         raise missing_error(missing, str(run_folder.path), command)
     _print_result(run_folder, result, placement.profile, as_json)
 
@@ -174,7 +169,7 @@ def _execute_distributed(
     world = torchrun_world()
     last = RunEvent("idle")
     with contextlib.ExitStack() as stack:
-        interrupt = stack.enter_context(SignalFlag().installed())
+        interrupt = stack.enter_context(stop_signal().installed())
         stack.enter_context(process_group(world, job.file.run.numerics.device))
         display = (
             stack.enter_context(run_display(job, root, VERBOSITY.quiet))
