@@ -148,7 +148,7 @@ def open_network(
     backbone = with_library_license(backbone, accept_license)
     # The classifier of two outputs is never used.
     built = FinetuneModel(
-        backbone.config, backbone.weights, ("first", "second"), 0, numerics, torch_device
+        backbone.config, backbone.weights_path, ("first", "second"), 0, numerics, torch_device
     )
     network = FeatureNetwork(
         name=backbone.config.slug,

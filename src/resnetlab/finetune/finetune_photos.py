@@ -259,7 +259,7 @@ def folder_name(job: FinetuneJob) -> str:
 
 def _identity(job: FinetuneJob, *extra: object) -> str:
     """Return ten digits of a hash of what makes a model: data, network, weights, recipe, seed."""
-    weights = sha256(job.backbone.weights) if job.backbone.weights else ""
+    weights = sha256(job.backbone.weights_path) if job.backbone.weights_path else ""
     network, recipe = encode(job.backbone.config), without_defaults(job.recipe)
     parts = [job.photos.sha256, network, weights, recipe, job.seed, *extra]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:10]

@@ -77,7 +77,7 @@ class FinetuneJob:
         """
         return FinetuneModel(
             self.backbone.config,
-            self.backbone.weights,
+            self.backbone.weights_path,
             self.photos.classes,
             self.seed,
             self.numerics,

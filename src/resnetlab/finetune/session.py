@@ -32,7 +32,7 @@ from resnetlab.runs.records import Evaluation, Result, Scores, Status
 from resnetlab.runs.run_folder import RunFolder
 from resnetlab.runs.writer import commit_result
 from resnetlab.schema import encode
-from resnetlab.stats.chance import UNDECIDED, compare_with_chance
+from resnetlab.stats.chance import compare_with_chance, status_from_chance
 from resnetlab.training.evaluate import MAX_CLASSES_WITHOUT_TOP5
 from resnetlab.training.events import TrainEvent
 
@@ -106,8 +106,8 @@ class FinetuneSession:
         self.transform = self.finetune_model.eval_transform(
             run.recipe.test_size, run.recipe.crop_mode
         )
-        self.weights = run_folder.path / WEIGHTS
-        self.backbone_sha256 = store_backbone(self.finetune_model, run.recipe, self.weights)
+        self.weights_path = run_folder.path / WEIGHTS
+        self.backbone_sha256 = store_backbone(self.finetune_model, run.recipe, self.weights_path)
         self.started = False
         self.total_steps = run.recipe.total_steps(len(photos.train))
         # Sums over the finished stages.
@@ -238,10 +238,7 @@ class FinetuneSession:
             f"at best {best:.1f} % of {count:,} validation images, {reached:.1f} % of "
             f"{format_count(len(self.photos.test), 'test image')}"
         )
-        if chance == "at chance":
-            return self._commit("at chance", f"never above chance: {numbers}", scored, seconds)
-        reason = f"{UNDECIDED}: {numbers}"
-        return self._commit("trained", "" if chance == "above chance" else reason, scored, seconds)
+        return self._commit(*status_from_chance(chance, numbers), scored, seconds)
 
     def _write_outputs(self, test: SplitPredictions) -> None:
         """Write the weights and the logits of the test images into the folder of the run."""
@@ -258,7 +255,7 @@ class FinetuneSession:
         logits = torch.from_numpy(np.log(np.maximum(test.probabilities, 1e-300))).float()
         weights, labels = self.finetune_model.model.state_dict(), torch.from_numpy(test.labels)
         if self.backbone_sha256:
-            weights = without_backbone(weights, self.backbone_sha256, self.weights)
+            weights = without_backbone(weights, self.backbone_sha256, self.weights_path)
             description["backbone"] = self.backbone_sha256
         write_outputs(self.run_folder.path, description, weights, logits, labels)
 

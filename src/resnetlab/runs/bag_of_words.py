@@ -21,7 +21,7 @@ from resnetlab.runs.records import Evaluation, Result, RunFile, Scores
 from resnetlab.runs.run_folder import RunFolder
 from resnetlab.runs.writer import commit_result
 from resnetlab.schema import encode
-from resnetlab.stats.chance import UNDECIDED, compare_with_chance
+from resnetlab.stats.chance import compare_with_chance, status_from_chance
 
 
 def run_bag_of_words_attempt(
@@ -97,14 +97,10 @@ def _fit_and_evaluate(run_folder: RunFolder, file: RunFile, dataset: Dataset) ->
     accuracy, count = scores["test"].top1_accuracy_pct, len(dataset.test)
     predictions = dataset.test.labels, outputs.argmax(axis=1)
     decision = compare_with_chance(accuracy, file.class_share, count, 1, predictions)
-    reason = {
-        "above chance": "",
-        "at chance": f"never above chance: {accuracy:.1f} % of {count:,} test images",
-        "cannot be told": f"{UNDECIDED}: {accuracy:.1f} % of {count:,} test images",
-    }[decision]
+    status, reason = status_from_chance(decision, f"{accuracy:.1f} % of {count:,} test images")
     return commit_result(
         run_folder,
-        "at chance" if decision == "at chance" else "trained",
+        status,
         reason,
         scores=scores,
         train_seconds=train_seconds,

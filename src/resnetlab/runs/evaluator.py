@@ -15,7 +15,7 @@ from resnetlab.data.device_images import DeviceImageCache, DeviceImages
 from resnetlab.recipes.train import train_subset_size
 from resnetlab.runs.records import Evaluation, RunFile, Scores, TrainModeEvaluation
 from resnetlab.schema import finite_or_none
-from resnetlab.stats.chance import UNDECIDED, compare_with_chance
+from resnetlab.stats.chance import compare_with_chance, status_from_chance
 from resnetlab.training.evaluate import SplitEvaluation, evaluate, evaluate_in_train_mode
 from resnetlab.training.events import TrainEvent
 from resnetlab.training.from_scratch_state import FromScratchState
@@ -205,12 +205,7 @@ class RunEvaluator:
         best = 100 - min(errors)
         predictions = self.test.labels.cpu().numpy(), test.logits.argmax(1).numpy()
         chance = compare_with_chance(best, self.file.class_share, images, len(errors), predictions)
-        if chance == "above chance":
-            return "trained", ""
-        reached = f"at best {best:.1f} % of {images:,} {split} images"
-        if chance == "at chance":
-            return "at chance", f"never above chance: {reached}"
-        return "trained", f"{UNDECIDED}: {reached}"
+        return status_from_chance(chance, f"at best {best:.1f} % of {images:,} {split} images")
 
     def scores(self, results: dict[Split, SplitEvaluation]) -> dict[str, Scores]:
         """Return results of all splits as scores."""

@@ -138,6 +138,24 @@ def compare_with_chance(
     return "at chance" if decidable and max(best_accuracy_pct, test_pct) < 100 else "cannot be told"
 
 
+def status_from_chance(
+    decision: ChanceDecision, reached: str
+) -> tuple[Literal["trained", "at chance"], str]:
+    """Return the status of a run that ended with finite numbers, and the reason for it.
+
+    Args:
+        decision: Decision of `compare_with_chance`.
+        reached: Accuracy that the run reached, with its images, as the reason states it.
+    """
+    match decision:
+        case "above chance":
+            return "trained", ""
+        case "at chance":
+            return "at chance", f"never above chance: {reached}"
+        case _:
+            return "trained", f"{UNDECIDED}: {reached}"
+
+
 def chance_note(class_share: float, validation: int, test: int, evaluations: int) -> str:
     """Return a warning before training if its images cannot tell whether a run is above chance.
 

@@ -44,7 +44,7 @@ class Backbone:
     """Pre-trained network, its weights file if the config does not name it, and their license."""
 
     config: ModelConfig
-    weights: Path | None
+    weights_path: Path | None
     license: License
     origin: str
     """Origin of the network in words; empty if the user named it."""
@@ -73,7 +73,7 @@ def with_library_license(backbone: Backbone, accept_license: bool) -> Backbone:
 
     Imports the library. Raises InputError as `select_backbone` does.
     """
-    weights_license = find_license(backbone.config, backbone.weights)
+    weights_license = find_license(backbone.config, backbone.weights_path)
     if not accept_license:
         check_commercial_use(backbone.config, weights_license)
     return replace(backbone, license=weights_license)

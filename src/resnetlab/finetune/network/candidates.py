@@ -47,7 +47,7 @@ class Candidates:
 
     def title(self, backbone: Backbone) -> str:
         """Return the name of a network, with its weights file if another one has the same name."""
-        slug, weights = backbone.config.slug, backbone.weights
+        slug, weights = backbone.config.slug, backbone.weights_path
         same = sum(other.config.slug == slug for other in self.backbones)
         if weights is None and isinstance(backbone.config, ExternalConfig):
             weights = Path(backbone.config.weights)
@@ -95,7 +95,7 @@ def select_candidates(
     unique = list[Backbone]()
     for backbone in backbones:
         if all(
-            (other.config, other.weights) != (backbone.config, backbone.weights) for other in unique
+            (other.config, other.weights_path) != (backbone.config, backbone.weights_path) for other in unique
         ):
             unique.append(backbone)
     return Candidates(tuple(unique), tuple(left_out))

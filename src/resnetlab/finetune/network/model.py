@@ -111,7 +111,7 @@ class FinetuneModel:
     def __init__(
         self,
         config: ModelConfig,
-        weights: Path | None,
+        weights_path: Path | None,
         classes: tuple[str, ...],
         seed: int,
         numerics: Numerics,
@@ -125,17 +125,17 @@ class FinetuneModel:
         self.features_folder = features_folder
         self.config, self.classes, self.seed = config, classes, seed
         self.numerics, self.device, self.world = numerics, device, world
-        if weights is not None and isinstance(config, ExternalConfig):
-            self.config = config = replace(config, weights=str(weights), sha256="")
+        if weights_path is not None and isinstance(config, ExternalConfig):
+            self.config = config = replace(config, weights=str(weights_path), sha256="")
         metadata = (
             weights_metadata(config) if isinstance(config, ExternalConfig) else WeightsMetadata()
         )
         model = build_with_new_head(
             config, len(classes), lambda name: make_generator(seed, "init", name)
         )
-        if weights is not None and not isinstance(config, ExternalConfig):
-            tensors, metadata = read_weights(weights)
-            load_backbone(model, tensors, str(weights))
+        if weights_path is not None and not isinstance(config, ExternalConfig):
+            tensors, metadata = read_weights(weights_path)
+            load_backbone(model, tensors, str(weights_path))
         # Sentences for metadata about the weights that neither they nor the config state.
         self.assumptions = _assumptions(config, model, metadata)
         self.mean, self.std = (

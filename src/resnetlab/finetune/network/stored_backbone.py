@@ -19,13 +19,13 @@ from resnetlab.models.weights import state_dict_hash, write_tensors
 from resnetlab.recipes.finetune import FinetuneRecipe
 
 
-def store_backbone(finetune_model: FinetuneModel, recipe: FinetuneRecipe, weights: Path) -> str:
+def store_backbone(finetune_model: FinetuneModel, recipe: FinetuneRecipe, weights_path: Path) -> str:
     """Store the network without its classifier, before training, unless it is there already.
 
     Args:
         finetune_model: Network with its pre-trained weights.
         recipe: Recipe of the run.
-        weights: Path of the weights that the run will have.
+        weights_path: Path of the weights that the run will have.
 
     Returns:
         The SHA-256 of the stored tensors; empty if a stage of the recipe trains every layer.
@@ -42,16 +42,16 @@ def store_backbone(finetune_model: FinetuneModel, recipe: FinetuneRecipe, weight
         if not name.startswith(f"{head}.")
     }
     digest = state_dict_hash(tensors)
-    path = backbone_file(weights, digest)
+    path = backbone_file(weights_path, digest)
     if finetune_model.world.is_main_process and not path.is_file():
         path.parent.mkdir(parents=True, exist_ok=True)
         write_tensors(path, tensors, {})
     return digest
 
 
-def without_backbone(tensors: dict[str, Tensor], digest: str, weights: Path) -> dict[str, Tensor]:
+def without_backbone(tensors: dict[str, Tensor], digest: str, weights_path: Path) -> dict[str, Tensor]:
     """Return the tensors that are not in the stored backbone or differ from it in a bit."""
-    with open_safetensors(backbone_file(weights, digest), "pt") as file:
+    with open_safetensors(backbone_file(weights_path, digest), "pt") as file:
         names = set(file.keys())
         return {
             name: tensor
