@@ -88,7 +88,7 @@ SAFEGUARDS = (
     ),
     Safeguard(
         "SHA-256 of model.json",
-        "model_folder/reading.py",
+        "model_folder/read.py",
         'if table.get("sha256") and table["sha256"] != description_sha256(table):',
         "if False:",
         "tests/model_folder/test_store.py",

@@ -31,7 +31,7 @@ from resnetlab.analysis import data_files
 from resnetlab.data.config import Augment, ChannelStats, DataConfig, DataIdentity, RandAugment
 from resnetlab.errors import InputError
 from resnetlab.inspection.diagnostics_config import DiagnosticsConfig
-from resnetlab.model_folder.reading import read_model_file
+from resnetlab.model_folder.read import read_model_file
 from resnetlab.models.configs import CifarConfig
 from resnetlab.models.configs.external import ExternalConfig
 from resnetlab.recipes.finetune import AnyRecipe, FinetuneRecipe, Stage

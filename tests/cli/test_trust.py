@@ -339,7 +339,7 @@ def test_arguments_of_a_library_that_load_something_are_refused(
 
 
 def test_a_model_folder_loads_only_its_own_weights(files: Files, tmp_path: Path) -> None:
-    from resnetlab.model_folder.reading import read_model_file
+    from resnetlab.model_folder.read import read_model_file
 
     table = read_json(files.model / "model.json")
     named = ExternalConfig(source="torchvision/resnet18", weights=str(tmp_path / "secret"))

@@ -21,7 +21,7 @@ from helpers.commands import Ended, check_error_lines, run_command
 from helpers.texture_photographs import texture
 from resnetlab.data.transforms.eval_transform import apply_eval_transform
 from resnetlab.deploy.predict import load_model
-from resnetlab.model_folder.reading import read_model_file
+from resnetlab.model_folder.read import read_model_file
 from resnetlab.model_folder.store import load_model_folder
 from resnetlab.stats.exact import mcnemar, paired_interval
 

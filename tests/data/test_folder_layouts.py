@@ -14,14 +14,14 @@ from PIL import Image
 
 from helpers.pictures import encoded, opened, picture, refused, save, split_tree, tree
 from resnetlab.data.check import audit_source
-from resnetlab.data.config import DataConfig, FolderReading, Source
+from resnetlab.data.config import DataConfig, FolderChoices, Source
 from resnetlab.data.sources import image_decoder
 from resnetlab.data.splits import load_dataset
 from resnetlab.deploy.inputs import EvaluationImages, open_labeled_images
 from resnetlab.errors import InputError
 from resnetlab.finetune.dataset import open_photographs
 
-ANYWHERE, INSIDE = FolderReading(follow_links="anywhere"), FolderReading(follow_links="inside")
+ANYWHERE, INSIDE = FolderChoices(follow_links="anywhere"), FolderChoices(follow_links="inside")
 
 # Links
 # --------------------------------------------------------------------------------------------------
@@ -51,15 +51,15 @@ def test_links_are_followed_as_far_as_the_user_allows(tmp_path: Path) -> None:
     root = tree(tmp_path / "pets", {"store/cat": 4, "train/dog": 4, "test/dog": 2})
     (root / "train/cat").symlink_to("../store/cat")
     (root / "train/dog/one.png").symlink_to("../../store/cat/000.png")
-    inside = opened(root, image_size=8, reading=INSIDE)
+    inside = opened(root, image_size=8, folder_choices=INSIDE)
     assert inside.classes == ("cat", "dog")
     assert len(inside.train) == 9
     (root / "train/bird").symlink_to(disk / "bird")
-    (line,) = refused(root, reading=INSIDE)
+    (line,) = refused(root, folder_choices=INSIDE)
     assert line.startswith(f"{root}/train/bird: a link that leaves the folder (got {disk}/bird)")
-    anywhere = opened(root, image_size=8, reading=ANYWHERE)
+    anywhere = opened(root, image_size=8, folder_choices=ANYWHERE)
     assert anywhere.classes == ("bird", "cat", "dog")
-    photos = open_photographs(root, cache=tmp_path / "cache", reading=ANYWHERE)
+    photos = open_photographs(root, cache=tmp_path / "cache", folder_choices=ANYWHERE)
     assert photos.train.load(0).size == (24, 16)
 
 
@@ -67,7 +67,7 @@ def test_a_followed_link_gives_the_data_of_a_copy(tmp_path: Path) -> None:
     linked, copied = split_tree(tmp_path / "a" / "pets"), split_tree(tmp_path / "b" / "pets")
     shutil.move(linked / "train/cat", tmp_path / "cat")
     (linked / "train/cat").symlink_to(tmp_path / "cat")
-    first = opened(linked, image_size=8, reading=ANYWHERE)
+    first = opened(linked, image_size=8, folder_choices=ANYWHERE)
     assert first.sha256 == opened(copied, image_size=8).sha256
 
 
@@ -75,9 +75,9 @@ def test_a_change_behind_a_followed_link_is_detected(tmp_path: Path) -> None:
     root = split_tree(tmp_path / "pets")
     shutil.move(root / "train/cat", tmp_path / "cat")
     (root / "train/cat").symlink_to(tmp_path / "cat")
-    first = opened(root, image_size=8, reading=ANYWHERE).sha256
+    first = opened(root, image_size=8, folder_choices=ANYWHERE).sha256
     save(tmp_path / "cat/000.png", picture(99))
-    assert opened(root, image_size=8, reading=ANYWHERE).sha256 != first
+    assert opened(root, image_size=8, folder_choices=ANYWHERE).sha256 != first
 
 
 def test_loops_and_dangling_links_are_refused_by_name_when_links_are_followed(
@@ -90,7 +90,7 @@ def test_loops_and_dangling_links_are_refused_by_name_when_links_are_followed(
     other = tree(tmp_path / "other", {"a": 1})
     (other / "a/back").symlink_to(root / "train")
     (root / "train/away").symlink_to(other / "a")
-    lines = refused(root, reading=ANYWHERE)
+    lines = refused(root, folder_choices=ANYWHERE)
     assert {line.partition(" (got")[0] for line in lines} == {
         f"{root}/test/dog/gone.png: a link that leads nowhere, or in a circle",
         f"{root}/train/away/back: a link to a folder that contains it, so that it has no end",
@@ -342,11 +342,11 @@ def test_a_table_with_other_columns_is_read_by_their_names(tmp_path: Path) -> No
     (line,) = refused(root)
     assert line.startswith(f"{root}/labels.csv:1: other columns (got id,breed,breeder; allowed")
     assert "--path-column NAME --label-column NAME" in line
-    reading = FolderReading(path_column="id", label_column="breed")
-    notes = opened(root, image_size=8, reading=reading).notes
+    folder_choices = FolderChoices(path_column="id", label_column="breed")
+    notes = opened(root, image_size=8, folder_choices=folder_choices).notes
     assert "columns of labels.csv that are not used: breeder" in notes
     assert '"000" is pics/000.png, and 19 more such names' in notes
-    (line,) = refused(root, reading=FolderReading(path_column="ident", label_column="breed"))
+    (line,) = refused(root, folder_choices=FolderChoices(path_column="ident", label_column="breed"))
     assert "no column of this name for the path (got ident; allowed: id, breed, breeder)" in line
     assert line.endswith('Fix: did you mean "id"?')
 
@@ -392,7 +392,7 @@ def test_a_file_in_a_hidden_folder_does_not_make_a_name_ambiguous(tmp_path: Path
 # Sub-folders of classes
 # --------------------------------------------------------------------------------------------------
 
-NESTED = FolderReading(nested=True)
+NESTED = FolderChoices(nested=True)
 
 
 def test_photographs_in_subfolders_are_reported_by_class_and_used_on_request(
@@ -405,7 +405,7 @@ def test_photographs_in_subfolders_are_reported_by_class_and_used_on_request(
     note = (
         'class "cat": 7 of 8 photographs lie in sub-folders and are not used; --nested takes them'
     )
-    plain, nested = opened(root, image_size=8), opened(root, image_size=8, reading=NESTED)
+    plain, nested = opened(root, image_size=8), opened(root, image_size=8, folder_choices=NESTED)
     assert note in plain.notes
     assert not any("--nested" in text for text in nested.notes)
 
@@ -428,15 +428,15 @@ def test_study_files_and_evaluation_read_subfolders_in_the_same_way(tmp_path: Pa
     config = DataConfig(source=str(root), nested=True, image_size=8)
     dataset = load_dataset(config, tmp_path / "cache")
     assert len(dataset.test) == 5
-    labeled = open_labeled_images(str(root), "test", tmp_path / "cache", reading=NESTED)
+    labeled = open_labeled_images(str(root), "test", tmp_path / "cache", folder_choices=NESTED)
     assert len(labeled.images) == 5
-    photos = open_photographs(root, cache=tmp_path / "cache", reading=NESTED)
+    photos = open_photographs(root, cache=tmp_path / "cache", folder_choices=NESTED)
     assert (len(photos.test), photos.untested_classes) == (5, ())
 
 
 def test_split_folders_inside_class_folders_are_not_mixed(tmp_path: Path) -> None:
     root = tree(tmp_path / "pets", {"cat/train": 4, "cat/test": 2, "dog/train": 4, "dog/test": 2})
-    (line,) = refused(root, reading=NESTED)
+    (line,) = refused(root, folder_choices=NESTED)
     assert line.startswith(f"{root}/cat/test: a split inside a class and 3 more, which --nested")
 
 

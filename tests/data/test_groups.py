@@ -14,7 +14,7 @@ from PIL import Image, ImageOps
 
 from helpers.pictures import save
 from resnetlab.data import stratify
-from resnetlab.data.config import DataConfig, FolderReading, LabeledImages, Source
+from resnetlab.data.config import DataConfig, FolderChoices, LabeledImages, Source
 from resnetlab.data.leakage import estimate_leakage
 from resnetlab.data.near_copies import MAX_NEAR_COPY_BITS, find_near_copies
 from resnetlab.data.sources import open_source
@@ -177,7 +177,7 @@ def test_every_group_rule_puts_a_burst_of_photographs_into_one_split(
 ) -> None:
     root = bursts(tmp_path / "pets", with_labels=with_labels)
     scan = scan_folder(
-        root, image_size=64, cache=tmp_path / "cache", reading=FolderReading(group=rule)
+        root, image_size=64, cache=tmp_path / "cache", folder_choices=FolderChoices(group=rule)
     )
     splits: dict[str, set[str | None]] = {}
     for row in scan.rows:
@@ -192,7 +192,10 @@ def test_a_rule_that_matches_nothing_is_refused(tmp_path: Path) -> None:
     root = bursts(tmp_path / "pets")
     with pytest.raises(InputError, match="no image has a group by regex"):
         scan_folder(
-            root, image_size=64, cache=tmp_path / "c", reading=FolderReading(group="regex:site")
+            root,
+            image_size=64,
+            cache=tmp_path / "c",
+            folder_choices=FolderChoices(group="regex:site"),
         )
 
 
@@ -227,11 +230,11 @@ def test_an_evaluation_without_the_group_rule_uses_the_split_of_the_training(
     tmp_path: Path,
 ) -> None:
     root, cache = bursts(tmp_path / "pets"), tmp_path / "cache"
-    reading = FolderReading(group=r"regex:^(.*)-\d")
-    photos = open_photographs(root, cache=cache, reading=reading)
+    folder_choices = FolderChoices(group=r"regex:^(.*)-\d")
+    photos = open_photographs(root, cache=cache, folder_choices=folder_choices)
     tested = open_labeled_images(str(root), "test", cache)
     assert {image.name for image in tested.images} == {row.path for row in photos.test.rows}
-    open_photographs(root, cache=cache, reading=FolderReading(group="exif-time:0.5"))
+    open_photographs(root, cache=cache, folder_choices=FolderChoices(group="exif-time:0.5"))
     with pytest.raises(InputError, match="was split by 2 rules for groups"):
         open_labeled_images(str(root), "test", cache)
 
@@ -330,8 +333,10 @@ def test_a_group_rule_without_effect_because_splits_are_given_is_reported(tmp_pa
     for split, label in itertools.product(("train", "validation", "test"), ("cat", "dog")):
         for index in range(3):
             save(tmp_path / "pets" / split / label / f"site{index}.png", photograph(index))
-    reading = FolderReading(group="regex:site[0-9]")
-    scan = scan_folder(tmp_path / "pets", image_size=64, cache=tmp_path / "c", reading=reading)
+    folder_choices = FolderChoices(group="regex:site[0-9]")
+    scan = scan_folder(
+        tmp_path / "pets", image_size=64, cache=tmp_path / "c", folder_choices=folder_choices
+    )
     note = f"--group regex:site[0-9] changes nothing: {tmp_path / 'pets'} gives all three splits"
     assert f"{note} (resnetlab data split draws others)" in scan.notes
 
@@ -341,6 +346,8 @@ def test_a_regular_expression_with_exponential_time_is_refused_within_seconds(
 ) -> None:
     for label, index in itertools.product(("cat", "dog"), range(4)):
         save(tmp_path / "pets" / label / f"{'a' * 60}{index}.png", photograph(index))
-    reading = FolderReading(group="regex:(a|aa)+$")
+    folder_choices = FolderChoices(group="regex:(a|aa)+$")
     with pytest.raises(InputError, match="takes more than 1 s to search one path"):
-        scan_folder(tmp_path / "pets", image_size=64, cache=tmp_path / "c", reading=reading)
+        scan_folder(
+            tmp_path / "pets", image_size=64, cache=tmp_path / "c", folder_choices=folder_choices
+        )

@@ -78,15 +78,15 @@ def test_a_heic_photograph_is_read_once_its_package_is_installed(
     save(root / "train/cat/IMG_0001.HEIC", gradient(), format="HEIF")
     for path in root.rglob("*.*"):
         os.utime(path, (1e9, 1e9))  # older than any clock's tick, so that caches take it
-    reading = partial(open_folder, root, image_size=8, cache=tmp_path / "cache", skip_bad=True)
+    read_folder = partial(open_folder, root, image_size=8, cache=tmp_path / "cache", skip_bad=True)
     monkeypatch.setitem(sys.modules, "pillow_heif", None)
     image_decoder._has_heif.cache_clear()
     try:
-        before = reading()
+        before = read_folder()
     finally:
         monkeypatch.undo()
         image_decoder._has_heif.cache_clear()
-    assert len(reading().train) == len(before.train) + 1
+    assert len(read_folder().train) == len(before.train) + 1
 
 
 def test_a_heic_photograph_without_its_package_is_refused_with_the_install_command(

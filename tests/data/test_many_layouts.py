@@ -24,7 +24,7 @@ from PIL import Image
 from torchvision.datasets import ImageFolder
 
 from helpers.pictures import save
-from resnetlab.data.config import DEFAULT_READING, FolderReading
+from resnetlab.data.config import DEFAULT_FOLDER_CHOICES, FolderChoices
 from resnetlab.data.sources.folder.scan import FolderScan, scan_folder
 from resnetlab.errors import InputError
 
@@ -38,7 +38,7 @@ class Layout:
     counts: Counts
     """Images by split and class; the split "any" counts those of all splits."""
     skipped: int = 0
-    reading: FolderReading = DEFAULT_READING
+    folder_choices: FolderChoices = DEFAULT_FOLDER_CHOICES
     torchvision: str | None = None
     """Folder below the root that ImageFolder opens with the same count, or None."""
     classes: tuple[str, ...] | None = None
@@ -80,16 +80,20 @@ def capital_split_names(root: Path) -> Layout:
 
 def nested_folders(root: Path) -> Layout:
     fill(root, {"cat/2023": 6, "cat/2024/spring": 5, "cat": 2, "dog/all": 9})
-    reading = FolderReading(nested=True)
-    return Layout({("any", "cat"): 13, ("any", "dog"): 9}, reading=reading, torchvision="")
+    folder_choices = FolderChoices(nested=True)
+    return Layout(
+        {("any", "cat"): 13, ("any", "dog"): 9}, folder_choices=folder_choices, torchvision=""
+    )
 
 
 def links_inside(root: Path) -> Layout:
     fill(root, {"disk/cats": 7, "photos/dog": 7})
     (root / "photos/cat").symlink_to("../disk/cats")
     fill(root, {"photos/bird": 7})
-    reading = FolderReading(follow_links="anywhere")
-    return Layout({("any", kind): 7 for kind in ("bird", "cat", "dog")}, reading=reading)
+    folder_choices = FolderChoices(follow_links="anywhere")
+    return Layout(
+        {("any", kind): 7 for kind in ("bird", "cat", "dog")}, folder_choices=folder_choices
+    )
 
 
 def phone_formats(root: Path) -> Layout:
@@ -164,7 +168,7 @@ def table_with_other_columns(root: Path) -> Layout:
     write_table(root / "labels.csv", [["id", "breed"], *rows])
     return Layout(
         {("any", "cat"): 10, ("any", "dog"): 10},
-        reading=FolderReading(path_column="id", label_column="breed"),
+        folder_choices=FolderChoices(path_column="id", label_column="breed"),
     )
 
 
@@ -201,8 +205,10 @@ def competition(root: Path) -> Layout:
     write_table(root / "train.csv", [["id", "breed"], *rows])
     write_table(root / "test.csv", [["id"], *([f"{k:03}"] for k in range(6))])
     write_table(root / "sample_submission.csv", [["id", "cat", "dog"], ["000", "0", "1"]])
-    reading = FolderReading(path_column="id", label_column="breed")
-    return Layout({("any", "cat"): 10, ("any", "dog"): 10}, skipped=7, reading=reading)
+    folder_choices = FolderChoices(path_column="id", label_column="breed")
+    return Layout(
+        {("any", "cat"): 10, ("any", "dog"): 10}, skipped=7, folder_choices=folder_choices
+    )
 
 
 def archive_of_a_mac(root: Path) -> Layout:
@@ -291,7 +297,11 @@ def test_every_image_is_read_and_every_file_is_accounted_for(
     root = tmp_path / "photos"
     layout = build(root)
     scan = scan_folder(
-        root, image_size=16, cache=tmp_path / "cache", reading=layout.reading, workers=1
+        root,
+        image_size=16,
+        cache=tmp_path / "cache",
+        folder_choices=layout.folder_choices,
+        workers=1,
     )
     counts = count(scan)
     assert {key: counts[key] for key in layout.counts} == layout.counts
@@ -320,7 +330,10 @@ def test_a_class_folder_that_is_a_link_is_read_on_request(tmp_path: Path) -> Non
     with pytest.raises(InputError, match="a link to a folder, which is not followed"):
         scan_folder(root / "photos", image_size=16, cache=tmp_path / "cache")
     scan = scan_folder(
-        root / "photos", image_size=16, cache=tmp_path / "cache", reading=layout.reading
+        root / "photos",
+        image_size=16,
+        cache=tmp_path / "cache",
+        folder_choices=layout.folder_choices,
     )
     assert {key: count(scan)[key] for key in layout.counts} == layout.counts
 

@@ -26,7 +26,7 @@ from resnetlab.data.sources import image_decoder, open_source
 from resnetlab.deploy.predict import load_model
 from resnetlab.deploy.serve.server import create_app
 from resnetlab.errors import ResnetlabError
-from resnetlab.model_folder.reading import read_model_file
+from resnetlab.model_folder.read import read_model_file
 from resnetlab.models.tensorfile import read_metadata
 from resnetlab.models.weights import read_weights
 from resnetlab.studies.parsing.study_file import load_study

@@ -17,7 +17,7 @@ from resnetlab.model_folder.confidence import (
     write_confidence,
 )
 from resnetlab.model_folder.model_file import License, ModelFile
-from resnetlab.model_folder.reading import read_model_file
+from resnetlab.model_folder.read import read_model_file
 from resnetlab.model_folder.store import save_model_folder
 from resnetlab.models.build import build_model
 from resnetlab.models.configs import CifarConfig

@@ -26,7 +26,7 @@ from resnetlab.model_folder.confidence import (
     describe_missing,
     read_confidence,
 )
-from resnetlab.model_folder.reading import read_model_file
+from resnetlab.model_folder.read import read_model_file
 from resnetlab.model_folder.store import load_model_folder
 from resnetlab.schema import encode
 

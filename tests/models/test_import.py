@@ -20,7 +20,7 @@ from resnetlab.deploy.inputs import EvaluationImages
 from resnetlab.deploy.predict import load_model
 from resnetlab.errors import InputError
 from resnetlab.files import sha256
-from resnetlab.model_folder.reading import read_model_file
+from resnetlab.model_folder.read import read_model_file
 from resnetlab.models.build import build_model, build_uninitialized
 from resnetlab.models.configs import CifarConfig, VGGConfig
 from resnetlab.models.convert import ImportOptions, _vgg_in_order, import_weights

@@ -16,7 +16,7 @@ import pytest
 from helpers.faults import KINDS
 from helpers.trials import TrialServer
 from helpers.writers import WRITERS, Writer, assert_same, check_failed, contents
-from resnetlab.model_folder.reading import PENDING_FILE
+from resnetlab.model_folder.read import PENDING_FILE
 from resnetlab.model_folder.store import load_model_folder
 
 

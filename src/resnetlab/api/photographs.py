@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from resnetlab.data.config import DEFAULT_READING, FolderReading
+from resnetlab.data.config import DEFAULT_FOLDER_CHOICES, FolderChoices
 from resnetlab.data.sources.folder.manifest import parse_split
 from resnetlab.finetune.request import FinetuneRequest
 from resnetlab.finetune.results import ResolutionTable
@@ -240,7 +240,7 @@ def check_data(
     source: str | Path,
     *,
     image_size: int | None = None,
-    reading: FolderReading = DEFAULT_READING,
+    folder_choices: FolderChoices = DEFAULT_FOLDER_CHOICES,
     output: str | Path = ".",
     progress: bool = True,
 ) -> Audit:
@@ -249,7 +249,7 @@ def check_data(
     Args:
         source: Name of a data set, path of an .npz file, or folder of images.
         image_size: Side in pixels to which photographs are resized.
-        reading: Choices for reading a folder.
+        folder_choices: Choices for reading a folder.
         output: Folder of `cache`.
         progress: Show messages.
 
@@ -264,7 +264,11 @@ def check_data(
     notify, _ = progress_callbacks(progress)
     cache = Path(output) / "cache"
     return audit_source(
-        str(source), image_size=image_size, cache=cache, notify=notify, reading=reading
+        str(source),
+        image_size=image_size,
+        cache=cache,
+        notify=notify,
+        folder_choices=folder_choices,
     )
 
 
@@ -272,7 +276,7 @@ def describe_data(
     folder: str | Path,
     *,
     split: str = "",
-    reading: FolderReading = DEFAULT_READING,
+    folder_choices: FolderChoices = DEFAULT_FOLDER_CHOICES,
     out: str | Path | None = None,
     output: str | Path = ".",
     progress: bool = True,
@@ -283,7 +287,7 @@ def describe_data(
         folder: Folder of photographs, with a folder for each class.
         split: Split into train, validation and test: fractions, counts or a manifest; empty for
             that of the folder.
-        reading: Choices for reading the folder.
+        folder_choices: Choices for reading the folder.
         out: Folder for a page and its figures; None writes none.
         output: Folder of `cache`.
         progress: Show messages.
@@ -303,7 +307,7 @@ def describe_data(
         cache=Path(output) / "cache",
         split=parse_split(split, "split"),
         notify=notify,
-        reading=reading,
+        folder_choices=folder_choices,
     )
     if out is not None:
         write_dataset_page(summary, Path(out))

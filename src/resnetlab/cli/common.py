@@ -20,7 +20,7 @@ from resnetlab.torch_check import check_torch
 from resnetlab.trust import trust_files
 
 if TYPE_CHECKING:
-    from resnetlab.data.config import FolderReading
+    from resnetlab.data.config import FolderChoices
 
 DONE, INTERNAL_ERROR, BAD_INPUT, UNFINISHED, OUT_OF_RESOURCES, CHECK_FAILED = range(6)
 
@@ -166,15 +166,15 @@ class Verbosity:
 VERBOSITY = Verbosity()
 
 
-def folder_reading(
+def make_folder_choices(
     follow_links: str,
     path_column: str = "",
     label_column: str = "",
     nested: bool = False,
     group: str = "",
-) -> FolderReading:
+) -> FolderChoices:
     """Return the choices for reading a folder of images. Raises InputError if one is invalid."""
-    from resnetlab.data.config import FolderReading, FollowLinks
+    from resnetlab.data.config import FolderChoices, FollowLinks
 
     allowed = get_args(FollowLinks)
     if follow_links not in allowed:
@@ -185,7 +185,7 @@ def folder_reading(
             got=follow_links,
             allowed=", ".join(allowed),
         )
-    return FolderReading(follow_links, path_column, label_column, nested, group)  # type: ignore[arg-type]
+    return FolderChoices(follow_links, path_column, label_column, nested, group)  # type: ignore[arg-type]
 
 
 def notify(line: str) -> None:

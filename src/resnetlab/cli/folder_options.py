@@ -14,16 +14,16 @@ from resnetlab.cli.common import (
     LabelColumn,
     Nested,
     PathColumn,
-    folder_reading,
+    make_folder_choices,
 )
 
 if TYPE_CHECKING:
-    from resnetlab.data.config import FolderReading
+    from resnetlab.data.config import FolderChoices
 
 
 @dataclass(frozen=True)
 class FolderOptions:
-    """Values of the options, which `reading` checks."""
+    """Values of the options, which `folder_choices` checks."""
 
     follow_links: str = "no"
     path_column: str = ""
@@ -31,12 +31,12 @@ class FolderOptions:
     nested: bool = False
     group: str = ""
 
-    def reading(self) -> FolderReading:
+    def folder_choices(self) -> FolderChoices:
         """Return the choices for reading a folder of images.
 
         Raises InputError if one is invalid.
         """
-        return folder_reading(
+        return make_folder_choices(
             self.follow_links, self.path_column, self.label_column, self.nested, self.group
         )
 

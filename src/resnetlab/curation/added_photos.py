@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resnetlab.data.class_names import lookalike_problems, match_names
-from resnetlab.data.config import DEFAULT_READING, SPLITS, FolderReading, Split
+from resnetlab.data.config import DEFAULT_FOLDER_CHOICES, SPLITS, FolderChoices, Split
 from resnetlab.data.near_copies import MAX_COMPARED_IMAGES, find_near_copies
 from resnetlab.data.sources import decode_cache
 from resnetlab.data.sources.folder.manifest import ManifestRow
@@ -57,7 +57,7 @@ def open_added_photos(
     old: PhotoRecord,
     *,
     cache: Path,
-    reading: FolderReading = DEFAULT_READING,
+    folder_choices: FolderChoices = DEFAULT_FOLDER_CHOICES,
     skip_bad: bool = False,
     notify: Notify = silent,
 ) -> AddedPhotos:
@@ -71,7 +71,7 @@ def open_added_photos(
         classes: Classes of the model.
         old: Photographs of the model.
         cache: Cache folder of the output.
-        reading: Other choices for reading the folder.
+        folder_choices: Other choices for reading the folder.
         skip_bad: Skip damaged files instead of refusing them.
         notify: Receives lines about slow work.
 
@@ -87,7 +87,7 @@ def open_added_photos(
         cache=cache,
         notify=notify,
         skip_bad=skip_bad,
-        reading=reading,
+        folder_choices=folder_choices,
         purpose=FIND_DAMAGE,
         for_training=False,
     )
@@ -101,7 +101,7 @@ def open_added_photos(
     if not any(row.split == "train" for row in rows):
         message = "no photograph is left to train on"
         raise input_error(str(root), message, "add photographs that the model has not seen")
-    follow_links = reading.follow_links != "no"
+    follow_links = folder_choices.follow_links != "no"
 
     def part(split: Split) -> LabeledSplit:
         chosen = tuple(row for row in rows if row.split == split)

@@ -26,7 +26,7 @@ from resnetlab.curation.extended_model import (
 )
 from resnetlab.curation.features import FeatureNetwork, open_model_folder, setup_features
 from resnetlab.curation.results import ClassAccuracy, ExtendResult
-from resnetlab.data.config import DEFAULT_READING, FolderReading
+from resnetlab.data.config import DEFAULT_FOLDER_CHOICES, FolderChoices
 from resnetlab.data.sources.folder.manifest import SplitSpec
 from resnetlab.deploy.checks import read_accepted_model
 from resnetlab.errors import input_error
@@ -67,7 +67,7 @@ class ExtendRequest:
     """Folder of the model's own photographs; None to find it in the record of the fine-tuning."""
     split_spec: SplitSpec | Path | None = None
     """Splits of `data`, as in the fine-tuning."""
-    reading: FolderReading = DEFAULT_READING
+    folder_choices: FolderChoices = DEFAULT_FOLDER_CHOICES
     skip_bad: bool = False
     accept_license: bool = False
     device: str = "auto"
@@ -112,7 +112,7 @@ def extend(
         file.classes,
         old,
         cache=cache,
-        reading=request.reading,
+        folder_choices=request.folder_choices,
         skip_bad=request.skip_bad,
         notify=notify,
     )
@@ -202,7 +202,7 @@ def _old_photographs(
         cache=cache,
         split_spec=request.split_spec,
         skip_bad=request.skip_bad,
-        reading=request.reading,
+        folder_choices=request.folder_choices,
         notify=notify,
     )
     trained_on = file.provenance.get("data_sha256")

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resnetlab.data.class_names import class_indices
-from resnetlab.data.config import DEFAULT_READING, FolderReading
+from resnetlab.data.config import DEFAULT_FOLDER_CHOICES, FolderChoices
 from resnetlab.data.sources.folder.scan import (
     DEFAULT_IMAGE_SIZE,
     FIND_DAMAGE,
@@ -33,7 +33,7 @@ class LabeledPhotos:
     groups: NDArray[np.int64]
     """Number for each photograph (N,), equal for copies, near copies and a group of `--group`."""
     scan: FolderScan
-    reading: FolderReading = DEFAULT_READING
+    folder_choices: FolderChoices = DEFAULT_FOLDER_CHOICES
     skip_bad: bool = False
 
     @property
@@ -56,7 +56,7 @@ def open_labeled_photos(
     root: Path,
     *,
     cache: Path,
-    reading: FolderReading = DEFAULT_READING,
+    folder_choices: FolderChoices = DEFAULT_FOLDER_CHOICES,
     skip_bad: bool = False,
     notify: Notify = silent,
 ) -> LabeledPhotos:
@@ -73,12 +73,12 @@ def open_labeled_photos(
         cache=cache,
         notify=notify,
         skip_bad=skip_bad,
-        reading=reading,
+        folder_choices=folder_choices,
         purpose=FIND_DAMAGE,
     )
     for note in scan.notes:
         notify(f"note: {note}")
     index_of = class_indices(scan.classes)
     labels = np.array([index_of[row.label] for row in scan.rows], np.int64)
-    photos = PhotoSplit(root, scan.rows, labels, reading.follow_links != "no")
-    return LabeledPhotos(photos, scan.classes, scan.groups.numbers, scan, reading, skip_bad)
+    photos = PhotoSplit(root, scan.rows, labels, folder_choices.follow_links != "no")
+    return LabeledPhotos(photos, scan.classes, scan.groups.numbers, scan, folder_choices, skip_bad)

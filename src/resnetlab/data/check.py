@@ -13,7 +13,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from resnetlab.data.config import DEFAULT_READING, FolderReading, LabeledImages, Source, Split
+from resnetlab.data.config import (
+    DEFAULT_FOLDER_CHOICES,
+    FolderChoices,
+    LabeledImages,
+    Source,
+    Split,
+)
 from resnetlab.data.sources import SOURCE_NAMES, open_source
 from resnetlab.data.sources.folder.same_pixels import same_pixels
 from resnetlab.data.sources.folder.types import SkippedFile
@@ -111,7 +117,7 @@ def audit_source(
     image_size: int | None = None,
     cache: Path,
     notify: Notify = silent,
-    reading: FolderReading = DEFAULT_READING,
+    folder_choices: FolderChoices = DEFAULT_FOLDER_CHOICES,
     rehash: bool = False,
 ) -> Audit:
     """Audit a source.
@@ -121,7 +127,7 @@ def audit_source(
     cannot be opened.
     """
     if source not in SOURCE_NAMES and Path(source).is_dir():
-        return _scan_and_audit(Path(source), image_size, cache, notify, reading, rehash)
+        return _scan_and_audit(Path(source), image_size, cache, notify, folder_choices, rehash)
     data = open_source(source, image_size=image_size, cache=cache, notify=notify)
     side = data.train.pixels.shape[1]
     sizes = ImageSizes((side, side, side), (side, side, side))
@@ -139,7 +145,7 @@ def _scan_and_audit(
     image_size: int | None,
     cache: Path,
     notify: Notify,
-    reading: FolderReading,
+    folder_choices: FolderChoices,
     rehash: bool,
 ) -> Audit:
     from resnetlab.data.sources.folder.scan import scan_folder
@@ -151,7 +157,7 @@ def _scan_and_audit(
         notify=notify,
         skip_bad=True,
         rehash=rehash,
-        reading=reading,
+        folder_choices=folder_choices,
     )
     return audit_folder(scan)
 

@@ -30,7 +30,7 @@ FollowLinks = Literal["no", "inside", "anywhere"]
 
 
 @dataclass(frozen=True)
-class FolderReading:
+class FolderChoices:
     """Choices of a user for reading a folder of images."""
 
     follow_links: FollowLinks = "no"
@@ -44,7 +44,7 @@ class FolderReading:
     """Rule for groups of images that a drawn split keeps together; empty for none."""
 
 
-DEFAULT_READING = FolderReading()
+DEFAULT_FOLDER_CHOICES = FolderChoices()
 
 
 @strict_dataclass
@@ -106,9 +106,9 @@ class DataConfig:
     """Fold that is the test split, from 0 to `folds` - 1."""
 
     @property
-    def reading(self) -> FolderReading:
+    def folder_choices(self) -> FolderChoices:
         """Choices for reading a folder."""
-        return FolderReading(
+        return FolderChoices(
             self.follow_links, self.path_column, self.label_column, self.nested, self.group
         )
 

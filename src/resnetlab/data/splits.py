@@ -27,7 +27,7 @@ def load_dataset(data: DataConfig, cache: Path, notify: Notify = silent) -> Data
         cache=cache,
         notify=notify,
         skip_bad=data.skip_bad,
-        reading=data.reading,
+        folder_choices=data.folder_choices,
     )
     return split_dataset(source, data)
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from resnetlab.data.check import Audit, audit_folder
 from resnetlab.data.class_names import class_indices
-from resnetlab.data.config import DEFAULT_READING, SPLITS, FolderReading
+from resnetlab.data.config import DEFAULT_FOLDER_CHOICES, SPLITS, FolderChoices
 from resnetlab.data.leakage import LeakageEstimate, estimate_leakage
 from resnetlab.data.sources.folder.manifest import ManifestRow, SplitSpec
 from resnetlab.data.sources.folder.scan import (
@@ -102,7 +102,7 @@ def summarize_folder(
     cache: Path,
     split: SplitSpec | Path | None = None,
     notify: Notify = silent,
-    reading: FolderReading = DEFAULT_READING,
+    folder_choices: FolderChoices = DEFAULT_FOLDER_CHOICES,
 ) -> FolderSummary:
     """Scan a folder and describe it; broken files are listed, not refused.
 
@@ -115,7 +115,7 @@ def summarize_folder(
         notify=notify,
         skip_bad=True,
         split=split,
-        reading=reading,
+        folder_choices=folder_choices,
         purpose=FIND_DAMAGE,
     )
     index_of = class_indices(scan.classes)

@@ -22,7 +22,7 @@ from resnetlab.errors import InputError, Problem, input_error, suggest
 from resnetlab.messages import format_count
 from resnetlab.model_folder.confidence import MIN_VALIDATION_IMAGES, Confidence
 from resnetlab.model_folder.model_file import ModelFile
-from resnetlab.model_folder.reading import check_license, read_model_file
+from resnetlab.model_folder.read import check_license, read_model_file
 from resnetlab.models.configs.external import allow_code, check_code
 
 ExportFormat = Literal["onnx", "torch-export", "openvino", "html"]

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from resnetlab.data.config import DEFAULT_READING, FolderReading, FollowLinks
+from resnetlab.data.config import DEFAULT_FOLDER_CHOICES, FolderChoices, FollowLinks
 from resnetlab.data.photo_loader import LazyImage, image_from_file
 from resnetlab.data.sources import decode_cache, open_source
 from resnetlab.data.sources.folder import manifest
@@ -107,7 +107,7 @@ def open_labeled_images(
     notify: Notify = silent,
     *,
     manifest_path: Path | None = None,
-    reading: FolderReading = DEFAULT_READING,
+    folder_choices: FolderChoices = DEFAULT_FOLDER_CHOICES,
 ) -> EvaluationImages:
     """Open the labeled images of `split` in a folder, an `.npz` file or a named data set.
 
@@ -126,7 +126,7 @@ def open_labeled_images(
             allowed=", ".join(get_args(SplitName)),
         )
     if Path(data).is_dir():
-        return _open_folder(Path(data), split, cache, notify, manifest_path, reading)
+        return _open_folder(Path(data), split, cache, notify, manifest_path, folder_choices)
     if manifest_path is not None:
         raise input_error(
             "--manifest", f"{data} is not a folder of photographs", "omit it", got=manifest_path
@@ -140,10 +140,10 @@ def _open_folder(
     cache: Path,
     notify: Notify,
     manifest_path: Path | None,
-    reading: FolderReading,
+    folder_choices: FolderChoices,
 ) -> EvaluationImages:
-    listing = list_folder(root, reading, for_training=False)
-    follow_links = reading.follow_links != "no"
+    listing = list_folder(root, folder_choices, for_training=False)
+    follow_links = folder_choices.follow_links != "no"
     paths = [file.path for file in listing.files]
     notify(f"reading {format_count(len(paths), 'file')} of {root}")
     infos = decode_cache.hash_files(
@@ -167,7 +167,7 @@ def _open_folder(
     if manifest_path is not None:
         rows = manifest.apply_manifest(rows, root, manifest_path)
     elif split != "all":
-        rows, more = _complete_splits(rows, listing, cache, reading, notify)
+        rows, more = _complete_splits(rows, listing, cache, folder_choices, notify)
         notes += more
     split_rows = [row for row in rows if split in ("all", row.split)]
     if not split_rows:
@@ -202,7 +202,7 @@ def _complete_splits(
     rows: tuple[ManifestRow, ...],
     listing: FolderListing,
     cache: Path,
-    reading: FolderReading,
+    folder_choices: FolderChoices,
     notify: Notify,
 ) -> tuple[tuple[ManifestRow, ...], tuple[str, ...]]:
     """Return the rows with the splits that training would draw, and notes.
@@ -224,14 +224,14 @@ def _complete_splits(
             cache=cache,
             notify=notify,
             skip_bad=True,
-            reading=reading,
+            folder_choices=folder_choices,
         )
         numbers = dict(zip((row.path for row in scan.rows), scan.groups.numbers, strict=True))
         return np.array([numbers.get(row.path, -1 - k) for k, row in enumerate(rows)], np.int64)
 
     try:
         paths = [row.path for row in rows]
-        path = manifest.find_splits_path(listing.root, paths, cache, reading.group)
+        path = manifest.find_splits_path(listing.root, paths, cache, folder_choices.group)
         rows, notes = manifest.fill_missing_splits(
             rows, listing.classes, listing.root, path, groups
         )

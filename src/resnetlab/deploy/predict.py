@@ -20,7 +20,7 @@ from resnetlab.deploy.checks import check_coverage, check_tta, read_accepted_mod
 from resnetlab.errors import InputError, Problem, ResourceError
 from resnetlab.messages import format_count
 from resnetlab.model_folder.model_file import ModelFile
-from resnetlab.model_folder.reading import RUN_PRECISION
+from resnetlab.model_folder.read import RUN_PRECISION
 from resnetlab.model_folder.store import LoadedModel, load_model_folder
 from resnetlab.models.inference import prepare_for_inference
 from resnetlab.models.photo_predictions import (

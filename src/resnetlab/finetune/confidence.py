@@ -24,7 +24,7 @@ from resnetlab.model_folder.confidence import (
     fit_confidence,
     write_confidence,
 )
-from resnetlab.model_folder.reading import read_model_file
+from resnetlab.model_folder.read import read_model_file
 from resnetlab.models.photo_predictions import check_outputs, make_predict_outputs, predict_images
 
 REFERENCE_IMAGES = 2_000

@@ -19,7 +19,13 @@ from PIL import Image
 
 from resnetlab.data import stratify
 from resnetlab.data.class_names import class_indices
-from resnetlab.data.config import DEFAULT_READING, DataConfig, DataIdentity, FolderReading, Split
+from resnetlab.data.config import (
+    DEFAULT_FOLDER_CHOICES,
+    DataConfig,
+    DataIdentity,
+    FolderChoices,
+    Split,
+)
 from resnetlab.data.photo_loader import LazyImage, load_batches
 from resnetlab.data.sources import fast_jpeg, image_decoder
 from resnetlab.data.sources.folder.manifest import ManifestRow, SplitSpec, parse_split
@@ -229,7 +235,7 @@ def load_photographs(data: DataConfig, cache: Path, notify: Notify = silent) -> 
         skip_bad=data.skip_bad,
         folds=data.folds,
         fold=data.fold,
-        reading=data.reading,
+        folder_choices=data.folder_choices,
         notify=notify,
     )
 
@@ -243,7 +249,7 @@ def open_photographs(
     no_test: bool = False,
     folds: int | None = None,
     fold: int = 0,
-    reading: FolderReading = DEFAULT_READING,
+    folder_choices: FolderChoices = DEFAULT_FOLDER_CHOICES,
     notify: Notify = silent,
 ) -> PhotoDataset:
     """Open a folder of photographs and split it.
@@ -266,7 +272,7 @@ def open_photographs(
         notify=notify,
         skip_bad=skip_bad,
         split=split_spec,
-        reading=reading,
+        folder_choices=folder_choices,
         purpose=FIND_DAMAGE,
     )
     rows, notes = _choose_splits(scan, split_spec, no_test=no_test, folds=folds, fold=fold)
@@ -275,7 +281,7 @@ def open_photographs(
     def part(split: Split) -> PhotoSplit:
         split_rows = tuple(row for row in rows if row.split == split)
         labels = np.array([index_of[row.label] for row in split_rows], np.int64)
-        return PhotoSplit(root, split_rows, labels, reading.follow_links != "no")
+        return PhotoSplit(root, split_rows, labels, folder_choices.follow_links != "no")
 
     train, validation = part("train"), part("validation")
     test = validation if no_test else part("test")

@@ -27,7 +27,7 @@ from resnetlab.finetune.results import CrossValidation, FinetuneResult, Resoluti
 from resnetlab.messages import ItemCallback, Notify, silent
 from resnetlab.model_folder.licenses import unknown_terms
 from resnetlab.model_folder.model_file import MODEL_FILE
-from resnetlab.model_folder.reading import read_model_file
+from resnetlab.model_folder.read import read_model_file
 from resnetlab.models.configs import ExternalConfig
 from resnetlab.models.configs.external import allow_code
 from resnetlab.notebook import ObjectSummary, with_summary

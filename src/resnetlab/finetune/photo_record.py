@@ -18,7 +18,7 @@ from resnetlab.data.sources.folder.manifest import ManifestRow
 from resnetlab.errors import InputError
 from resnetlab.files import MAX_GENERATED_BYTES, read_json, write_json
 from resnetlab.finetune.dataset import PhotoDataset, PhotoSplit
-from resnetlab.model_folder.reading import read_model_file
+from resnetlab.model_folder.read import read_model_file
 from resnetlab.schema import decode, encode, strict_dataclass
 
 FOLDER = "photographs"

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from resnetlab.data.config import DEFAULT_READING, FolderReading
+from resnetlab.data.config import DEFAULT_FOLDER_CHOICES, FolderChoices
 from resnetlab.data.sources.folder.manifest import SplitSpec
 from resnetlab.errors import input_error
 from resnetlab.finetune.dataset import PhotoDataset, open_photographs
@@ -55,7 +55,7 @@ class FinetuneRequest:
     """Number of folds of a cross-validation; None for none."""
     fold: int = 0
     """Fold that is the test split, from 0 to `folds` - 1."""
-    reading: FolderReading = DEFAULT_READING
+    folder_choices: FolderChoices = DEFAULT_FOLDER_CHOICES
     accept_license: bool = False
     device: str = "auto"
     numerics: Numerics = field(default_factory=Numerics)
@@ -122,7 +122,7 @@ def read_request(request: FinetuneRequest, notify: Notify = silent) -> CheckedRe
         no_test=request.no_test,
         folds=request.folds,
         fold=request.fold,
-        reading=request.reading,
+        folder_choices=request.folder_choices,
         notify=notify,
     )
     for note in photos.notes:

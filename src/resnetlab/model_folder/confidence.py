@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from resnetlab.errors import InputError, input_error
 from resnetlab.files import atomic_write, disk_errors_as_resource_error
 from resnetlab.model_folder.model_file import ModelFile
-from resnetlab.model_folder.reading import description_sha256
+from resnetlab.model_folder.read import description_sha256
 from resnetlab.models.tensorfile import open_safetensors
 from resnetlab.schema import PositiveFloat, PositiveInt, decode, encode, strict_dataclass
 from resnetlab.stats.conformal import (

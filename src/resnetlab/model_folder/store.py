@@ -1,6 +1,6 @@
 """Model folders on the disk: atomic writes, and loading with a check of the SHA-256.
 
-The module `reading` lists the other folders that can be loaded as a model.
+The module `read` lists the other folders that can be loaded as a model.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from resnetlab.model_folder.model_file import (
     WEIGHTS_FILE,
     ModelFile,
 )
-from resnetlab.model_folder.reading import (
+from resnetlab.model_folder.read import (
     PENDING_FILE,
     description_sha256,
     read_model_file,

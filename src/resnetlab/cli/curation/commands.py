@@ -114,7 +114,7 @@ def data_suspects(
     labeled = open_labeled_photos(
         folder,
         cache=output / "cache",
-        reading=folder_options.reading(),
+        folder_choices=folder_options.folder_choices(),
         skip_bad=skip_bad,
         notify=notify_line,
     )
@@ -161,7 +161,7 @@ def data_enough(
     labeled = open_labeled_photos(
         folder,
         cache=output / "cache",
-        reading=folder_options.reading(),
+        folder_choices=folder_options.folder_choices(),
         skip_bad=skip_bad,
         notify=notify_line,
     )
@@ -244,7 +244,7 @@ def extend(
         add=add,
         data=data,
         split_spec=parse_split(split),
-        reading=folder_options.reading(),
+        folder_choices=folder_options.folder_choices(),
         skip_bad=skip_bad,
         accept_license=accept_license,
         device=device or "auto",

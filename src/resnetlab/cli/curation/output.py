@@ -93,16 +93,18 @@ def extend_lines(result: ExtendResult, folder: Path) -> list[str]:
 
 def apply_command(labeled: LabeledPhotos) -> str:
     """Return the command that applies the decisions on the photographs of a folder."""
-    reading = labeled.reading
+    folder_choices = labeled.folder_choices
     options = {
-        "--follow-links": reading.follow_links if reading.follow_links != "no" else "",
-        "--path-column": reading.path_column,
-        "--label-column": reading.label_column,
-        "--group": reading.group,
+        "--follow-links": folder_choices.follow_links
+        if folder_choices.follow_links != "no"
+        else "",
+        "--path-column": folder_choices.path_column,
+        "--label-column": folder_choices.label_column,
+        "--group": folder_choices.group,
     }
     words = ["resnetlab", "data", "suspects", str(labeled.photos.root), "--apply", "decisions.csv"]
     for name, value in options.items():
         words += [name, value] if value else []
-    words += ["--nested"] if reading.nested else []
+    words += ["--nested"] if folder_choices.nested else []
     words += ["--skip-bad"] if labeled.skip_bad else []
     return command_line(words)

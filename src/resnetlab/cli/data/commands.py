@@ -69,7 +69,7 @@ def data_check(
         image_size=img_size,
         cache=output / "cache",
         notify=notify,
-        reading=folder_options.reading(),
+        folder_choices=folder_options.folder_choices(),
         rehash=rehash,
     )
     if json:
@@ -107,7 +107,7 @@ def data_describe(
         cache=output / "cache",
         split=parse_split(split),
         notify=notify,
-        reading=folder_options.reading(),
+        folder_choices=folder_options.folder_choices(),
     )
     if not json:
         for line in summary.lines():
@@ -169,7 +169,7 @@ def data_show(
         cache=output / "cache",
         notify=notify,
         skip_bad=True,
-        reading=folder_options.reading(),
+        folder_choices=folder_options.folder_choices(),
     )
     rows = contact_sheet.class_rows(opened, per_class)
     sentence = contact_sheet.describe_source(opened)
@@ -224,7 +224,7 @@ def data_split(
         notify=notify,
         skip_bad=True,
         split=split_spec,
-        reading=folder_options.reading(),
+        folder_choices=folder_options.folder_choices(),
     )
     path = out or Path(f"{folder.resolve().name}-split.csv")
     if out is None and path.exists() and path.read_bytes() != manifest.manifest_bytes(scan.rows):

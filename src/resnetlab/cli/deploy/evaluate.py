@@ -106,7 +106,7 @@ def evaluate(
         output / "cache",
         notify,
         manifest_path=manifest,
-        reading=folder_options.reading(),
+        folder_choices=folder_options.folder_choices(),
     )
     match_classes(file.classes, labeled)
     announce_model(file, quiet=json)
@@ -197,7 +197,7 @@ def ensemble(
         output / "cache",
         notify,
         manifest_path=manifest,
-        reading=folder_options.reading(),
+        folder_choices=folder_options.folder_choices(),
     )
     announce_model(files[0], quiet=json)
     from resnetlab.deploy.ensemble import evaluate_ensemble

@@ -21,7 +21,7 @@ from resnetlab.cli.common import (
     Device,
     FollowLinksOption,
     check_device,
-    folder_reading,
+    make_folder_choices,
     notify,
     stop_signal,
 )
@@ -147,7 +147,7 @@ def predict(
     file = read_accepted_model(model, accept_license, tta)
     if coverage is not None:
         _check_coverage(model, file, coverage, tta)
-    links = folder_reading(follow_links).follow_links
+    links = make_folder_choices(follow_links).follow_links
     images = [] if watch else _find_images(files, links)
     announce_model(file, quiet=json)
     from resnetlab.deploy.predict import load_model

@@ -125,7 +125,7 @@ def finetune(
         seed=seed,
         skip_bad=skip_bad,
         no_test=no_test,
-        reading=folder_options.reading(),
+        folder_choices=folder_options.folder_choices(),
         accept_license=accept_license,
         device=device or numerics.device,
         numerics=numerics,

@@ -96,7 +96,7 @@ def fixres(
         split_spec=parse_split(split),
         seed=seed,
         skip_bad=skip_bad,
-        reading=folder_options.reading(),
+        folder_choices=folder_options.folder_choices(),
         accept_license=accept_license,
         device=device or "auto",
         output=output,

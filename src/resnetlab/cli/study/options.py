@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from resnetlab.cli import completion
-from resnetlab.cli.common import folder_reading, notify
+from resnetlab.cli.common import make_folder_choices, notify
 from resnetlab.errors import input_error
 from resnetlab.shell import command_line
 
@@ -88,7 +88,7 @@ def reading_settings(follow_links: str, nested: bool) -> list[str]:
 
     Raises InputError if one does not fit the data.
     """
-    choice = folder_reading(follow_links).follow_links
+    choice = make_folder_choices(follow_links).follow_links
     links = [f"data.follow_links={choice}"] if choice != "no" else []
     return [*links, *(["data.nested=true"] if nested else [])]
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from resnetlab.data.config import DEFAULT_READING, FolderReading, Source
+from resnetlab.data.config import DEFAULT_FOLDER_CHOICES, FolderChoices, Source
 from resnetlab.errors import InputError, Problem, input_error, suggest
 from resnetlab.messages import Notify, silent
 from resnetlab.shell import is_path
@@ -27,7 +27,7 @@ def open_source(
     cache: Path,
     notify: Notify = silent,
     skip_bad: bool = False,
-    reading: FolderReading = DEFAULT_READING,
+    folder_choices: FolderChoices = DEFAULT_FOLDER_CHOICES,
 ) -> Source:
     """Open a data set by its name, an `.npz` file or a folder of images.
 
@@ -38,7 +38,7 @@ def open_source(
             the user's cache, `settings.cache_dir`.
         notify: Receives messages about slow work.
         skip_bad: Skip, count and hash the broken files of a folder instead of refusing them.
-        reading: Other choices for reading a folder.
+        folder_choices: Other choices for reading a folder.
 
     Raises:
         InputError: The source does not exist or is invalid. The error lists every mistake.
@@ -62,7 +62,7 @@ def open_source(
             cache=cache,
             notify=notify,
             skip_bad=skip_bad,
-            reading=reading,
+            folder_choices=folder_choices,
         )
     if not exists:
         raise _unknown_source_error(source)

@@ -95,7 +95,8 @@ def select_candidates(
     unique = list[Backbone]()
     for backbone in backbones:
         if all(
-            (other.config, other.weights_path) != (backbone.config, backbone.weights_path) for other in unique
+            (other.config, other.weights_path) != (backbone.config, backbone.weights_path)
+            for other in unique
         ):
             unique.append(backbone)
     return Candidates(tuple(unique), tuple(left_out))

@@ -27,7 +27,7 @@ from resnetlab.errors import input_error
 from resnetlab.files import json_sha256, try_lock
 from resnetlab.finetune.dataset import PhotoSplit
 from resnetlab.messages import ItemCallback, silent
-from resnetlab.model_folder.reading import without_weights_source
+from resnetlab.model_folder.read import without_weights_source
 from resnetlab.models.code_hash import PARAMETERS, with_module_hashes
 from resnetlab.models.configs import ExternalConfig, ModelConfig
 from resnetlab.models.weights import state_dict_hash, write_tensors

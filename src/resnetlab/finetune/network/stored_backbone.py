@@ -19,7 +19,9 @@ from resnetlab.models.weights import state_dict_hash, write_tensors
 from resnetlab.recipes.finetune import FinetuneRecipe
 
 
-def store_backbone(finetune_model: FinetuneModel, recipe: FinetuneRecipe, weights_path: Path) -> str:
+def store_backbone(
+    finetune_model: FinetuneModel, recipe: FinetuneRecipe, weights_path: Path
+) -> str:
     """Store the network without its classifier, before training, unless it is there already.
 
     Args:
@@ -49,7 +51,9 @@ def store_backbone(finetune_model: FinetuneModel, recipe: FinetuneRecipe, weight
     return digest
 
 
-def without_backbone(tensors: dict[str, Tensor], digest: str, weights_path: Path) -> dict[str, Tensor]:
+def without_backbone(
+    tensors: dict[str, Tensor], digest: str, weights_path: Path
+) -> dict[str, Tensor]:
     """Return the tensors that are not in the stored backbone or differ from it in a bit."""
     with open_safetensors(backbone_file(weights_path, digest), "pt") as file:
         names = set(file.keys())

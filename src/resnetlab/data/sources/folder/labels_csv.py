@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Literal, assert_never
 
 from resnetlab.data.class_names import lookalike_problems, normalize_name
-from resnetlab.data.config import DEFAULT_READING, FolderReading
+from resnetlab.data.config import DEFAULT_FOLDER_CHOICES, FolderChoices
 from resnetlab.data.sources.folder.tree import is_hidden
 from resnetlab.data.sources.folder.types import (
     LABELS_FILE,
@@ -157,7 +157,7 @@ def find_label_tables(root: Path, entries: Sequence[ScannedFile]) -> list[LabelT
 def read_labels(
     root: Path,
     entries: Sequence[ScannedFile],
-    reading: FolderReading = DEFAULT_READING,
+    folder_choices: FolderChoices = DEFAULT_FOLDER_CHOICES,
     tables: Sequence[LabelTable] = (LabelTable(LABELS_FILE),),
 ) -> tuple[list[LabeledFile], list[SkippedFile], list[str]]:
     """Return the files that the tables name, the other files with a reason, and notes.
@@ -170,7 +170,7 @@ def read_labels(
     notes: list[str] = []
     for source in tables:
         where, unlisted = f"{root}/{source.path}", 0
-        table = _read_table(root / source.path, source, reading)
+        table = _read_table(root / source.path, source, folder_choices)
         for line, row in table.rows:
             if table.label is None:
                 break
@@ -222,7 +222,7 @@ def _completion_notes(finder: _FileFinder) -> list[str]:
     return [f'"{text}" is {path}' + (f", and {more:,} more such names" if more else "")]
 
 
-def _read_table(path: Path, source: LabelTable, reading: FolderReading) -> _Table:
+def _read_table(path: Path, source: LabelTable, folder_choices: FolderChoices) -> _Table:
     """Read the table and find its columns. Raises InputError if one is missing."""
     text = _read_text(path)
     where = f"{path}:1"
@@ -233,8 +233,12 @@ def _read_table(path: Path, source: LabelTable, reading: FolderReading) -> _Tabl
     if repeated:
         message = f"two columns with the same name: {', '.join(repeated)}"
         raise input_error(where, message, "give each column its own name")
-    column_options = {"path": reading.path_column, "label": reading.label_column, "split": ""}
-    if source.split in ("validation", "test") and reading.label_column not in columns:
+    column_options = {
+        "path": folder_choices.path_column,
+        "label": folder_choices.label_column,
+        "split": "",
+    }
+    if source.split in ("validation", "test") and folder_choices.label_column not in columns:
         column_options["label"] = ""  # a test table without labels
     indices = {
         kind: _find_column(columns, kind, name, where) for kind, name in column_options.items()
@@ -247,7 +251,7 @@ def _read_table(path: Path, source: LabelTable, reading: FolderReading) -> _Tabl
         message = "other columns" if columns else "no header line"
         allowed = "path,label[,split]"
         raise input_error(where, message, fix, got=",".join(columns), allowed=allowed)
-    kind, _, name = reading.group.partition(":")
+    kind, _, name = folder_choices.group.partition(":")
     group = _find_column(columns, "group", name, where) if kind == "column" else None
     return _Table(
         source, columns, indices["path"], indices["label"], indices["split"], lines, group

@@ -18,7 +18,7 @@ from resnetlab.data.class_names import (
     normalize_name,
     suggest_lookalike,
 )
-from resnetlab.data.config import DEFAULT_READING, SPLITS, FolderReading, Split
+from resnetlab.data.config import DEFAULT_FOLDER_CHOICES, SPLITS, FolderChoices, Split
 from resnetlab.data.sources.folder.labels_csv import find_label_tables, read_labels
 from resnetlab.data.sources.folder.notes import (
     NOT_DIRECTLY,
@@ -92,22 +92,22 @@ class FolderListing:
 
 
 def list_folder(
-    root: Path, reading: FolderReading = DEFAULT_READING, *, for_training: bool = True
+    root: Path, folder_choices: FolderChoices = DEFAULT_FOLDER_CHOICES, *, for_training: bool = True
 ) -> FolderListing:
     """Give every file of `root` a class or a reason.
 
     Args:
         root: Folder of images.
-        reading: Choices of the user.
+        folder_choices: Choices of the user.
         for_training: Require a train split, and two classes or more. An evaluation needs neither.
 
     Raises:
         InputError: The folder has no known layout.
     """
-    entries, folders = walk(root, reading.follow_links)
+    entries, folders = walk(root, folder_choices.follow_links)
     tables = find_label_tables(root, entries)
     if tables and (tables[0].path == LABELS_FILE or not _has_class_folders(entries)):
-        files, skipped, notes = read_labels(root, entries, reading, tables)
+        files, skipped, notes = read_labels(root, entries, folder_choices, tables)
         classes = sort_classes({file.label for file in files})
         layout: Layout = "labels"
         class_folders: dict[str, str] = {}
@@ -118,9 +118,9 @@ def list_folder(
         unlabeled = _unlabeled_splits(tree, splits)
         labels, class_folders = _find_classes(tree, splits, unlabeled, for_training)
         layout = "splits" if splits else "classes"
-        if reading.nested:
+        if folder_choices.nested:
             _check_nested_splits(tree, labels)
-        files, skipped = _assign_classes(entries, splits, labels, reading.nested)
+        files, skipped = _assign_classes(entries, splits, labels, folder_choices.nested)
         classes = sort_classes(class_folders)
         notes = layout_notes(tree, splits, unlabeled, labels)
         notes += nested_notes(files, skipped, labels)

@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 
 from resnetlab.data.class_names import class_indices
 from resnetlab.data.config import (
-    DEFAULT_READING,
+    DEFAULT_FOLDER_CHOICES,
     SPLITS,
-    FolderReading,
+    FolderChoices,
     LabeledImages,
     Source,
     Split,
@@ -90,7 +90,7 @@ def open_folder(
     cache: Path,
     notify: Notify = silent,
     skip_bad: bool = False,
-    reading: FolderReading = DEFAULT_READING,
+    folder_choices: FolderChoices = DEFAULT_FOLDER_CHOICES,
     workers: int | None = None,
 ) -> Source:
     """Return the Source of a folder, memory-mapped from the cache if nothing changed.
@@ -107,10 +107,10 @@ def open_folder(
         str(root),
         str(cache),
         str(cache.resolve()),
-        reading,
+        folder_choices,
     )
     cache_path = folder_cache_path(root, _image_cache_dir(), "images", *options)
-    fingerprint = fingerprint_folder(root, reading.follow_links)
+    fingerprint = fingerprint_folder(root, folder_choices.follow_links)
     images = load_cached_folder(cache_path, fingerprint)
     if images is None:
         scan = scan_folder(
@@ -119,7 +119,7 @@ def open_folder(
             cache=cache,
             notify=notify,
             skip_bad=skip_bad,
-            reading=reading,
+            folder_choices=folder_choices,
             workers=workers,
         )
         images = _to_cached_folder(scan, scan.groups.numbers)
@@ -213,7 +213,7 @@ def scan_folder(
     workers: int | None = None,
     split: SplitSpec | Path | None = None,
     rehash: bool = False,
-    reading: FolderReading = DEFAULT_READING,
+    folder_choices: FolderChoices = DEFAULT_FOLDER_CHOICES,
     purpose: str = "",
     for_training: bool = True,
 ) -> FolderScan:
@@ -229,7 +229,7 @@ def scan_folder(
         split: Fractions by which new splits are drawn, or the path of a manifest that they
             follow, or None for the splits of the folder's layout.
         rehash: Hash every file again, also those of unchanged size, time and inode.
-        reading: Other choices for reading the folder.
+        folder_choices: Other choices for reading the folder.
         purpose: Purpose of decoding in the message about it, if it is not the pixels.
         for_training: Require two classes or more.
 
@@ -237,12 +237,12 @@ def scan_folder(
         InputError: The folder, the manifest or a file is invalid.
     """
     _check_outside(cache, root)
-    if reading.group:
-        GroupRule.parse(reading.group)
+    if folder_choices.group:
+        GroupRule.parse(folder_choices.group)
     workers = workers or decode_cache.default_workers()
-    listing = list_folder(root, reading, for_training=for_training)
+    listing = list_folder(root, folder_choices, for_training=for_training)
     paths = [file.path for file in listing.files]
-    follow_links = reading.follow_links != "no"
+    follow_links = folder_choices.follow_links != "no"
     infos = _read_files(
         root, paths, workers, rehash=rehash, follow_links=follow_links, notify=notify
     )
@@ -265,7 +265,7 @@ def scan_folder(
         reasons[index] = reason
     bad, rows = _separate_bad_files(listing, infos, reasons)
     copies = same_pixels(decoded.pixels)
-    groups = _find_groups(listing, rows, decoded.pixels, copies, reading)
+    groups = _find_groups(listing, rows, decoded.pixels, copies, folder_choices)
     notes += collect_problems(listing, bad, rows, cache, skip_bad=skip_bad)
     complete, split_notes = assign_splits(rows, listing, cache, split, groups)
     scan = FolderScan(
@@ -330,13 +330,15 @@ def _find_groups(
     rows: Sequence[ManifestRow],
     pixels: NDArray[np.uint8],
     copies: tuple[tuple[int, ...], ...],
-    reading: FolderReading,
+    folder_choices: FolderChoices,
 ) -> ImageGroups:
     """Return the groups of the usable images, which are computed when they are needed."""
     by_path = {file.path: file.group for file in listing.files}
     columns = [by_path[row.path] for row in rows]
-    follow_links = reading.follow_links != "no"
-    return ImageGroups(listing.root, rows, pixels, copies, reading.group, columns, follow_links)
+    follow_links = folder_choices.follow_links != "no"
+    return ImageGroups(
+        listing.root, rows, pixels, copies, folder_choices.group, columns, follow_links
+    )
 
 
 def _contradiction_note(scan: FolderScan) -> tuple[str, ...]:
