@@ -296,8 +296,10 @@ def test_the_estimated_gain_of_a_random_split_equals_the_planted_leakage() -> No
     pixels, labels = np.repeat(distinct, 2, axis=0), np.repeat(generator.integers(0, 2, 200), 2)
     estimate = estimate_leakage(pixels, labels, np.arange(400) // 2)
     assert estimate is not None
-    assert estimate.any_pct == 100.0  # its copy is the nearest
-    assert abs(estimate.other_pct - 50) < 10  # noise has no information about random labels
+    assert estimate.nearest_of_all_pct == 100.0  # its copy is the nearest
+    assert (
+        abs(estimate.nearest_of_other_groups_pct - 50) < 10
+    )  # noise has no information about random labels
     assert estimate.gain_low_points < estimate.gain_points < estimate.gain_high_points
     assert estimate.leaked_pct == pytest.approx(85.0)
     assert "groups (the largest of 200 has 2 images)" in estimate.sentence()

@@ -79,7 +79,7 @@ def test_without_a_limit_nothing_is_measured_and_no_stage_is_changed() -> None:
     limit = TimeLimit(None, 0.0)
     planned = make_stage()
     assert fit_to_limit(planned, limit, 40, 10, lambda _: 1 / 0, is_first=False) == (planned, 0.0)
-    assert not limit.over
+    assert not limit.is_over
 
 
 @pytest.mark.parametrize(

@@ -169,5 +169,5 @@ def test_a_file_of_weights_given_beside_the_folder_has_priority(
     (folder / "model.safetensors").unlink()
     weights = tmp_path / "other.safetensors"
     backbone = select_backbone(f"local-dir:{folder}", weights, False)
-    assert backbone.weights == weights
+    assert backbone.weights_path == weights
     assert replace(backbone.config, weights="") == backbone.config

@@ -78,13 +78,13 @@ def fit(config: BagOfWordsConfig, train: LabeledImages, seed: int) -> FittedBagO
 
 
 def _sample_patches(
-    pixels: NDArray[np.uint8], config: BagOfWordsConfig, rng: np.random.Generator
+    pixels: NDArray[np.uint8], config: BagOfWordsConfig, generator: np.random.Generator
 ) -> Floats:
     """Return random patches (P, D), equally many of each image and about `NUM_PATCHES` in all."""
     each = max(1, NUM_PATCHES // len(pixels))
     return np.concatenate(
         [
-            rng.permuted(part, axis=1)[:, :each].reshape(-1, part.shape[2])
+            generator.permuted(part, axis=1)[:, :each].reshape(-1, part.shape[2])
             for part in _iter_patches(pixels, config)
         ]
     )

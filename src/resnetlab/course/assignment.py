@@ -17,7 +17,7 @@ its exercise, if the folder was not given.
 """
 
 EXACT = 3
-"""Number of parts that a run of the exercise has in common with it."""
+"""Similarity of a run that is exactly the exercise: network, recipe and settings of the data."""
 
 
 def assign_runs(

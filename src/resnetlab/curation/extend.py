@@ -57,7 +57,7 @@ validation photographs, old and added, is taken."""
 
 @dataclass(frozen=True, kw_only=True)
 class ExtendRequest:
-    """Request of a user."""
+    """Request to extend a model by photographs: the arguments of `resnetlab extend`."""
 
     model: Path
     """Folder of the model. It is never changed."""

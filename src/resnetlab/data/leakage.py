@@ -36,15 +36,15 @@ class LeakageEstimate:
     largest_group: int
     leaked_pct: float
     """Percentage of the test images of a random split with an image of their group in train."""
-    any_pct: float
-    other_pct: float
+    nearest_of_all_pct: float
+    nearest_of_other_groups_pct: float
     gain_low_points: float
     gain_high_points: float
 
     @property
     def gain_points(self) -> float:
         """Difference of the two accuracies in percentage points."""
-        return self.any_pct - self.other_pct
+        return self.nearest_of_all_pct - self.nearest_of_other_groups_pct
 
     def sentence(self) -> str:
         """Describe the estimate."""
@@ -83,8 +83,8 @@ def estimate_leakage(
         groups=len(sizes),
         largest_group=int(sizes.max()),
         leaked_pct=float(100 * leaked.mean()),
-        any_pct=float(100 * any_right.mean()),
-        other_pct=float(100 * other_right.mean()),
+        nearest_of_all_pct=float(100 * any_right.mean()),
+        nearest_of_other_groups_pct=float(100 * other_right.mean()),
         gain_low_points=float(low),
         gain_high_points=float(high),
     )

@@ -274,7 +274,7 @@ def _train_and_save(
     best: dict[str, torch.Tensor] = {}
 
     def should_end() -> bool:
-        return should_stop() or (bool(stages) and limit.over)
+        return should_stop() or (bool(stages) and limit.is_over)
 
     def adjust_stage(
         stage: Stage, transforms: dict[str, EvalTransform]
@@ -287,7 +287,7 @@ def _train_and_save(
             finetune_model,
             cache,
             should_stop=should_end,
-            should_finish=lambda: limit.over,
+            should_finish=lambda: limit.is_over,
             notify=notify,
             adjust_stage=adjust_stage,
         ):

@@ -88,7 +88,7 @@ class Trials:
         finetune_model = selection.finetune_model or job.setup_model(
             self.world, self.on_item, self.cache.features_folder
         )
-        if reason := self.beyond_limit(self.seconds_of_features(job, finetune_model)):
+        if reason := self.limit_problem(self.seconds_of_features(job, finetune_model)):
             self.notify(
                 f"no method for uneven classes is tried with {job.backbone.config.slug}: {reason}"
             )
@@ -139,7 +139,7 @@ class Trials:
         each = time_prediction(finetune_model, photos.validation, transform) if missing else 0.0
         return self.world.broadcast(each * missing)
 
-    def beyond_limit(self, seconds: float) -> str:
+    def limit_problem(self, seconds: float) -> str:
         """Return why the features of a network take too long, or "" if they do not."""
         if self.limit.seconds is None or not seconds:
             return ""
@@ -260,7 +260,7 @@ class _BackboneTrials:
             )
             record = replace(record, parameters=count_parameters(finetune_model.model))
             seconds = trials.seconds_of_features(job, finetune_model) if is_limited else 0.0
-            if reason := trials.beyond_limit(seconds):
+            if reason := trials.limit_problem(seconds):
                 self.postponed.append((seconds, backbone, replace(record, left_out=reason)))
                 return
             result, predictions = trials.train_probe(job, finetune_model)

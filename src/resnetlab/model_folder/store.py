@@ -206,8 +206,8 @@ def _weights_metadata(file: ModelFile) -> dict[str, Any]:
 
 def _build_with_weights(file: ModelFile, tensors: dict[str, Tensor], where: str) -> nn.Module:
     channels, classes = file.eval_transform.channels, len(file.classes)
-    # Such networks may compute buffers that are not in the file.
     if isinstance(file.model, ExternalConfig):
+        # An external network may compute buffers that are not in the file.
         module = build_model(file.model, channels, classes, lambda _: torch.Generator())
     else:
         with torch.device("meta"):

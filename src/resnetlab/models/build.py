@@ -55,7 +55,9 @@ def build_model(
     with torch.device("meta"):  # `init_weights` draws the weights; drawing twice would cost time
         model = build_uninitialized(config, channels, num_classes)
     model = allocate_on_cpu(model)
-    assert not isinstance(config, BagOfWordsConfig)  # `_construct` refused it: it has no layers
+    assert not isinstance(
+        config, BagOfWordsConfig
+    )  # `_construct` raised InputError for it: it has no layers
     init_weights(model, config.init, generator_for)
     return model
 

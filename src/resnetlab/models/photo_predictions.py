@@ -96,7 +96,7 @@ def predict_images(
 ) -> Iterator[ImagePrediction]:
     """Yield the outputs for each image, or the reason why it cannot be decoded, in order.
 
-    Images of different shapes (the rule `whole`) go through the network shape by shape.
+    Images of different shapes (the crop mode `whole`) go through the network shape by shape.
     """
     for batch in load_batches(
         images, lambda image: augmented_views(image, transform, tta), batch_size

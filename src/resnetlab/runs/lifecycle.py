@@ -63,10 +63,10 @@ def lock_and_train(
         existing = world.broadcast(run_folder.result() if world.is_main_process else None)
         if existing is not None:
             if world.is_main_process and run_folder.needs_work(file):
-                check_data(file, identity, str(run_folder.path))
+                check_data_identity(file, identity, str(run_folder.path))
                 measure_missing()
             return existing
-        check_data(file, identity, str(run_folder.path))
+        check_data_identity(file, identity, str(run_folder.path))
         if world.is_main_process:
             run_folder.write_config(file)
             run_folder.check_metadata()
@@ -93,7 +93,7 @@ def lock_and_train(
         return result
 
 
-def check_data(file: RunFile, identity: DataIdentity, folder: str) -> None:
+def check_data_identity(file: RunFile, identity: DataIdentity, folder: str) -> None:
     """Raise InputError, with the fields that differ, unless the data are those of the run."""
     began, now = encode(file.run.data), encode(identity)
     names = [name for name in began if began[name] != now[name]]

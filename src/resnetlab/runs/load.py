@@ -15,7 +15,7 @@ from resnetlab.models.code_hash import check_unchanged
 from resnetlab.models.configs.external import check_code
 from resnetlab.models.weights import load_weights, read_weights
 from resnetlab.runs.kinds import from_scratch_recipe
-from resnetlab.runs.lifecycle import check_data
+from resnetlab.runs.lifecycle import check_data_identity
 from resnetlab.runs.paths import WEIGHTS, check_finished
 from resnetlab.runs.records import RunFile
 from resnetlab.runs.run_folder import RunFolder
@@ -53,7 +53,7 @@ def open_run(folder: Path, data: str = "", notify: Notify = silent) -> LoadedRun
     from_scratch_recipe(file.run.recipe, file.data_name)
     source = replace(file.data, source=data) if data else file.data
     dataset = load_dataset(source, folder.resolve().parent.parent / "cache", notify)
-    check_data(file, dataset.identity, str(folder))
+    check_data_identity(file, dataset.identity, str(folder))
     return load_run(run_folder, file, dataset)
 
 

@@ -89,7 +89,7 @@ def read_cpuinfo() -> tuple[str, frozenset[str] | None]:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
         return "", None
-    # The first processor is the last that is put in.
+    # Reversed, so that the fields of the first processor replace those of all others.
     fields = {
         key.strip(): value.strip()
         for key, _, value in (line.partition(":") for line in reversed(lines))

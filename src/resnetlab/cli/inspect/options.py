@@ -47,10 +47,12 @@ def input_size(name: str, text: str) -> tuple[int, int, int]:
     """Return channels, height and width of `--input`, or those of the network if it is empty."""
     from resnetlab.api.networks import default_input
 
-    return parse_sizes(text, "--input", "--input 3x32x32") if text else default_input(name)[:3]
+    return (
+        parse_image_shape(text, "--input", "--input 3x32x32") if text else default_input(name)[:3]
+    )
 
 
-def parse_sizes(text: str, where: str, fix: str) -> tuple[int, int, int]:
+def parse_image_shape(text: str, where: str, fix: str) -> tuple[int, int, int]:
     """Parse three sizes such as `3x32x32`. Raises InputError, with `where` and `fix`."""
     match = re.fullmatch(r"([0-9]{1,5})[xX*]([0-9]{1,5})[xX*]([0-9]{1,5})", text.strip())
     sizes = tuple(map(int, match.groups())) if match else ()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 
 from resnetlab.cli.common import Json
-from resnetlab.cli.inspect.options import parse_sizes
+from resnetlab.cli.inspect.options import parse_image_shape
 from resnetlab.cli.pictures import write_picture
 from resnetlab.cli.tables import Csv, Markdown, output_format
 from resnetlab.errors import input_error
@@ -102,7 +102,7 @@ def _window(
 ) -> SlidingWindow:
     from resnetlab.inspection.sliding_window import SlidingWindow, pad_to_same_size
 
-    height, width, depth = parse_sizes(image, "--input", "--input 32x32x3")
+    height, width, depth = parse_image_shape(image, "--input", "--input 32x32x3")
     if not solve_padding:
         return SlidingWindow(height, width, depth, kernel, stride, padding, filters, bias)
     fits = max(padding, kernel)  # solve for the padding, starting from one with which it fits

@@ -30,14 +30,14 @@ class EvalTransform:
     """Evaluation transform: resize, crop and normalization of an image."""
 
     crop_mode: Literal["crop", "whole", "square"] = "crop"
-    """Rule. crop: resize the shorter side to `resize`, then take the center square of `size`.
+    """Mode. crop: resize the shorter side to `resize`, then take the center square of `size`.
     whole: resize the longer side to `size` without a crop, so that images differ in shape. square:
     resize the largest center square to `size` in one step, as for the images of a training run.
     """
     size: PositiveInt
     """Size in pixels."""
     resize: PositiveInt | None = None
-    """Shorter side in pixels before the crop, for the rule crop only; None is int(256/224 x size).
+    """Shorter side in pixels before the crop, for the mode crop only; None is int(256/224 x size).
     """
     interpolation: Literal["bilinear", "bicubic"] = "bilinear"
     """Interpolation of the resizing, with antialiasing."""

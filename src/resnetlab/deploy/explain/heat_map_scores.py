@@ -116,14 +116,14 @@ class HeatMapCheck:
 
 
 def removed_pixels(
-    heat: HeatMap, shares_pct: Sequence[float], ties: np.random.Generator
+    heat: HeatMap, shares_pct: Sequence[float], generator: np.random.Generator
 ) -> Iterator[NDArray[np.bool_]]:
     """Yield the pixels to remove (H, W) for each share, those with the most heat first.
 
     Pixels of equal heat follow in a random order; a larger share contains a smaller one.
     """
     flat = heat.ravel()
-    order = np.lexsort((ties.random(flat.size), -flat))
+    order = np.lexsort((generator.random(flat.size), -flat))
     for share in shares_pct:
         removed = np.zeros(flat.size, bool)
         removed[order[: round(share / 100 * flat.size)]] = True

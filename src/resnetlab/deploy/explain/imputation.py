@@ -20,7 +20,7 @@ NOISE_LEVELS = 2.55
 
 
 def impute(
-    pixels: NDArray[np.uint8], removed: NDArray[np.bool_], noise: np.random.Generator | None
+    pixels: NDArray[np.uint8], removed: NDArray[np.bool_], generator: np.random.Generator | None
 ) -> NDArray[np.uint8]:
     """Return an image whose removed pixels are the weighted mean of their neighbors, with noise.
 
@@ -30,7 +30,7 @@ def impute(
     Args:
         pixels: Image (H, W, C).
         removed: True for each pixel to remove (H, W); at least one pixel stays.
-        noise: Generator of the noise; None adds none.
+        generator: Generator of the noise; None adds no noise.
     """
     from scipy.sparse import csc_array
     from scipy.sparse.linalg import splu
@@ -65,8 +65,8 @@ def impute(
         options={"SymmetricMode": True},
     )
     solution = factors.solve(known)
-    if noise is not None:
-        solution += noise.normal(0, NOISE_LEVELS, solution.shape)
+    if generator is not None:
+        solution += generator.normal(0, NOISE_LEVELS, solution.shape)
     imputed = pixels.copy()
     imputed[rows, columns] = solution.round().clip(0, 255).astype(np.uint8)
     return imputed

@@ -84,7 +84,7 @@ class TimeLimit:
         return self.seconds - self.elapsed - self.page_seconds
 
     @property
-    def over(self) -> bool:
+    def is_over(self) -> bool:
         """True once training must end."""
         return self.remaining < 0
 
