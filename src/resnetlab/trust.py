@@ -41,7 +41,8 @@ _consent = _Consent()
 
 def reset(notify: Notify = silent) -> None:
     """Withdraw all consent of this process. `notify` receives a line about code before it runs."""
-    _consent.__init__(notify=notify)  # type: ignore[misc]
+    global _consent
+    _consent = _Consent(notify=notify)
 
 
 def trust_files() -> None:

@@ -15,7 +15,7 @@ import pytest
 
 from helpers.course import SHORT, lesson_of
 from resnetlab.cli.main import build_command
-from resnetlab.course.answering import answer_question, parse_number
+from resnetlab.course.answering import check_answer, parse_number
 from resnetlab.course.lessons import all_questions, find_question, lessons
 from resnetlab.course.reference_runs import reference_runs
 from resnetlab.course.report import MAX_PAGES, build_student_report
@@ -139,23 +139,23 @@ def test_every_exercise_has_reference_runs_with_provenance_of_its_network() -> N
 
 
 def test_a_formula_is_shown_after_the_second_wrong_number(tmp_path: Path) -> None:
-    first = answer_question("Q8", ["padding=3"], tmp_path)
+    first = check_answer("Q8", ["padding=3"], tmp_path)
     assert not first.is_correct
     assert "Hint" in first.lines("en")[1]
-    second = answer_question("8", ["padding=4"], tmp_path)
+    second = check_answer("8", ["padding=4"], tmp_path)
     assert "p = (k - 1) / 2" in second.lines("en")[1]
     assert "Formule" in second.lines("fr")[1]
-    third = answer_question("Q5.8", ["padding=2", "stride=1"], tmp_path)
+    third = check_answer("Q5.8", ["padding=2", "stride=1"], tmp_path)
     assert third.is_correct
     assert [state.answer.tries for state in third.states if state.answer] == [3, 1]
 
 
 def test_a_text_answer_is_saved_and_a_number_is_read_in_both_notations(tmp_path: Path) -> None:
-    assert answer_question("Q2", ["Shared", "weights."], tmp_path).text == "Shared weights."
+    assert check_answer("Q2", ["Shared", "weights."], tmp_path).text == "Shared weights."
     cases = {"1,191,170": 1191170, "1 191 170": 1191170, "23,8": 23.8, "23.8": 23.8, "86 %": 86}
     assert {text: parse_number(text) for text in cases} == cases
     assert parse_number("many") is None
-    assert answer_question("Q11", ["total=1 191 170", "ratio=23,8"], tmp_path).is_correct
+    assert check_answer("Q11", ["total=1 191 170", "ratio=23,8"], tmp_path).is_correct
 
 
 def test_a_seed_depends_on_the_name_but_not_on_its_case_and_spaces() -> None:
@@ -181,7 +181,7 @@ def student(tmp_path: Path) -> Path:
     register_student("Ada Lovelace", tmp_path)
     for _, question in all_questions():
         text = " ".join(["An answer of about sixty words to this question."] * 7)
-        answer_question(question.key, [text], tmp_path)
+        check_answer(question.key, [text], tmp_path)
     return tmp_path
 
 

@@ -115,11 +115,11 @@ def course_answer(
 
     Example:  resnetlab course answer Q8 padding=2 stride=1
     """
-    from resnetlab.course.answering import answer_question
+    from resnetlab.course.answering import check_answer
     from resnetlab.translation import check_language
 
     language = check_language(lang)
-    result = answer_question(question, values, output)
+    result = check_answer(question, values, output)
     if json:
         print_json(result.to_dict())
     else:

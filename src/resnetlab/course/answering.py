@@ -111,7 +111,7 @@ class AnswerResult:
         }
 
 
-def answer_question(name: str, values: Sequence[str], root: Path) -> AnswerResult:
+def check_answer(name: str, values: Sequence[str], root: Path) -> AnswerResult:
     """Check and save the answer to a question.
 
     Args:

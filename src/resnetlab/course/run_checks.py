@@ -25,8 +25,6 @@ from resnetlab.runs.run_folder import CHECKED_FILES, LARGE_FILES, RunFolder
 
 BUFFERS = ("running_mean", "running_var", "num_batches_tracked")
 """Ends of the names of tensors that are no parameters."""
-NORMALIZER = "scale/"
-"""Beginning of the names of tensors of a whitening, which are no parameters either."""
 
 
 @dataclass(frozen=True)
@@ -96,7 +94,7 @@ def check_configuration(
 
 def _check_network(run: RunFiles, exercise: Exercise) -> CheckFinding:
     expected = exercise.protocol.model
-    parameters = count_parameters(run.run_folder.path / WEIGHTS)
+    parameters = count_stored_parameters(run.run_folder.path / WEIGHTS)
     if run.file.run.model != expected:
         return failed(
             "network",
@@ -178,18 +176,18 @@ def _check_seed(run: RunFiles, seed: int | None) -> CheckFinding:
     return passed("seed", f"{seed}, which follows from the name", f"{seed}, déduite du nom")
 
 
-def count_parameters(weights: Path) -> int:
+def count_stored_parameters(weights: Path) -> int:
     """Count the parameters in a file of weights, without buffers and normalizers.
 
     Raises InputError if it is not a complete safetensors file.
     """
-    from resnetlab.models.tensorfile import open_safetensors
+    from resnetlab.models.tensorfile import NORMALIZER_PREFIX, open_safetensors
 
     with open_safetensors(weights, "np") as file:
         names = [
             name
             for name in file.keys()  # noqa: SIM118
-            if not name.endswith(BUFFERS) and not name.startswith(NORMALIZER)
+            if not name.endswith(BUFFERS) and not name.startswith(NORMALIZER_PREFIX)
         ]
         return sum(int(np.prod(file.get_slice(name).get_shape())) for name in names)
 

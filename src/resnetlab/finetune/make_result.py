@@ -12,8 +12,8 @@ from resnetlab.finetune.evaluation import accuracy_estimate, compare
 from resnetlab.finetune.job import FinetuneJob
 from resnetlab.finetune.results import (
     AccuracyEstimate,
+    ConfidentMistake,
     FinetuneResult,
-    Misclassification,
     StageRecord,
 )
 from resnetlab.finetune.stage.train_stage import StageResult
@@ -93,14 +93,14 @@ def make_result(
 
 def find_confident_mistakes(
     photos: PhotoDataset, predictions: SplitPredictions
-) -> tuple[Misclassification, ...]:
+) -> tuple[ConfidentMistake, ...]:
     """Return the mistakes on the test images, the most confident first."""
     confidence = predictions.probabilities.max(1)
     mistakes = sorted(
         np.flatnonzero(~predictions.correct), key=lambda index: (-confidence[index], index)
     )
     return tuple(
-        Misclassification(
+        ConfidentMistake(
             path=photos.test.rows[index].path,
             label=photos.classes[predictions.labels[index]],
             predicted=photos.classes[predictions.predicted[index]],

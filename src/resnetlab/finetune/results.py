@@ -89,7 +89,7 @@ class TimeLimitCut:
 
 
 @strict_dataclass
-class Misclassification:
+class ConfidentMistake:
     """Misclassified test image."""
 
     path: str
@@ -174,7 +174,7 @@ class FinetuneResult:
     has_test: bool = True
     example: str
     """Path of a test image."""
-    worst: tuple[Misclassification, ...] = ()
+    worst: tuple[ConfidentMistake, ...] = ()
     caveats: tuple[str, ...] = ()
     comparison: PairedComparison | None = None
     seconds: float

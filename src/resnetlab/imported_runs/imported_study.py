@@ -63,7 +63,7 @@ def import_runs(table: RawTable, declaration: Declaration, command: str = "") ->
         measure = replace(measure, name=f"{measure.name}, best of {declaration.best_of}")
     if declaration.test_images is not None:
         runs = [_with_chance(run, measure, declaration.test_images) for run in runs]
-    declared = parse_claims(declaration, conditions, measure)
+    declared = parse_claim_texts(declaration, conditions, measure)
     claims = [_designed(claim, declaration) for claim in declared]
     untested: tuple[str, ...] = ()
     if len(runs) == len(conditions):  # one run each
@@ -153,7 +153,7 @@ def _with_chance(run: ImportedRun, measure: Measure, images: int) -> ImportedRun
     return replace(run, status="at chance", reason=reason)
 
 
-def parse_claims(
+def parse_claim_texts(
     declaration: Declaration, conditions: Sequence[str], measure: Measure
 ) -> list[AnyClaim]:
     """Return the claims of a declaration, as text and as tables, in their order."""

@@ -13,7 +13,7 @@ from resnetlab.errors import input_error, suggest
 from resnetlab.imported_runs.columns import CONDITION_NAMES, Columns
 from resnetlab.imported_runs.declaration import Declaration
 from resnetlab.imported_runs.detect_measure import detect_measure
-from resnetlab.imported_runs.imported_study import parse_claims
+from resnetlab.imported_runs.imported_study import parse_claim_texts
 from resnetlab.imported_runs.raw_table import RawTable, Row, cell_text, parse_number
 from resnetlab.imported_runs.run_values import ImportedRun
 from resnetlab.imported_runs.sentences import ClaimSentences, describe_claims
@@ -127,7 +127,7 @@ def judge_summaries(table: RawTable, declaration: Declaration) -> SummaryReport:
         label: Moments(row.n, round(row.mean * factor, 12), round(row.sd * factor, 12))
         for label, row in rows.items()
     }
-    claims = parse_claims(declaration, conditions, measure)
+    claims = parse_claim_texts(declaration, conditions, measure)
     for claim in claims:
         if isinstance(claim, FailsAndTrains | Faster):
             message = f"a claim of kind {claim.kind} needs the runs"

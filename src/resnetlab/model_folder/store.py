@@ -47,7 +47,7 @@ from resnetlab.model_folder.read import (
     weights_path,
     without_weights_source,
 )
-from resnetlab.model_folder.timm_folder import timm_architecture, timm_config
+from resnetlab.model_folder.timm_folder import make_timm_config, timm_architecture
 from resnetlab.models.build import allocate_on_cpu, build_model, build_uninitialized
 from resnetlab.models.code_hash import changed_modules, with_module_hashes
 from resnetlab.models.configs import ExternalConfig
@@ -106,7 +106,7 @@ def save_model_folder(folder: Path, module: nn.Module, file: ModelFile) -> Model
             write_text(new / CARD_FILE, model_card(file))
             if timm_architecture(file.model):
                 traits = getattr(rebuilt, "pretrained_cfg", {})
-                write_json(new / TIMM_FILE, timm_config(file, traits))
+                write_json(new / TIMM_FILE, make_timm_config(file, traits))
             if folder.exists():
                 _replace_files(new, folder)
             else:

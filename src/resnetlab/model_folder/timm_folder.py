@@ -43,7 +43,7 @@ def timm_architecture(model: ModelConfig) -> str:
     return model.name if is_same else ""
 
 
-def timm_config(file: ModelFile, traits: Mapping[str, Any]) -> dict[str, Any]:
+def make_timm_config(file: ModelFile, traits: Mapping[str, Any]) -> dict[str, Any]:
     """Return the content of timm's `config.json` for a model.
 
     Args:

@@ -23,7 +23,7 @@ from resnetlab.models.factory import is_declared
 from resnetlab.models.nets.init import GeneratorFor
 from resnetlab.models.nets.subsample import replace_unsafe_convs
 from resnetlab.models.tensorfile import open_safetensors
-from resnetlab.models.weight_licenses import timm_config
+from resnetlab.models.weight_licenses import find_timm_config
 from resnetlab.models.weights import WeightsMetadata, load_weights, read_weights
 from resnetlab.settings import check_downloads_allowed, weights_dir
 
@@ -139,7 +139,7 @@ def weights_metadata(config: ExternalConfig) -> WeightsMetadata:
 
 def _library_metadata(config: ExternalConfig, metadata: WeightsMetadata) -> WeightsMetadata:
     if config.library == "timm":
-        pretrained_cfg = timm_config(import_timm(config), config.name)
+        pretrained_cfg = find_timm_config(import_timm(config), config.name)
         if pretrained_cfg is None:
             return metadata
         return WeightsMetadata(
@@ -245,7 +245,7 @@ def _hub_url(config: ExternalConfig) -> str:
     """Return the address of a file of the weights, or of the hub that has it."""
     if config.library == "torchvision":
         return str(_torchvision_weights(config).url)
-    pretrained_cfg = timm_config(import_timm(config), config.name)
+    pretrained_cfg = find_timm_config(import_timm(config), config.name)
     if pretrained_cfg is not None and not pretrained_cfg.hf_hub_id and pretrained_cfg.url:
         return str(pretrained_cfg.url)
     from huggingface_hub import constants
@@ -258,7 +258,7 @@ def _is_downloaded(config: ExternalConfig) -> bool:
     if config.library == "torchvision":
         name = str(_torchvision_weights(config).url).rpartition("/")[2]
         return (Path(torch.hub.get_dir()) / "checkpoints" / name).is_file()
-    pretrained_cfg = timm_config(import_timm(config), config.name)
+    pretrained_cfg = find_timm_config(import_timm(config), config.name)
     if pretrained_cfg is None or not pretrained_cfg.hf_hub_id:
         return False
     from huggingface_hub import try_to_load_from_cache

@@ -11,7 +11,7 @@ from typing import Any, Literal
 from resnetlab.models.configs import ModelConfig
 from resnetlab.models.configs.external import ExternalConfig
 from resnetlab.models.external import import_timm
-from resnetlab.models.weight_licenses import timm_config
+from resnetlab.models.weight_licenses import find_timm_config
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ def _torchvision_transform(version: Any, note: str) -> LibraryTransform:
 
 
 def _timm_transform(config: ExternalConfig) -> LibraryTransform | None:
-    pretrained_cfg = timm_config(import_timm(config), config.name)
+    pretrained_cfg = find_timm_config(import_timm(config), config.name)
     if pretrained_cfg is None:
         return None
     size = int(pretrained_cfg.input_size[1])

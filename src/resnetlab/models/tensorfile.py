@@ -13,6 +13,9 @@ from safetensors import SafetensorError
 
 from resnetlab.errors import input_error
 
+NORMALIZER_PREFIX = "scale/"
+"""Prefix for tensors that belong to the normalization: mean and matrix of a whitening."""
+
 
 def read_metadata(path: Path) -> dict[str, Any]:
     """Return the metadata of a safetensors file; {} of another program's.

@@ -59,7 +59,7 @@ def timm_license(name: str) -> StatedLicense:
     timm = _library("timm")
     if timm is None:
         return StatedLicense(source="timm, which would state it, is not installed")
-    config = timm_config(timm, timm.models.get_deprecated_models().get(name) or name)
+    config = find_timm_config(timm, timm.models.get_deprecated_models().get(name) or name)
     if config is None or not config.has_weights:
         return StatedLicense(source=f"timm {version('timm')} has no weights of that name")
     tagged = f"{config.architecture}.{config.tag}" if config.tag else config.architecture
@@ -70,7 +70,7 @@ def timm_license(name: str) -> StatedLicense:
     return StatedLicense(stated, source)
 
 
-def timm_config(timm: Any, name: str) -> Any:
+def find_timm_config(timm: Any, name: str) -> Any:
     """Return timm's pre-trained configuration of a name with or without a tag, or None.
 
     Args:

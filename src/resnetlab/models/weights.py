@@ -16,10 +16,12 @@ from torch import Tensor, nn
 
 from resnetlab.errors import InputError, Problem, input_error
 from resnetlab.files import atomic_write
-from resnetlab.models.tensorfile import backbone_file, open_safetensors, read_metadata
-
-NORMALIZER_PREFIX = "scale/"
-"""Prefix for tensors that belong to the normalization: mean and matrix of a whitening."""
+from resnetlab.models.tensorfile import (
+    NORMALIZER_PREFIX,
+    backbone_file,
+    open_safetensors,
+    read_metadata,
+)
 
 MAX_LISTED_NAMES = 5
 """Maximum number of tensor names in an error message."""

@@ -27,7 +27,7 @@ FIXRES_FILE = "fixres.json"
 
 
 @dataclass(frozen=True)
-class Page:
+class FixresPage:
     """Content of the report for both renderers, in words."""
 
     title: str
@@ -100,7 +100,7 @@ def _csv_row(cell: ResolutionCell) -> list[str | float | None]:
     return values
 
 
-def build_page(resolution_table: ResolutionTable) -> Page:
+def build_page(resolution_table: ResolutionTable) -> FixresPage:
     """Return the content of the report in words; fixres.json has every number of it."""
     _, _, test_images = resolution_table.images
     limits = tr(
@@ -109,7 +109,7 @@ def build_page(resolution_table: ResolutionTable) -> Page:
         "per cell and not corrected for their number.",
         test=test_images,
     )
-    return Page(
+    return FixresPage(
         title=tr("Train and test sizes on {data}", data=resolution_table.data),
         answer=" ".join((_answer(resolution_table), *_caveats(resolution_table))),
         limits=limits,
@@ -317,7 +317,7 @@ def _stage_table(resolution_table: ResolutionTable) -> Table:
 # --------------------------------------------------------------------------------------------------
 
 
-def _html(content: Page, drawings: dict[str, list[str]]) -> str:
+def _html(content: FixresPage, drawings: dict[str, list[str]]) -> str:
     from markupsafe import Markup, escape
 
     from resnetlab.reports.render.html import jinja_environment
@@ -334,7 +334,7 @@ def _html(content: Page, drawings: dict[str, list[str]]) -> str:
     return template.render(page=content, pictures=pictures, captions=captions)
 
 
-def _markdown(content: Page) -> str:
+def _markdown(content: FixresPage) -> str:
     escape = markdown.escape
 
     def picture(key: str) -> list[str]:

@@ -18,7 +18,8 @@ from resnetlab.errors import first_line, input_error
 from resnetlab.inspection.block_ablation import ablate_blocks
 from resnetlab.inspection.gradients import measure_gradients
 from resnetlab.inspection.loss_landscape import measure_run_landscape
-from resnetlab.models.weights import NORMALIZER_PREFIX, check_finite
+from resnetlab.models.tensorfile import NORMALIZER_PREFIX
+from resnetlab.models.weights import check_finite
 from resnetlab.runs.attempt import RunAttempt
 from resnetlab.runs.checkpoint import (
     Checkpoint,
