@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resnetlab.course.findings import CheckFinding, failed, passed
-from resnetlab.course.run_checks import BUFFERS, NORMALIZER
+from resnetlab.course.run_checks import is_parameter
 from resnetlab.files import sha256
 from resnetlab.models.tensorfile import open_safetensors
 from resnetlab.runs.paths import LOGITS, WEIGHTS
@@ -72,11 +72,7 @@ def weights_vector(path: Path) -> NDArray[np.float32]:
     Raises InputError if it is damaged.
     """
     with open_safetensors(path, "np") as file:
-        tensors = [
-            file.get_tensor(name)
-            for name in sorted(file.keys())
-            if not name.endswith(BUFFERS) and not name.startswith(NORMALIZER)
-        ]
+        tensors = [file.get_tensor(name) for name in sorted(file.keys()) if is_parameter(name)]
     kernels = [tensor.ravel() for tensor in tensors if tensor.ndim >= 2]
     return np.concatenate(kernels).astype(np.float32) if kernels else np.zeros(0, np.float32)
 

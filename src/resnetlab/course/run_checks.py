@@ -17,6 +17,7 @@ from resnetlab.course.findings import CheckFinding, failed, not_checked, passed
 from resnetlab.course.lessons import Exercise
 from resnetlab.course.reference_runs import CONFIDENCE, ReferenceRuns
 from resnetlab.course.texts import Text, localize
+from resnetlab.models.tensorfile import NORMALIZER_PREFIX, open_safetensors
 from resnetlab.runs.kinds import from_scratch_recipe
 from resnetlab.runs.paths import WEIGHTS
 from resnetlab.runs.recorded_logits import read_logits
@@ -176,18 +177,21 @@ def _check_seed(run: RunFiles, seed: int | None) -> CheckFinding:
     return passed("seed", f"{seed}, which follows from the name", f"{seed}, déduite du nom")
 
 
+def is_parameter(name: str) -> bool:
+    """Return whether a stored tensor is a parameter: no buffer, and no part of a normalization."""
+    return not name.endswith(BUFFERS) and not name.startswith(NORMALIZER_PREFIX)
+
+
 def count_stored_parameters(weights: Path) -> int:
     """Count the parameters in a file of weights, without buffers and normalizers.
 
     Raises InputError if it is not a complete safetensors file.
     """
-    from resnetlab.models.tensorfile import NORMALIZER_PREFIX, open_safetensors
-
     with open_safetensors(weights, "np") as file:
         names = [
             name
             for name in file.keys()  # noqa: SIM118
-            if not name.endswith(BUFFERS) and not name.startswith(NORMALIZER_PREFIX)
+            if is_parameter(name)
         ]
         return sum(int(np.prod(file.get_slice(name).get_shape())) for name in names)
 
