@@ -188,7 +188,7 @@ def test_the_report_is_rebuilt_byte_for_byte_and_contains_the_numbers_of_the_tab
 
 def test_pairs_that_share_the_highest_validation_accuracy_are_counted() -> None:
     """Several entries of the committed table reach the highest accuracy on few images."""
-    results = Path(__file__).parents[2] / "results" / "fixres-dogs"
+    results = Path(__file__).parents[2] / "results" / "fixres-table"
     table: ResolutionTable = decode(
         ResolutionTable, read_json(results / "fixres.json"), str(results)
     )

@@ -327,7 +327,7 @@ def test_the_latex_encoding_contains_every_letter_of_the_french_report(tmp_path)
 
 
 def test_the_french_page_of_fixres_is_french_and_its_data_are_english(tmp_path):
-    folder = Path(__file__).parents[2] / "results" / "fixres-dogs"
+    folder = Path(__file__).parents[2] / "results" / "fixres-table"
     table = decode(ResolutionTable, read_json(folder / "fixres.json"), "fixres.json")
     fixres.write_resolution_page(table, tmp_path, "fr")
     page = PageText((tmp_path / "report.html").read_text())

@@ -26,11 +26,11 @@ from resnetlab.studies.plan import StudyRecord, StudyRun
 from resnetlab.studies.study import Study
 
 
-def collect_study_data(record: StudyRecord, command: str = "") -> StudyData:
+def collect_study_data(study_record: StudyRecord, command: str = "") -> StudyData:
     """Collect the data of a study from the present state of its runs."""
-    study, study_runs = record.study, _study_runs(record)
+    study, study_runs = study_record.study, _study_runs(study_record)
     records = [study_run.record for study_run in study_runs if study_run.record is not None]
-    events = [event for run_record in records for event in run_record.provenance]
+    events = [event for record in records for event in record.provenance]
     times = sorted(str(event["time"]) for event in events if event.get("time"))
     return StudyData(
         study=study_without_paths(study),
@@ -42,8 +42,8 @@ def collect_study_data(record: StudyRecord, command: str = "") -> StudyData:
         began=times[0] if times else "",
         ended=times[-1] if times else "",
         command=command,
-        rows=run_rows(record),
-        curve_points=curve_points(record),
+        rows=run_rows(study_record),
+        curve_points=curve_points(study_record),
         gradient_norms=tuple(
             norm for study_run in study_runs for norm in _gradient_norm_rows(study_run, study)
         ),
@@ -55,30 +55,38 @@ def collect_study_data(record: StudyRecord, command: str = "") -> StudyData:
     )
 
 
-def run_rows(record: StudyRecord) -> tuple[RunRow, ...]:
+def run_rows(study_record: StudyRecord) -> tuple[RunRow, ...]:
     """Return a row for each planned run of a study, by condition and seed."""
-    modes = _evaluation_modes(record)
+    modes = _evaluation_modes(study_record)
     return tuple(
-        _run_row(study_run, modes[study_run.planned.condition]) for study_run in _study_runs(record)
+        _run_row(study_run, modes[study_run.planned.condition])
+        for study_run in _study_runs(study_record)
     )
 
 
-def curve_points(record: StudyRecord) -> tuple[CurvePoint, ...]:
+def curve_points(study_record: StudyRecord) -> tuple[CurvePoint, ...]:
     """Return a row for each evaluation of the runs of a study."""
-    modes = _evaluation_modes(record)
+    modes = _evaluation_modes(study_record)
     return tuple(
         point
-        for study_run in _study_runs(record)
+        for study_run in _study_runs(study_record)
         for point in _curve_points(study_run, modes[study_run.planned.condition])
     )
 
 
-def _study_runs(record: StudyRecord) -> list[StudyRun]:
-    return [c for condition in record.study.conditions for c in record.runs_of(condition.label)]
+def _study_runs(study_record: StudyRecord) -> list[StudyRun]:
+    study = study_record.study
+    return [
+        study_run
+        for condition in study.conditions
+        for study_run in study_record.runs_of(condition.label)
+    ]
 
 
-def _evaluation_modes(record: StudyRecord) -> dict[str, EvaluationMode]:
-    return {condition.label: condition.evaluation_mode for condition in record.study.conditions}
+def _evaluation_modes(study_record: StudyRecord) -> dict[str, EvaluationMode]:
+    return {
+        condition.label: condition.evaluation_mode for condition in study_record.study.conditions
+    }
 
 
 def _run_row(study_run: StudyRun, mode: EvaluationMode) -> RunRow:

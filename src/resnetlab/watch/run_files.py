@@ -58,9 +58,9 @@ class WatchedRunFiles:
             problems.extend([problem] if problem else [])
             return record
 
-        record = make_record(plan, read_run, running)
+        study_record = make_record(plan, read_run, running)
         self.problems = tuple(dict.fromkeys(problems))
-        return record, running
+        return study_record, running
 
     def _read(self, folder: Path) -> tuple[RunRecord | None, str]:
         """Return the record in a folder, and the first problem of its files or an empty text."""

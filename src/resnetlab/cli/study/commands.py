@@ -165,11 +165,11 @@ def study_show(
     """Print the question, conditions, axes, claims, seeds, data and references of a study."""
     from resnetlab.studies.show import describe_study, summary_lines
 
-    loaded = load_named_study(source, data, settings, seeds, "").study
+    shown = load_named_study(source, data, settings, seeds, "").study
     if json:
-        print_json(describe_study(loaded))
+        print_json(describe_study(shown))
         return
-    for line in summary_lines(loaded):
+    for line in summary_lines(shown):
         typer.echo(line)
 
 
