@@ -165,11 +165,11 @@ def study_show(
     """Print the question, conditions, axes, claims, seeds, data and references of a study."""
     from resnetlab.studies.show import describe_study, summary_lines
 
-    shown = load_named_study(source, data, settings, seeds, "").study
+    named_study = load_named_study(source, data, settings, seeds, "").study
     if json:
-        print_json(describe_study(shown))
+        print_json(describe_study(named_study))
         return
-    for line in summary_lines(shown):
+    for line in summary_lines(named_study):
         typer.echo(line)
 
 
