@@ -32,7 +32,7 @@ from resnetlab.reports.study.source_questions.verdicts import REASON_WORDS, conc
 from resnetlab.reports.study.source_questions.writer import AnswerWriter
 from resnetlab.reports.study.text import command
 from resnetlab.stats.power import MAX_SEEDS, SeedForecast
-from resnetlab.stats.verdict import ReasonKind
+from resnetlab.stats.verdict_types import ReasonKind
 from resnetlab.studies.claims import condition_labels
 from resnetlab.studies.parsing.overrides import Overrides
 from resnetlab.studies.parsing.questions import Evidence, EvidenceKind, Question, catalog_questions

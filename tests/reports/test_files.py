@@ -23,7 +23,7 @@ from resnetlab.errors import InputError
 from resnetlab.reports import figures
 from resnetlab.stats.outcomes import OUTCOMES
 from resnetlab.stats.prediction import CompatibilityBadge
-from resnetlab.stats.verdict import VerdictLabel
+from resnetlab.stats.verdict_types import VerdictLabel
 
 
 @pytest.fixture(scope="module")

@@ -29,7 +29,7 @@ from resnetlab.reports.study.estimands import describe_estimand
 from resnetlab.reports.study.text import override_text
 from resnetlab.schema import decode
 from resnetlab.stats.intervals import Interval
-from resnetlab.stats.verdict import Reason, ReasonKind, Verdict
+from resnetlab.stats.verdict_types import Reason, ReasonKind, Verdict
 from resnetlab.studies.claims import Better
 from resnetlab.studies.parsing.overrides import Overrides
 from resnetlab.studies.parsing.study_file import load_study

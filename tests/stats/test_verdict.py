@@ -12,13 +12,8 @@ from helpers.arms import arm
 from resnetlab.stats.contrasts import welch
 from resnetlab.stats.hypothesis_types import GREATER, MeansHypothesis, Region
 from resnetlab.stats.power import forecast_seeds
-from resnetlab.stats.verdict import (
-    Reason,
-    ReasonKind,
-    compute_verdicts,
-    holm,
-    region_test,
-)
+from resnetlab.stats.verdict import compute_verdicts, holm, region_test
+from resnetlab.stats.verdict_types import Reason, ReasonKind
 
 DRUG_1 = (
     0.7,

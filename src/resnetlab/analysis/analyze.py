@@ -14,7 +14,7 @@ from resnetlab.stats.contrasts import Effect, contrast, contrast_range, paired_d
 from resnetlab.stats.hypothesis_types import Hypothesis
 from resnetlab.stats.intervals import ConditionSummary, Interval, summarize
 from resnetlab.stats.outcomes import Outcome, OutcomeCounts, count_outcomes
-from resnetlab.stats.verdict import Verdict
+from resnetlab.stats.verdict_types import Verdict
 from resnetlab.studies.claims import condition_labels
 from resnetlab.studies.imported_design import ImportedRuns
 from resnetlab.studies.plan import group_by

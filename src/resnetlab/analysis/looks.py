@@ -13,7 +13,8 @@ from resnetlab.analysis.hypotheses import ConditionRuns, to_hypothesis
 from resnetlab.errors import input_error
 from resnetlab.stats.hypothesis_types import Hypothesis
 from resnetlab.stats.sequential import Looks
-from resnetlab.stats.verdict import Verdict, compute_sequential_verdicts, compute_verdicts
+from resnetlab.stats.verdict import compute_sequential_verdicts, compute_verdicts
+from resnetlab.stats.verdict_types import Verdict
 from resnetlab.studies.claims import FailsAndTrains, condition_labels
 from resnetlab.studies.study import Override, Study
 

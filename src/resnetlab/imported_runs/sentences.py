@@ -16,7 +16,7 @@ from resnetlab.reports.format import (
 )
 from resnetlab.reports.study import estimands
 from resnetlab.stats.hypothesis_types import Hypothesis, MeansHypothesis
-from resnetlab.stats.verdict import Verdict
+from resnetlab.stats.verdict_types import Verdict
 from resnetlab.studies.claims import About, AnyClaim, Better, Equivalent
 from resnetlab.studies.measure import Measure
 

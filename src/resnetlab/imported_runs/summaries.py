@@ -18,7 +18,8 @@ from resnetlab.imported_runs.raw_table import RawTable, Row, cell_text, parse_nu
 from resnetlab.imported_runs.run_values import ImportedRun
 from resnetlab.imported_runs.sentences import ClaimSentences, describe_claims
 from resnetlab.stats.intervals import Interval, Moments, t_interval, within_range
-from resnetlab.stats.verdict import Verdict, compute_verdicts
+from resnetlab.stats.verdict import compute_verdicts
+from resnetlab.stats.verdict_types import Verdict
 from resnetlab.studies.claims import FailsAndTrains, Faster
 from resnetlab.studies.measure import Measure
 

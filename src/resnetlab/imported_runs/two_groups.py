@@ -25,7 +25,7 @@ from resnetlab.imported_runs.text_tables import read_csv
 from resnetlab.schema import decode, strict_dataclass
 from resnetlab.shell import command_line
 from resnetlab.stats.intervals import Interval
-from resnetlab.stats.verdict import Verdict
+from resnetlab.stats.verdict_types import Verdict
 
 TABLE = "runs.csv"
 """Name of the table that the page writes and that its command reads."""

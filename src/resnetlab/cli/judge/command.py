@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from resnetlab.imported_runs.report import ImportedReport
     from resnetlab.imported_runs.sentences import ClaimSentences
     from resnetlab.imported_runs.summaries import SummaryReport
-    from resnetlab.stats.verdict import Verdict
+    from resnetlab.stats.verdict_types import Verdict
 
 
 def judge(

@@ -10,7 +10,7 @@ from typing import assert_never
 from resnetlab.reports.document import Cell
 from resnetlab.reports.format import DASH, format_number, join_clauses, join_words
 from resnetlab.stats.hypothesis_types import FailureHypothesis, SpeedHypothesis
-from resnetlab.stats.verdict import Verdict
+from resnetlab.stats.verdict_types import Verdict
 from resnetlab.studies import claims
 from resnetlab.studies.claims import AnyClaim, MetricClaim
 from resnetlab.studies.measure import TEST_ACCURACY, Measure

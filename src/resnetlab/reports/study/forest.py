@@ -17,7 +17,7 @@ from resnetlab.reports.plot_data import ForestPlot, ForestRow
 from resnetlab.reports.study import estimands, reference_plots
 from resnetlab.stats.hypothesis_types import Hypothesis, MeansHypothesis
 from resnetlab.stats.outcomes import OutcomeCounts
-from resnetlab.stats.verdict import Verdict
+from resnetlab.stats.verdict_types import Verdict
 from resnetlab.studies.claims import AnyClaim
 from resnetlab.studies.measure import Measure
 from resnetlab.translation import tr, tr_study, tr_word

@@ -27,7 +27,7 @@ from resnetlab.stats.intervals import (
     t_interval,
     within_range,
 )
-from resnetlab.stats.verdict import Verdict
+from resnetlab.stats.verdict_types import Verdict
 from resnetlab.studies.claims import About, AnyClaim, Better, ClaimSplit, Equivalent, FailsAndTrains
 from resnetlab.studies.measure import TEST_ACCURACY, Measure
 from resnetlab.translation import tr, tr_study, tr_word

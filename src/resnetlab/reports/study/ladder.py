@@ -22,7 +22,7 @@ from resnetlab.reports.plot_data import LadderPlot, RungRow
 from resnetlab.reports.study.text import verdict_badge
 from resnetlab.stats.contrasts import Effect, accuracy_difference, welch
 from resnetlab.stats.intervals import mean
-from resnetlab.stats.verdict import Verdict
+from resnetlab.stats.verdict_types import Verdict
 from resnetlab.studies.study import Rung
 from resnetlab.translation import tr, tr_study
 

@@ -34,7 +34,7 @@ from resnetlab.stats.hypothesis_types import GREATER, Hypothesis, MeansHypothesi
 from resnetlab.stats.intervals import ConditionSummary, Interval, mean
 from resnetlab.stats.outcomes import OUTCOMES, OutcomeCounts
 from resnetlab.stats.power import ALPHA
-from resnetlab.stats.verdict import Verdict
+from resnetlab.stats.verdict_types import Verdict
 from resnetlab.studies.claims import AnyClaim, Better
 from resnetlab.studies.measure import Measure
 from resnetlab.studies.parsing.conditions import CONDITION_PARTS

@@ -17,7 +17,7 @@ from resnetlab.translation import localize_number, tr, tr_study, tr_word
 
 if TYPE_CHECKING:
     from resnetlab.analysis.analyze import StudyAnalysis
-    from resnetlab.stats.verdict import Verdict
+    from resnetlab.stats.verdict_types import Verdict
     from resnetlab.studies.study import Override
 
 

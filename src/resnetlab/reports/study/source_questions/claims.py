@@ -14,7 +14,7 @@ from resnetlab.reports.study.source_questions.writer import AnswerWriter
 from resnetlab.stats.contrasts import Effect, welch
 from resnetlab.stats.hypothesis_types import FailureHypothesis, Hypothesis, SpeedHypothesis
 from resnetlab.stats.intervals import ACCURACY_RANGE_PCT, Interval, mean, t_interval, within_range
-from resnetlab.stats.verdict import Verdict
+from resnetlab.stats.verdict_types import Verdict
 from resnetlab.studies import claims
 from resnetlab.studies.claims import AnyClaim, condition_labels
 

@@ -6,7 +6,7 @@ from typing import assert_never
 
 from resnetlab.reports.study.source_questions.writer import AnswerWriter
 from resnetlab.stats.power import MAX_SEEDS
-from resnetlab.stats.verdict import ReasonKind, Verdict
+from resnetlab.stats.verdict_types import ReasonKind, Verdict
 from resnetlab.studies import claims
 from resnetlab.studies.claims import AnyClaim
 
