@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from resnetlab.api.sweep import sweep
     from resnetlab.api.verdicts import judge
     from resnetlab.api.verification import Verification, verify
-    from resnetlab.data.config import DataConfig
+    from resnetlab.data.config import DataConfig, FolderChoices
     from resnetlab.deploy.predict import Classifier, Prediction, Predictions, load_model
     from resnetlab.errors import InputError, ResnetlabError, ResourceError, UnfinishedError
     from resnetlab.finetune.finetune_photos import FinetunedModel
@@ -88,7 +88,7 @@ _NAMES_BY_MODULE = {
         "Verification",
         "verify",
     ),
-    "data.config": ("DataConfig",),
+    "data.config": ("DataConfig", "FolderChoices"),
     "deploy.predict": (
         "Classifier",
         "Prediction",
@@ -157,6 +157,7 @@ __all__ = [
     "Evaluation",
     "FinetunedModel",
     "FixresComparison",
+    "FolderChoices",
     "InputError",
     "LandscapeConfig",
     "LoadedStudy",
