@@ -89,11 +89,12 @@ def test_flip_averages_the_probabilities_of_a_photograph_and_its_mirror_image(pe
 
 @given(st.integers(8, 70), st.integers(8, 70), st.integers(4, 30), st.integers(0, 9))
 def test_the_ten_crops_equal_torchvision(width: int, height: int, size: int, more: int) -> None:
-    view = EvalTransform(size=size, resize=size + more, **HALF)
+    transform = EvalTransform(size=size, resize=size + more, **HALF)
     image = picture(2, width, height)
     theirs = Compose([Resize(size + more), TenCrop(size)])(image)
     assert np.array_equal(
-        augmented_views(image, view, "ten-crop"), np.stack([np.asarray(part) for part in theirs])
+        augmented_views(image, transform, "ten-crop"),
+        np.stack([np.asarray(part) for part in theirs]),
     )
 
 

@@ -34,10 +34,12 @@ def make_model(config: ExternalConfig, features: Path | None = None) -> Finetune
     return FinetuneModel(config, None, KINDS, 0, NUMERICS, device, features_folder=features)
 
 
-def plain_features(model: FinetuneModel, photos: PhotoSplit, view: EvalTransform) -> torch.Tensor:
+def plain_features(
+    model: FinetuneModel, photos: PhotoSplit, transform: EvalTransform
+) -> torch.Tensor:
     """Inputs of the classifier in one forward pass over all photographs."""
-    pixels = np.stack([apply_eval_transform(photos.load(k), view) for k in range(len(photos))])
-    mean, std = torch.tensor(view.mean), torch.tensor(view.std)
+    pixels = np.stack([apply_eval_transform(photos.load(k), transform) for k in range(len(photos))])
+    mean, std = torch.tensor(transform.mean), torch.tensor(transform.std)
     inputs: list[torch.Tensor] = []
     hook = find_head(model.model, "")[1].register_forward_pre_hook(
         lambda _, values: inputs.append(values[0])
@@ -52,20 +54,20 @@ def test_every_way_to_compute_features_gives_the_bits_of_a_forward_pass(
     photos: Path, backbone: Path, config: ExternalConfig, tmp_path: Path
 ) -> None:
     data = open_photographs(photos, cache=tmp_path / "cache")
-    view = make_model(config).eval_transform(24)
+    transform = make_model(config).eval_transform(24)
     for part in (data.train, data.validation):
-        plain = plain_features(make_model(config), part, view)
+        plain = plain_features(make_model(config), part, transform)
         for features in (None, tmp_path / "cache" / "features", tmp_path / "cache" / "features"):
             model = make_model(config, features)
             partitioned = model.partition_for_training("classifier", 24)
-            rows = model.features_or_pixels(partitioned, part, view).pixels
+            rows = model.features_or_pixels(partitioned, part, transform).pixels
             assert torch.equal(rows, plain)
-            assert np.array_equal(split_outputs(part, model, view).features, plain.numpy())
-        direct = confidence._predict_outputs(part, make_model(config), view, lambda *_: None)
+            assert np.array_equal(split_outputs(part, model, transform).features, plain.numpy())
+        direct = confidence._predict_outputs(part, make_model(config), transform, lambda *_: None)
         assert np.array_equal(direct.features, plain.numpy())
-        assert np.allclose(direct.logits, split_outputs(part, model, view).logits, atol=1e-6)
+        assert np.allclose(direct.logits, split_outputs(part, model, transform).logits, atol=1e-6)
         network = open_network(str(backbone), size=24, device="cpu")
-        pixels = [apply_eval_transform(part.load(k), view) for k in range(len(part))]
+        pixels = [apply_eval_transform(part.load(k), transform) for k in range(len(part))]
         assert np.array_equal(network.compute(np.stack(pixels)), plain.numpy())
     (file,) = (tmp_path / "cache" / "features").glob("*.safetensors")
     assert network.identity.startswith(file.stem)

@@ -598,13 +598,13 @@ def test_the_ten_crops_equal_torchvision_and_their_probabilities_are_averaged(
 ) -> None:
     test = open_photographs(photos, cache=tmp_path / "cache").test
     model = load_network(config)
-    view = EvalTransform(size=16, mean=config.mean, std=config.std)
-    ours = predict_photos(model, test, view, torch.device("cpu"), crops=10).probabilities
+    transform = EvalTransform(size=16, mean=config.mean, std=config.std)
+    ours = predict_photos(model, test, transform, torch.device("cpu"), crops=10).probabilities
     for index in range(len(test)):
         image = test.load(index)
-        crops = TF.ten_crop(resize_image(image, view), [16, 16])
+        crops = TF.ten_crop(resize_image(image, transform), [16, 16])
         assert np.array_equal(
-            ten_crops(image, view), np.stack([np.asarray(crop) for crop in crops])
+            ten_crops(image, transform), np.stack([np.asarray(crop) for crop in crops])
         )
         pixels = torch.stack(
             [TF.to_dtype(TF.to_image(crop), torch.float32, scale=True) for crop in crops]
