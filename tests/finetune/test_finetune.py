@@ -4,6 +4,7 @@ time, and does not choose by the test split.
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import shutil
@@ -41,6 +42,9 @@ from resnetlab.finetune.request import FinetuneRequest
 from resnetlab.finetune.stage.stage_cache import StageCache, stage_key
 from resnetlab.finetune.stage.state import FinetuneState
 from resnetlab.finetune.stage.train_stage import (
+    EpochResult,
+    LrResult,
+    select_lr,
     smoothed_loss,
     train_stage,
 )
@@ -357,30 +361,40 @@ def test_a_class_weight_multiplies_the_smoothed_loss_of_the_images_of_its_class(
     ],
 )
 def test_the_smoothed_loss_decides_between_learning_rates_of_equal_accuracy(
-    photos: Path,
-    config: ExternalConfig,
-    monkeypatch: pytest.MonkeyPatch,
-    accuracies: tuple[float, ...],
-    smoothed: tuple[float, ...],
-    chosen: float,
+    accuracies: tuple[float, ...], smoothed: tuple[float, ...], chosen: float
 ) -> None:
-    from resnetlab.finetune.stage import train_stage as module
-
-    by_rate = dict(zip((0.01, 0.1, 1.0), zip(accuracies, smoothed, strict=True), strict=True))
-
-    def trained(state: FinetuneState, *_: object) -> object:
-        rate = state.recipe.optimizer.lr
-        accuracy, loss = by_rate[rate]
-        result = module._LrResult(rate, smoothed_loss_nats=loss)
+    results = [
         # The validation loss falls with the rate, as where the classes are separable.
-        result.epochs.append(module.EpochResult(1, accuracy, 0.1 / rate, 1.0))
-        result.weights = {name: t.clone() for name, t in state.model.state_dict().items()}
-        return result
+        LrResult(lr, [EpochResult(1, accuracy, 0.1 / lr, 1.0)], smoothed_loss_nats=loss)
+        for lr, accuracy, loss in zip((0.01, 0.1, 1.0), accuracies, smoothed, strict=True)
+    ]
+    for order in itertools.permutations(results):
+        best = select_lr(order)
+        assert best is not None
+        assert best.lr == chosen
 
-    monkeypatch.setattr(module, "_train_one_lr", trained)
-    data, model = open_data(photos), make_model(config)
-    for rates in ((0.01, 0.1, 1.0), (1.0, 0.01, 0.1)):
-        assert train_stage(model, stage(lrs=rates), data, transforms(model), 0).lr == chosen
+
+def test_a_learning_rate_without_a_finite_loss_is_never_selected() -> None:
+    diverged = LrResult(0.1)
+    trained = LrResult(0.01, [EpochResult(1, 20.0, 2.0, 1.0)], smoothed_loss_nats=2.0)
+    assert select_lr([diverged, trained]) is trained
+    assert select_lr([trained, diverged]) is trained
+    assert select_lr([diverged]) is None
+
+
+@pytest.mark.parametrize("lrs", [(1e-3, 1e-9), (1e-9, 1e-3)])
+def test_a_stage_ends_with_the_weights_of_its_best_learning_rate(
+    photos: Path, config: ExternalConfig, lrs: tuple[float, float]
+) -> None:
+    """One rate is too small to change a weight, so that the other one is the best."""
+    results = []
+    for rates in (lrs, (1e-3,)):
+        data, model = open_data(photos), make_model(config)
+        result = train_stage(model, stage(lrs=rates), data, transforms(model), 0)
+        results.append((result.lr, result.best.accuracy_pct, model.clone_state()))
+    (lr, accuracy_pct, weights), (_, expected_pct, expected) = results
+    assert (lr, accuracy_pct) == (1e-3, expected_pct)
+    assert all(torch.equal(weights[name], tensor) for name, tensor in expected.items())
 
 
 def test_the_smoothed_loss_is_lowest_for_a_probability_of_95_percent() -> None:

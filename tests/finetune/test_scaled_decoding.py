@@ -151,18 +151,18 @@ def test_the_image_cache_changes_no_bit_and_respects_its_memory_limit(
         monkeypatch.setattr(module, "IMAGE_CACHE_BYTES", bound)
         part = PhotoSplit(first.root, first.rows, first.labels)
         once = [crops(part, "standard", scaled, draws(6, 0)) for _ in range(3)]
-        contents = part._image_cache.arrays
+        contents = part.image_cache.arrays
         assert (
             0
             < sum(3 * crop.shape[0] * crop.shape[1] for crop in contents.values())
-            == part._image_cache.total_bytes
+            == part.image_cache.total_bytes
             <= bound
         )
         monkeypatch.setattr(module, "IMAGE_CACHE_BYTES", 0)
         part = PhotoSplit(first.root, first.rows, first.labels)
         for crop in once:
             np.testing.assert_array_equal(crop, crops(part, "standard", scaled, draws(6, 0)))
-        assert not part._image_cache.arrays
+        assert not part.image_cache.arrays
 
 
 def test_a_cached_photograph_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,7 @@ from helpers.fuzz import damaged
 from helpers.runs_tables import A, B, long_rows
 from resnetlab.errors import InputError
 from resnetlab.imported_runs.declaration import declare
-from resnetlab.imported_runs.event_files import _masked_crc
+from resnetlab.imported_runs.event_files import masked_crc32c
 from resnetlab.imported_runs.report import report_table
 
 EXAMPLES = int(os.environ.get("DAMAGED_TABLES", "60"))
@@ -24,7 +24,7 @@ EXAMPLES = int(os.environ.get("DAMAGED_TABLES", "60"))
 def record(data: bytes) -> bytes:
     """Return a record of an event file."""
     length = struct.pack("<Q", len(data))
-    checksums = [struct.pack("<I", _masked_crc(part)) for part in (length, data)]
+    checksums = [struct.pack("<I", masked_crc32c(part)) for part in (length, data)]
     return length + checksums[0] + data + checksums[1]
 
 

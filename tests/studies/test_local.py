@@ -146,7 +146,7 @@ def test_a_process_killed_by_the_system_for_lack_of_memory_gives_an_out_of_memor
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     killed = tmp_path / jobs[0].id
-    monkeypatch.setattr(local, "_memory_kills", lambda: int(killed.exists()))
+    monkeypatch.setattr(local, "count_memory_kills", lambda: int(killed.exists()))
     events = [e for e in run_jobs(jobs[:1], "os.kill(os.getpid(), 9)") if e.kind == "finished"]
     assert [event.status for event in events] == ["out of memory"]
     result = RunFolder.find(tmp_path, jobs[0].id).result()
