@@ -303,10 +303,20 @@ def test_a_model_in_bf16_predicts_with_the_network_of_its_run(
     pets: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its predictions repeat the evaluation of the run, in the rounding of bf16."""
+    images = [picture(seed) for seed in range(8)]
+    expected = load_model(pets, device="cpu").predict(images)
     model = load_model(pets, device="cpu")
     model.numerics = replace(model.numerics, precision="bf16-emulated")
     monkeypatch.setattr("resnetlab.deploy.predict.prepare_for_inference", None)
-    assert model.predict([picture(0)])
+    predictions = model.predict(images)
+    answers, expected_answers = (
+        [prediction.answer for prediction in each] for each in (predictions, expected)
+    )
+    assert [one.label for one in answers] == [one.label for one in expected_answers]
+    probabilities = [one.probability for one in answers]
+    expected_probabilities = [one.probability for one in expected_answers]
+    assert probabilities == pytest.approx(expected_probabilities, abs=0.02)
+    assert probabilities != pytest.approx(expected_probabilities, abs=1e-6)
 
 
 def test_several_photographs_are_printed_one_per_line_with_a_count_of_the_classes(

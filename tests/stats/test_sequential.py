@@ -63,7 +63,11 @@ def test_numbers_of_seeds_outside_of_the_schedule_are_refused():
 
 def test_a_failed_run_counts_as_a_seed_of_its_interim_look():
     late = MeansHypothesis((arm(HIGH[:2], at_chance=[10.0]), arm(LOW[:3])))
-    assert compute_sequential_verdicts([[late]], LOOKS)[0].trained_runs_only
+    (verdict,) = compute_sequential_verdicts([[late]], LOOKS)
+    assert (verdict.look, verdict.trained_runs_only) == (1, True)
+    without = MeansHypothesis((arm(HIGH[:2]), arm(LOW[:3])))
+    with pytest.raises(ValueError, match="look"):
+        compute_sequential_verdicts([[without]], LOOKS)
 
 
 def test_a_failure_claim_is_tested_once_and_spends_no_error():
