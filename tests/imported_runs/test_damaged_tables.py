@@ -94,13 +94,24 @@ def test_a_damaged_database_is_read_or_refused_with_readable_lines(tmp_path: Pat
     check()
 
 
+def values(source: Path) -> list[float | None]:
+    """Return the value of each run of a table or log."""
+    return [row.value for row in report_table(source, declare()).study_data.rows]
+
+
 def test_the_undamaged_files_are_read(tmp_path: Path) -> None:
+    expected: dict[str, list[tuple[float, ...]]] = {
+        "runs.csv": [(*A, *B), (*A, *B), (50.0,)],
+        "runs.jsonl": [A, A],
+        "logs/events.out.tfevents.0": [(40.0,)],
+    }
+    assert expected.keys() == SEEDS.keys()
     for name, contents in SEEDS.items():
-        for content in contents:
+        for content, expected_values in zip(contents, expected[name], strict=True):
             path = tmp_path / name
             path.parent.mkdir(exist_ok=True)
             path.write_bytes(content)
             source = path.parent if "tfevents" in path.name else path
-            assert report_table(source, declare()).study_data.rows
+            assert values(source) == pytest.approx(list(expected_values))
     (tmp_path / "m.db").write_bytes(database(tmp_path))
-    assert report_table(tmp_path / "m.db", declare()).study_data.rows
+    assert values(tmp_path / "m.db") == [50.0]
