@@ -65,7 +65,7 @@ def test_every_cell_has_both_stages_and_the_best_one_by_validation_becomes_the_m
         (24, 24),
         (24, 32),
     ]
-    looks = {}
+    sizes: dict[tuple[float, float], tuple[int, int]] = {}
     for cell in measured.cells:
         assert cell.status == "done"
         assert cell.stage_one is not None
@@ -78,10 +78,10 @@ def test_every_cell_has_both_stages_and_the_best_one_by_validation_becomes_the_m
         assert cell.peak_bytes > 0
         for pair in (cell.stage_one, cell.stage_two):
             assert (pair[0].images, pair[1].images) == (12, 18)
-            looks.setdefault(
+            sizes.setdefault(
                 (pair[0].accuracy_pct, -pair[0].loss_nats), (cell.train_size, cell.test_size)
             )
-    assert measured.best == looks[max(looks)]
+    assert measured.best == sizes[max(sizes)]
     loaded_model = load_model_folder(report.parents[1] / "models" / report.name)
     assert loaded_model.file.eval_transform.size == measured.best[1]  # type: ignore[index]
     assert [row.status for row in measured.rows] == ["done", "done"]

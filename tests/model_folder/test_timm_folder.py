@@ -7,6 +7,7 @@ import math
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -52,9 +53,14 @@ def network(model: ModelConfig, channels: int = 3) -> nn.Module:
 
 
 def model_file(model: ModelConfig, **fields: object) -> ModelFile:
-    table = {"name": "pets", "model": model, "classes": CLASSES, "eval_transform": TRANSFORM}
-    table |= {"license": License(name="Apache-2.0")}
-    return ModelFile(**(table | fields))  # type: ignore[arg-type]
+    table: dict[str, Any] = {
+        "name": "pets",
+        "model": model,
+        "classes": CLASSES,
+        "eval_transform": TRANSFORM,
+        "license": License(name="Apache-2.0"),
+    }
+    return ModelFile(**(table | fields))
 
 
 @pytest.mark.parametrize("model", NETWORKS, ids=lambda model: model.source)

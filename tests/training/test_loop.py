@@ -363,7 +363,7 @@ def test_the_running_loss_and_error_are_means_over_the_images_of_the_epoch_so_fa
     images = small.images(count)
     train_state = small.train_state(Recipe(batch_size=8, epochs=2, label_smoothing=0.1), images)
     assert train_state.train_metrics() == (0.0, 0.0)
-    sums = []
+    sums: list[tuple[float, int, int]] = []
 
     def watch(pixels: Tensor, labels: Tensor) -> None:
         with torch.no_grad():
