@@ -123,6 +123,13 @@ def error_text(form: Any, value: object, field: str = "") -> list[str]:
     return str(caught.value).splitlines()
 
 
+def check_one_line(lines: list[str], start: str) -> None:
+    """Check that a refusal is one line that begins with the file and `start`, and has a fix."""
+    (line,) = lines
+    assert line.startswith(f"house.toml: {start}")
+    assert "Fix: " in line
+
+
 # Mistakes
 # --------------------------------------------------------------------------------------------------
 
@@ -274,7 +281,7 @@ def test_a_value_that_is_not_a_table_is_refused(value: object) -> None:
     ],
 )
 def test_a_value_of_another_type_is_never_converted(form: Any, table: object) -> None:
-    error_text(form, table, "field")
+    check_one_line(error_text(form, table, "field"), "field: ")
 
 
 @pytest.mark.parametrize(
@@ -284,19 +291,27 @@ def test_a_value_of_another_type_is_never_converted(form: Any, table: object) ->
     "form", [schema.NonNegativeFloat, schema.PositiveFloat, schema.UnitInterval]
 )
 def test_a_value_that_is_not_a_finite_number_is_refused(form: Any, number: float) -> None:
-    error_text(form, number, "lr")
+    check_one_line(error_text(form, number, "lr"), "lr: ")
 
 
-@pytest.mark.parametrize("value", [10**5000, {"a": "\udcff"}], ids=["huge", "not UTF-8"])
-def test_a_value_that_json_cannot_contain_is_refused(value: object) -> None:
-    error_text(House, {"street": value})
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (10**5000, "has a value that cannot be written as JSON. "),
+        ({"a": "\udcff"}, "has text that is not UTF-8. "),
+    ],
+    ids=["huge", "not UTF-8"],
+)
+def test_a_value_that_json_cannot_contain_is_refused(value: object, message: str) -> None:
+    check_one_line(error_text(House, {"street": value}), message)
 
 
 def test_an_endlessly_nested_table_is_refused() -> None:
     value: Any = 1
     for _ in range(100_000):
         value = [value]
-    error_text(House, {"street": value})
+    message = "has a value that cannot be written as JSON. "
+    check_one_line(error_text(House, {"street": value}), message)
 
 
 # Random tables

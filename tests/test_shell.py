@@ -58,7 +58,8 @@ def split_as_windows_does(line: str) -> list[str]:
     """Return the words of a command line by the rules of Microsoft's C runtime: an independent
     reading.
     """
-    words, word, quoted, position = [], "", False, 0
+    words: list[str] = []
+    word, quoted, position = "", False, 0
     while position < len(line):
         run = len(line[position:]) - len(line[position:].lstrip("\\"))
         if run:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import resnetlab as rl
-from resnetlab.analysis.data_files import load_study_data
+from resnetlab.analysis.data_files import load_study_data, save_study_data
 from resnetlab.api.loaded_study import LoadedStudy
 from resnetlab.api.replication import (
     Replication,
@@ -22,7 +22,6 @@ from resnetlab.api.replication import (
 )
 from resnetlab.cli.main import main
 from resnetlab.errors import InputError
-from resnetlab.recipes.numerics import Numerics
 from resnetlab.reports.write import write_report
 from resnetlab.stats.intervals import Interval
 from resnetlab.studies.plan import Plan
@@ -161,14 +160,19 @@ def test_runs_are_drawn_by_the_seed_and_at_most_all_of_them(result: Path, tmp_pa
 def test_a_result_in_bf16_is_refused_if_bf16_would_be_emulated(
     result: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("resnetlab.api.replication.processor_has_bf16", lambda: False)
-    monkeypatch.setattr(
-        "resnetlab.api.replication._matching_numerics",
-        lambda *_: Numerics(device="cpu", precision="bf16"),
+    study_data = load_study_data(result)
+    study, folder = study_data.study, tmp_path / "bf16"
+    folder.mkdir()
+    in_bf16 = replace(
+        study_data,
+        study=replace(study, numerics=replace(study.numerics, precision="bf16")),
+        numerics=tuple(replace(item, precision="bf16") for item in study_data.numerics),
     )
+    save_study_data(in_bf16, folder)
+    monkeypatch.setattr("resnetlab.api.replication.processor_has_bf16", lambda: False)
     with pytest.raises(InputError, match="precision: its runs were trained in bf16") as caught:
-        list(replicate_runs(result, tmp_path))
-    assert str(result) in str(caught.value)
+        list(replicate_runs(folder, tmp_path))
+    assert str(folder) in str(caught.value)
 
 
 def test_the_caller_that_trains_the_runs_may_stop(

@@ -70,8 +70,8 @@ def test_the_file_is_fitted_on_validation_and_on_the_features_of_train(here: Pat
     assert confidence.labels.tolist() == photos.validation.labels.tolist()
     assert sorted(confidence.reference_labels.tolist()) == sorted(photos.train.labels.tolist())
     loaded_model = load_model_folder(here / "models" / "stripes")
-    view, device = loaded_model.file.eval_transform, torch.device("cpu")
-    raw = predict_photos(loaded_model.module, photos.validation, view, device)
+    transform, device = loaded_model.file.eval_transform, torch.device("cpu")
+    raw = predict_photos(loaded_model.module, photos.validation, transform, device)
     expected = confidence.calibrate(raw.probabilities)[np.arange(len(raw.labels)), raw.labels]
     assert np.allclose(confidence.label_probabilities, expected, atol=1e-6)
     lengths = np.linalg.norm(confidence.reference.astype(np.float64), axis=1)
@@ -82,15 +82,15 @@ def test_probabilities_are_those_after_the_temperature(here: Path) -> None:
     path = here / "stripes" / "test" / "down" / "00.png"
     loaded_model, confidence = load_model_folder(here / "models" / "stripes"), confidence_of(here)
     model = load_model(here / "models" / "stripes", device="cpu")
-    pixels = next(iter(model.predict_images([image_from_file(path)]))).probabilities
-    assert pixels is not None
-    view = apply_eval_transform(image_from_file(path).load(), loaded_model.file.eval_transform)
-    images = ((torch.from_numpy(view).float() / 255 - 0.5) / 0.5).permute(2, 0, 1)[None]
+    probabilities = next(iter(model.predict_images([image_from_file(path)]))).probabilities
+    assert probabilities is not None
+    pixels = apply_eval_transform(image_from_file(path).load(), loaded_model.file.eval_transform)
+    images = ((torch.from_numpy(pixels).float() / 255 - 0.5) / 0.5).permute(2, 0, 1)[None]
     with torch.inference_mode():
         expected = torch.softmax(loaded_model.module(images).double() / confidence.temperature, 1)[
             0
         ]
-    assert np.allclose(pixels, expected.numpy(), atol=1e-5)
+    assert np.allclose(probabilities, expected.numpy(), atol=1e-5)
     (explained,) = [json.loads(explain(here, path).output)]
     assert explained["probability"] == pytest.approx(float(expected.max()), abs=1e-4)
 

@@ -145,7 +145,7 @@ def test_a_plan_downloads_and_writes_nothing_and_states_the_cost_of_the_study(
     def fail(*_: object) -> None:
         raise AssertionError("a plan downloads nothing")
 
-    monkeypatch.setattr("resnetlab.data.sources.torchvision_sets._download", fail)
+    monkeypatch.setattr("resnetlab.data.sources.torchvision_sets.check_downloads_allowed", fail)
     setting = 'grid.model=["depth-report-plain8", "depth-report-resnet8"]'
     words = ("study", "plan", "depth", "--set", setting, "--no-timing")
     code, out, err = resnetlab(*words)

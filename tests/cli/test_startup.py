@@ -241,8 +241,8 @@ print(torch._dynamo.__file__.endswith("__init__.py"), supported)
 
 
 def test_the_deferred_compiler_is_imported_when_needed_and_changes_no_bit(tmp_path: Path) -> None:
-    def lines(how: str) -> list[str]:
-        words = [sys.executable, "-W", "ignore", "-c", COMPILER, how]
+    def lines(compiler: str) -> list[str]:
+        words = [sys.executable, "-W", "ignore", "-c", COMPILER, compiler]
         return subprocess.run(
             words, cwd=tmp_path, check=True, capture_output=True, text=True
         ).stdout.splitlines()

@@ -11,7 +11,7 @@ import pytest
 from helpers.course import NAMES, SHORT, lesson_of
 from resnetlab.analysis.data_files import load_study_data
 from resnetlab.course.class_page import grade_class
-from resnetlab.course.class_study import _reversals, variance_sentences
+from resnetlab.course.class_study import reversal_sentence, variance_sentences
 from resnetlab.course.classroom import read_class
 from resnetlab.course.student import student_seed
 
@@ -48,4 +48,4 @@ def test_reversals_count_pairs_of_two_students() -> None:
         (a, b) for (i, a), (j, b) in itertools.product(enumerate(left), enumerate(right)) if i != j
     ]
     opposite = sum(a <= b for a, b in pairs)
-    assert f"{opposite} of 6 pairs" in _reversals("A", "B", left, right).en
+    assert f"{opposite} of 6 pairs" in reversal_sentence("A", "B", left, right).en

@@ -173,8 +173,10 @@ def test_the_extended_model_has_its_own_confidence_values(workplace: Path, tmp_p
     assert len(loaded_model.confidence.labels) == 12 + 9
     assert set(loaded_model.confidence.reference_labels.tolist()) == {0, 1, 2, 3}
     # An independent fit: the logits of the written model, and a search over temperatures.
-    view = loaded_model.file.eval_transform
-    pixels = [apply_eval_transform(Image.open(path).convert("RGB"), view) for path in validation]
+    transform = loaded_model.file.eval_transform
+    pixels = [
+        apply_eval_transform(Image.open(path).convert("RGB"), transform) for path in validation
+    ]
     images = (torch.from_numpy(np.stack(pixels)).permute(0, 3, 1, 2) / 255 - 0.5) / 0.5
     with torch.no_grad():
         logits = loaded_model.module(images).double().numpy()

@@ -16,6 +16,7 @@ from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -30,7 +31,7 @@ from resnetlab.data.sources.folder.scan import scan_folder
 from resnetlab.errors import InputError
 
 
-def tar(path: Path, members: dict[str, bytes], mode: str = "w") -> Path:
+def tar(path: Path, members: dict[str, bytes], mode: Literal["w", "w:gz"] = "w") -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     with tarfile.open(path, mode) as archive:
         for name, raw in members.items():

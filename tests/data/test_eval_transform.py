@@ -28,29 +28,29 @@ def test_a_crop_equals_resize_and_center_crop_of_torchvision(
     width: int, height: int, size: int, more: int, bicubic: bool
 ) -> None:
     kind = "bicubic" if bicubic else "bilinear"
-    view = EvalTransform(size=size, resize=size + more, interpolation=kind, **HALF)
+    transform = EvalTransform(size=size, resize=size + more, interpolation=kind, **HALF)
     image = picture(1, width, height)
     mode = InterpolationMode.BICUBIC if bicubic else InterpolationMode.BILINEAR
     theirs = Compose([Resize(size + more, interpolation=mode), CenterCrop(size)])(image)
-    assert np.array_equal(apply_eval_transform(image, view), np.asarray(theirs))
+    assert np.array_equal(apply_eval_transform(image, transform), np.asarray(theirs))
 
 
 @pytest.mark.parametrize(("size", "shorter"), [(224, 256), (288, 329), (128, 146), (161, 184)])
 def test_the_shorter_side_is_256_224ths_of_the_crop_rounded_down(size: int, shorter: int) -> None:
-    view = EvalTransform(size=size, **HALF)
-    assert view.shorter_side == shorter
-    assert min(resize_image(picture(0, 501, 375), view).size) == shorter
+    transform = EvalTransform(size=size, **HALF)
+    assert transform.shorter_side == shorter
+    assert min(resize_image(picture(0, 501, 375), transform).size) == shorter
 
 
 def test_a_whole_image_is_resized_with_its_aspect_ratio_and_not_cropped() -> None:
-    view = EvalTransform(crop_mode="whole", size=64, **HALF)
-    assert apply_eval_transform(picture(0, 501, 375), view).shape == (
+    transform = EvalTransform(crop_mode="whole", size=64, **HALF)
+    assert apply_eval_transform(picture(0, 501, 375), transform).shape == (
         47,
         64,
         3,
     )  # 64 x 375 / 501 = 47.9
-    assert apply_eval_transform(picture(0, 375, 501), view).shape == (64, 47, 3)
-    assert apply_eval_transform(picture(0, 1000, 5), view).shape == (1, 64, 3)
+    assert apply_eval_transform(picture(0, 375, 501), transform).shape == (64, 47, 3)
+    assert apply_eval_transform(picture(0, 1000, 5), transform).shape == (1, 64, 3)
 
 
 @pytest.mark.parametrize("upright", [False, True])

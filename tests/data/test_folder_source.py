@@ -31,7 +31,7 @@ from resnetlab.errors import InputError
 DOGS = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "dogs"
 
 
-def survey(root: Path) -> FolderScan:
+def scan(root: Path) -> FolderScan:
     return scan_folder(root, image_size=8, cache=root.parent / "cache", skip_bad=True)
 
 
@@ -223,8 +223,8 @@ def test_every_file_that_is_not_an_image_is_listed_with_its_reason(tmp_path: Pat
     (cat / "loop.png").symlink_to(cat / "loop.png")
     (cat / "up").symlink_to(root / "train")
     os.mkfifo(cat / "fifo.png")
-    scan = survey(root)
-    assert {item.path.removeprefix("train/cat/"): item.reason for item in scan.skipped} == {
+    folder_scan = scan(root)
+    assert {item.path.removeprefix("train/cat/"): item.reason for item in folder_scan.skipped} == {
         ".DS_Store": "hidden",
         "._000.png": "hidden",
         ".ipynb_checkpoints/000.png": "hidden",
@@ -241,9 +241,9 @@ def test_every_file_that_is_not_an_image_is_listed_with_its_reason(tmp_path: Pat
         "up": "a link",
         "fifo.png": "not a regular file",
     }
-    assert len(scan.rows) == 12
-    assert scan.bad == ()
-    assert scan.notes[0].startswith("15 files skipped: 4 a link, 3 hidden, 2 ")
+    assert len(folder_scan.rows) == 12
+    assert folder_scan.bad == ()
+    assert folder_scan.notes[0].startswith("15 files skipped: 4 a link, 3 hidden, 2 ")
 
 
 def test_images_with_non_utf8_names_and_control_characters_are_used(tmp_path: Path) -> None:
@@ -448,7 +448,7 @@ def test_every_file_of_any_tree_is_used_or_listed_or_the_folder_is_refused(
         except OSError:
             continue
     try:
-        scan = survey(root)
+        folder_scan = scan(root)
     except InputError as error:
         refusal = lines_of(error)
     else:
@@ -456,7 +456,7 @@ def test_every_file_of_any_tree_is_used_or_listed_or_the_folder_is_refused(
     assert all(". Fix: " in line for line in refusal)
     if refusal:
         return
-    items: list[Any] = [*scan.rows, *scan.skipped, *scan.bad]
+    items: list[Any] = [*folder_scan.rows, *folder_scan.skipped, *folder_scan.bad]
     accounted = [item.path for item in items]
     there = [
         str(path.relative_to(root))

@@ -80,12 +80,12 @@ def test_a_heic_photograph_is_read_once_its_package_is_installed(
         os.utime(path, (1e9, 1e9))  # older than any clock's tick, so that caches take it
     read_folder = partial(open_folder, root, image_size=8, cache=tmp_path / "cache", skip_bad=True)
     monkeypatch.setitem(sys.modules, "pillow_heif", None)
-    image_decoder._has_heif.cache_clear()
+    image_decoder.register_heif.cache_clear()
     try:
         before = read_folder()
     finally:
         monkeypatch.undo()
-        image_decoder._has_heif.cache_clear()
+        image_decoder.register_heif.cache_clear()
     assert len(read_folder().train) == len(before.train) + 1
 
 
@@ -94,13 +94,13 @@ def test_a_heic_photograph_without_its_package_is_refused_with_the_install_comma
 ) -> None:
     raw = encoded(gradient(), "HEIF")
     monkeypatch.setitem(sys.modules, "pillow_heif", None)
-    image_decoder._has_heif.cache_clear()
+    image_decoder.register_heif.cache_clear()
     try:
         with pytest.raises(BadImageError, match=r'pip install "resnetlab\[heif\]" reads it'):
             decode(raw)
         assert decode(encoded_avif()).size == (96, 64)
     finally:
-        image_decoder._has_heif.cache_clear()
+        image_decoder.register_heif.cache_clear()
 
 
 def encoded_avif() -> bytes:

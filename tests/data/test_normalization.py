@@ -37,7 +37,7 @@ def images(count: int = 40, side: int = 6, channels: int = 3, seed: int = 0) -> 
 
 
 @pytest.mark.parametrize(
-    ("how", "mean", "std"),
+    ("normalization", "mean", "std"),
     [
         ("half", [0.5] * 3, [0.5] * 3),
         ("none", [0.0] * 3, [1.0] * 3),
@@ -51,10 +51,10 @@ def images(count: int = 40, side: int = 6, channels: int = 3, seed: int = 0) -> 
     ],
 )
 def test_given_means_and_deviations_are_applied_unchanged(
-    how: Any, mean: list[float], std: list[float]
+    normalization: Any, mean: list[float], std: list[float]
 ) -> None:
     image_set = images()
-    scale = fit_normalizer(how, image_set, 0, CPU)
+    scale = fit_normalizer(normalization, image_set, 0, CPU)
     assert export_normalizer(scale) == ({"mean": mean, "std": std}, {})
     expected = (image_set.pixels / 255 - mean) / std
     assert (

@@ -15,6 +15,7 @@ import pytest
 
 from helpers.pictures import lines_of
 from resnetlab.data.check import audit_source
+from resnetlab.data.config import Source
 from resnetlab.data.sources import open_source
 from resnetlab.errors import InputError
 
@@ -37,7 +38,7 @@ def write(path: Path, **changes: object) -> str:
     return str(path)
 
 
-def opened(tmp_path: Path, **changes: object):
+def opened(tmp_path: Path, **changes: object) -> Source:
     return open_source(write(tmp_path / "set.npz", **changes), cache=tmp_path / "cache")
 
 

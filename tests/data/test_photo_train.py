@@ -27,7 +27,7 @@ from resnetlab.data.transforms.photo_train import (
 )
 from resnetlab.training.rng import make_generator
 
-VIEW = EvalTransform(size=24, mean=(0.5,) * 3, std=(0.5,) * 3)
+TRANSFORM = EvalTransform(size=24, mean=(0.5,) * 3, std=(0.5,) * 3)
 
 
 def draws(count: int = 50, seed: int = 0, epoch: int = 0) -> PhotoDraws:
@@ -36,13 +36,15 @@ def draws(count: int = 50, seed: int = 0, epoch: int = 0) -> PhotoDraws:
 
 def transformed(
     image: Image.Image,
-    how: str,
+    augment: str,
     index: int = 0,
-    of: PhotoDraws | None = None,
-    view: EvalTransform = VIEW,
+    epoch_draws: PhotoDraws | None = None,
+    transform: EvalTransform = TRANSFORM,
 ) -> NDArray[np.uint8]:
     """Transform `image` as in training and return it, (S, S, C)."""
-    result = apply_train_transform(np.array(image), view, how, of or draws(), index)  # type: ignore[arg-type]
+    result = apply_train_transform(
+        np.array(image), transform, augment, epoch_draws or draws(), index
+    )  # type: ignore[arg-type]
     return result.permute(1, 2, 0).numpy()
 
 
@@ -93,7 +95,9 @@ def test_a_shifted_crop_moves_only_along_the_longer_side() -> None:
 
 def test_the_pixels_without_augmentation_are_equal_in_training_and_evaluation() -> None:
     image = texture("across", 1, 61, 47)
-    np.testing.assert_array_equal(transformed(image, "none"), apply_eval_transform(image, VIEW))
+    np.testing.assert_array_equal(
+        transformed(image, "none"), apply_eval_transform(image, TRANSFORM)
+    )
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -102,7 +106,8 @@ def test_a_random_crop_equals_pillow_with_the_same_draws(channels: int) -> None:
     in their order.
     """
     image, every = texture("down", 3, 610, 470), draws()
-    view = EvalTransform(size=48, channels=channels, mean=(0.5,) * channels, std=(0.5,) * channels)  # type: ignore[arg-type]
+    half = (0.5,) * channels
+    transform = EvalTransform(size=48, channels=channels, mean=half, std=half)  # type: ignore[arg-type]
     for index in range(20):
         top, left, height, width = random_resized_crop_box(470, 610, every.crop[index].tolist())
         box = (left, top, left + width, top + height)
@@ -119,24 +124,24 @@ def test_a_random_crop_equals_pillow_with_the_same_draws(channels: int) -> None:
                 theirs = (ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color)[turn](
                     theirs
                 ).enhance(by[turn])
-        ours = transformed(image, "standard", index, view=view)
+        ours = transformed(image, "standard", index, transform=transform)
         assert ours.shape == (48, 48, channels)
         difference = abs(ours.astype(int) - np.asarray(theirs).reshape(48, 48, channels))
         assert difference.max() <= 5
         assert difference.mean() < 1.2
 
 
-@pytest.mark.parametrize("how", ["standard", "test-like"])
-def test_the_same_index_of_the_same_epoch_always_has_the_same_crop(how: str) -> None:
+@pytest.mark.parametrize("augment", ["standard", "test-like"])
+def test_the_same_index_of_the_same_epoch_always_has_the_same_crop(augment: str) -> None:
     image = texture("down", 2, 61, 47)
     torch.manual_seed(1)
-    first = [transformed(image, how, index) for index in range(5)]
+    first = [transformed(image, augment, index) for index in range(5)]
     torch.manual_seed(2)
-    again = [transformed(image, how, index) for index in reversed(range(5))]
+    again = [transformed(image, augment, index) for index in reversed(range(5))]
     for one, other in zip(first, reversed(again), strict=True):
         np.testing.assert_array_equal(one, other)
     assert len({one.tobytes() for one in first}) == 5
-    later = transformed(image, how, of=draws(epoch=1))
+    later = transformed(image, augment, epoch_draws=draws(epoch=1))
     assert (later != first[0]).any()
 
 

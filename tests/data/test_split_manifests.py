@@ -23,7 +23,7 @@ from resnetlab.data.sources.folder.scan import FolderScan, scan_folder
 from resnetlab.errors import InputError
 
 
-def surveyed(root: Path, cut: SplitSpec | Path | None) -> FolderScan:
+def scan_split(root: Path, cut: SplitSpec | Path | None) -> FolderScan:
     return scan_folder(root, image_size=8, cache=root.parent / "cache", skip_bad=True, split=cut)
 
 
@@ -35,7 +35,7 @@ def test_shares_and_the_equal_counts_give_the_same_split_with_each_class_in_prop
     tmp_path: Path,
 ) -> None:
     root = tree(tmp_path / "pets", {"cat": 20, "dog": 10})
-    by_shares = surveyed(root, SplitSpec.parse(".6,.2,.2"))
+    by_shares = scan_split(root, SplitSpec.parse(".6,.2,.2"))
     assert counted(by_shares) == {
         ("cat", "train"): 12,
         ("cat", "validation"): 4,
@@ -44,12 +44,12 @@ def test_shares_and_the_equal_counts_give_the_same_split_with_each_class_in_prop
         ("dog", "validation"): 2,
         ("dog", "test"): 2,
     }
-    assert surveyed(root, SplitSpec.parse("18,6,6")).rows == by_shares.rows
-    assert surveyed(root, SplitSpec.parse("18,6,6", seed=1)).rows != by_shares.rows
+    assert scan_split(root, SplitSpec.parse("18,6,6")).rows == by_shares.rows
+    assert scan_split(root, SplitSpec.parse("18,6,6", seed=1)).rows != by_shares.rows
 
 
 def test_a_new_split_ignores_the_splits_of_the_folder(tmp_path: Path) -> None:
-    scan = surveyed(split_tree(tmp_path / "pets"), SplitSpec.parse("6,2,4"))
+    scan = scan_split(split_tree(tmp_path / "pets"), SplitSpec.parse("6,2,4"))
     assert Counter(row.split for row in scan.rows) == {"train": 6, "validation": 2, "test": 4}
     assert any(row.path.startswith("test/") and row.split == "train" for row in scan.rows)
 
@@ -58,26 +58,26 @@ def test_a_written_manifest_gives_the_same_splits_and_copies_no_image(
     tmp_path: Path,
 ) -> None:
     root = tree(tmp_path / "pets", {"cat": 10, "dog": 10})
-    scan = surveyed(root, SplitSpec.parse(".5,.25,.25"))
+    scan = scan_split(root, SplitSpec.parse(".5,.25,.25"))
     path = tmp_path / "split.csv"
     manifest.write_manifest(path, scan.rows)
     with path.open() as file:
         lines = list(csv.DictReader(file))
     assert list(lines[0]) == ["path", "label", "split", "sha256"]
     assert len(lines) == 20
-    assert surveyed(root, path).rows == scan.rows
+    assert scan_split(root, path).rows == scan.rows
 
 
 def edited(tmp_path: Path, old: str, new: str) -> list[str]:
     """Return the errors for a manifest in which one thing was changed, without its path."""
     root = tree(tmp_path / "pets", {"cat": 4, "dog": 4})
     path = tmp_path / "split.csv"
-    manifest.write_manifest(path, surveyed(root, SplitSpec.parse("4,2,2")).rows)
+    manifest.write_manifest(path, scan_split(root, SplitSpec.parse("4,2,2")).rows)
     text = path.read_text()
     assert old in text
     path.write_text(text.replace(old, new, 1))
     with pytest.raises(InputError) as caught:
-        surveyed(root, path)
+        scan_split(root, path)
     return [line.removeprefix(f"{path}: ") for line in lines_of(caught.value)]
 
 
@@ -105,14 +105,14 @@ def test_a_manifest_that_does_not_match_its_folder_is_refused_with_the_differenc
 def test_a_class_that_a_manifest_omits_from_train_is_reported_by_name(tmp_path: Path) -> None:
     root = tree(tmp_path / "pets", {"cat": 4, "dog": 4})
     path = tmp_path / "split.csv"
-    manifest.write_manifest(path, surveyed(root, SplitSpec.parse("4,2,2")).rows)
+    manifest.write_manifest(path, scan_split(root, SplitSpec.parse("4,2,2")).rows)
     lines = [
         line.replace(",train,", ",test,") if line.startswith("dog") else line
         for line in path.read_text().split()
     ]
     path.write_text("\n".join(lines))
     with pytest.raises(InputError) as caught:
-        surveyed(root, path)
+        scan_split(root, path)
     assert lines_of(caught.value) == [
         f'{path}: class "dog" is not in train. Fix: give it train images, or remove it'
     ]
@@ -131,7 +131,7 @@ def test_an_invalid_split_option_is_refused_with_the_two_valid_forms(text: str) 
 def test_counts_that_do_not_add_up_are_reported_with_their_sum(tmp_path: Path) -> None:
     root = tree(tmp_path / "pets", {"cat": 4, "dog": 4})
     with pytest.raises(InputError, match="4 \\+ 2 \\+ 3 = 9, of 8 images"):
-        surveyed(root, SplitSpec.parse("4,2,3"))
+        scan_split(root, SplitSpec.parse("4,2,3"))
 
 
 @given(st.integers(3, 30_000), st.integers(1, 98), st.integers(0, 98))
@@ -151,7 +151,7 @@ def test_broken_files_are_not_part_of_a_split(tmp_path: Path) -> None:
     root = tree(tmp_path / "pets", {"cat": 4, "dog": 4})
     (root / "cat/bad.jpg").write_text("words")
     save(root / "dog/more.png", drawn(77))
-    scan = surveyed(root, SplitSpec.parse("5,2,2"))
+    scan = scan_split(root, SplitSpec.parse("5,2,2"))
     assert [item.path for item in scan.bad] == ["cat/bad.jpg"]
     assert len(scan.rows) == 9
 
@@ -184,7 +184,7 @@ def test_another_split_of_the_folder_does_not_overwrite_the_first(
 
 def test_a_given_test_split_stays_and_the_fractions_divide_the_other_images(tmp_path: Path) -> None:
     root = tree(tmp_path / "pets", {"train/cat": 12, "train/dog": 8, "test/cat": 3, "test/dog": 5})
-    scan = surveyed(root, replace(SplitSpec.parse(".6,.2,.2"), keep_test=True))
+    scan = scan_split(root, replace(SplitSpec.parse(".6,.2,.2"), keep_test=True))
     assert {row.path for row in scan.rows if row.split == "test"} == {
         row.path for row in scan.rows if row.path.startswith("test/")
     }
@@ -198,8 +198,8 @@ def test_a_given_test_split_stays_and_the_fractions_divide_the_other_images(tmp_
     }
     assert "the test split of the folder (8 images) is kept; --redraw-test" in scan.notes[-1]
     with pytest.raises(InputError, match=r"a test split of 8 images, which is kept.*--redraw-test"):
-        surveyed(root, replace(SplitSpec.parse("18,4,6"), keep_test=True))
-    counts = surveyed(root, replace(SplitSpec.parse("15,5,8"), keep_test=True))
+        scan_split(root, replace(SplitSpec.parse("18,4,6"), keep_test=True))
+    counts = scan_split(root, replace(SplitSpec.parse("15,5,8"), keep_test=True))
     assert counts.rows == scan.rows
 
 
@@ -223,7 +223,7 @@ def test_the_command_redraws_a_given_test_split_only_on_request(
 def test_a_note_of_a_new_split_counts_the_moved_images_of_the_given_test_split(
     tmp_path: Path,
 ) -> None:
-    scan = surveyed(split_tree(tmp_path / "pets"), SplitSpec.parse("6,2,4"))
+    scan = scan_split(split_tree(tmp_path / "pets"), SplitSpec.parse("6,2,4"))
     moved = sum(row.path.startswith("test/") and row.split != "test" for row in scan.rows)
     assert moved
     assert f"new splits: {moved} of the folder's 4 test images are in another split" in scan.notes

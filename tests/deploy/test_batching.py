@@ -53,7 +53,7 @@ def submit_all(
         assert slow.started.wait(20)
         for count, image in enumerate(images[1:], 1):
             futures.append(pool.submit(network.predict, image))
-            while len(network._waiting) < count:
+            while network.num_waiting < count:
                 time.sleep(0.001)
         slow.release.set()
     return futures

@@ -46,9 +46,9 @@ def write_external(folder: Path, source: str, side: int, **kwargs: object) -> Pa
     """Return a model folder of a network of another package, with random weights."""
     config = ExternalConfig(source=source, kwargs=kwargs)  # type: ignore[arg-type]
     module = build_model(config, 3, 6, lambda _: torch.Generator().manual_seed(0))
-    view = EvalTransform(size=side, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
+    transform = EvalTransform(size=side, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
     save_model_folder(
-        folder, module, ModelFile(name="x", model=config, classes=CLASSES, eval_transform=view)
+        folder, module, ModelFile(name="x", model=config, classes=CLASSES, eval_transform=transform)
     )
     return folder
 
@@ -187,17 +187,17 @@ def test_pixels_outside_of_the_visible_box_do_not_change_the_input(
     mode: Literal["crop", "square", "whole"], size: tuple[int, int]
 ) -> None:
     """The input is that of the image in which everything else was made black."""
-    view = EvalTransform(crop_mode=mode, size=96, mean=(0.5,) * 3, std=(0.5,) * 3)
+    transform = EvalTransform(crop_mode=mode, size=96, mean=(0.5,) * 3, std=(0.5,) * 3)
     image = picture(5, *size)
-    box = seen_box(size, view)
+    box = seen_box(size, transform)
     rest = Image.new("RGB", size)
     rest.paste(image.crop(box), box[:2])
-    seen, alone = (apply_eval_transform(each, view).astype(int) for each in (image, rest))
+    seen, alone = (apply_eval_transform(each, transform).astype(int) for each in (image, rest))
     inner = (slice(2, -2), slice(2, -2))  # at the rim, resizing mixes pixels from outside
     assert np.abs(seen[inner] - alone[inner]).max() <= 1
     inverse = image.copy()
     inverse.paste((0, 0, 0), box)
-    assert apply_eval_transform(inverse, view)[inner].max() <= 1
+    assert apply_eval_transform(inverse, transform)[inner].max() <= 1
 
 
 def test_a_large_photograph_is_drawn_smaller(pets: Path) -> None:

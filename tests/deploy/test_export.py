@@ -8,6 +8,7 @@ import ast
 import io
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -23,7 +24,6 @@ from helpers.model_folders import CLASSES, write_model
 from helpers.pictures import picture
 from resnetlab.cli.deploy import export as commands
 from resnetlab.data.transforms.eval_transform import EvalTransform
-from resnetlab.deploy.export import network as module
 from resnetlab.deploy.export import photos as export_photos
 from resnetlab.deploy.export.network import export
 from resnetlab.deploy.predict import load_model
@@ -98,11 +98,13 @@ def test_an_export_that_differs_from_pytorch_is_not_written(
 ) -> None:
     model = load_model(pets, device="cpu")
 
-    def other(raw: bytes) -> Any:
-        program = torch.export.load(io.BytesIO(raw)).module()
-        return lambda images: program(torch.from_numpy(images)).detach().numpy() + np.float32(by)
+    load = torch.export.load
 
-    monkeypatch.setattr(module, "_read_program", other)
+    def load_other(file: io.BytesIO) -> SimpleNamespace:
+        program = load(file).module()
+        return SimpleNamespace(module=lambda: lambda images: program(images) + by)
+
+    monkeypatch.setattr(torch.export, "load", load_other)
     (tmp_path / "pets.pt2").write_text("the old file")
     with pytest.raises(InputError, match="differs from PyTorch"):
         export(model, "torch-export", tmp_path / "pets.pt2")

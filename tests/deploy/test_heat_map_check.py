@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import csv
 import json
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,7 +21,7 @@ from helpers.commands import check_error_lines, run_command
 from helpers.model_folders import write_model
 from helpers.pictures import picture, save
 from resnetlab.deploy.explain import heat_map_check
-from resnetlab.deploy.explain.explainer import Explainer
+from resnetlab.deploy.explain.explainer import Explainer, Explanation
 from resnetlab.deploy.explain.heat_map_check import check_heat_maps
 from resnetlab.deploy.explain.heat_map_scores import (
     REMOVED_PCT,
@@ -199,7 +201,7 @@ def red_photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 class RandomExplainer(Explainer):
     """Explainer with a random map in place of Grad-CAM's."""
 
-    def explain(self, *arguments, **options):  # type: ignore[no-untyped-def]
+    def explain(self, *arguments: Any, **options: Any) -> Iterator[Explanation]:
         for number, one in enumerate(super().explain(*arguments, **options)):
             yield replace(one, heat_map=smooth(500 + number, one.heat_map.shape[0]))
 

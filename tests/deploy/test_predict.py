@@ -89,11 +89,12 @@ def test_flip_averages_the_probabilities_of_a_photograph_and_its_mirror_image(pe
 
 @given(st.integers(8, 70), st.integers(8, 70), st.integers(4, 30), st.integers(0, 9))
 def test_the_ten_crops_equal_torchvision(width: int, height: int, size: int, more: int) -> None:
-    view = EvalTransform(size=size, resize=size + more, **HALF)
+    transform = EvalTransform(size=size, resize=size + more, **HALF)
     image = picture(2, width, height)
     theirs = Compose([Resize(size + more), TenCrop(size)])(image)
     assert np.array_equal(
-        augmented_views(image, view, "ten-crop"), np.stack([np.asarray(part) for part in theirs])
+        augmented_views(image, transform, "ten-crop"),
+        np.stack([np.asarray(part) for part in theirs]),
     )
 
 
@@ -302,10 +303,20 @@ def test_a_model_in_bf16_predicts_with_the_network_of_its_run(
     pets: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its predictions repeat the evaluation of the run, in the rounding of bf16."""
+    images = [picture(seed) for seed in range(8)]
+    expected = load_model(pets, device="cpu").predict(images)
     model = load_model(pets, device="cpu")
     model.numerics = replace(model.numerics, precision="bf16-emulated")
     monkeypatch.setattr("resnetlab.deploy.predict.prepare_for_inference", None)
-    assert model.predict([picture(0)])
+    predictions = model.predict(images)
+    answers, expected_answers = (
+        [prediction.answer for prediction in each] for each in (predictions, expected)
+    )
+    assert [one.label for one in answers] == [one.label for one in expected_answers]
+    probabilities = [one.probability for one in answers]
+    expected_probabilities = [one.probability for one in expected_answers]
+    assert probabilities == pytest.approx(expected_probabilities, abs=0.02)
+    assert probabilities != pytest.approx(expected_probabilities, abs=1e-6)
 
 
 def test_several_photographs_are_printed_one_per_line_with_a_count_of_the_classes(

@@ -109,7 +109,7 @@ def test_a_file_is_yielded_after_two_equal_states_and_again_after_a_change(
     looks += [{b: (4, 2)}, {a: (7, 8), b: (4, 2)}, {a: (7, 8), b: (4, 2)}]
     remaining = list(looks)
     monkeypatch.setattr(watch_folders, "POLL_SECONDS", 0)
-    monkeypatch.setattr(watch_folders, "_file_states", lambda *_: remaining.pop(0))
+    monkeypatch.setattr(watch_folders, "file_states", lambda *_: remaining.pop(0))
     batches = watch_folders.watch_folders([tmp_path], "no", lambda: not remaining)
     names = [[Path(image.name).name for image in batch] for batch in batches]
     assert names == [["a.png"], ["b.png"], ["a.png"]]

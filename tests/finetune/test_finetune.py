@@ -4,6 +4,7 @@ time, and does not choose by the test split.
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import shutil
@@ -41,6 +42,9 @@ from resnetlab.finetune.request import FinetuneRequest
 from resnetlab.finetune.stage.stage_cache import StageCache, stage_key
 from resnetlab.finetune.stage.state import FinetuneState
 from resnetlab.finetune.stage.train_stage import (
+    EpochResult,
+    LrResult,
+    select_lr,
     smoothed_loss,
     train_stage,
 )
@@ -75,7 +79,7 @@ def running_mean(norm: torch.nn.BatchNorm2d) -> torch.Tensor:
     return norm.running_mean
 
 
-def views(model: FinetuneModel) -> dict[str, EvalTransform]:
+def transforms(model: FinetuneModel) -> dict[str, EvalTransform]:
     return {"train": model.eval_transform(24), "test": model.eval_transform(24)}
 
 
@@ -93,12 +97,12 @@ def test_a_folder_is_fine_tuned_into_a_model_that_loads_and_classifies(
     assert loaded_model.file.classes == KINDS
     assert loaded_model.file.license.name == "Apache-2.0"
     assert [metric.split for metric in loaded_model.file.metrics] == ["validation", "test"]
-    view = loaded_model.file.eval_transform
+    transform = loaded_model.file.eval_transform
     with torch.no_grad():
         right = 0
         for number, kind in enumerate(KINDS):
             for seed in range(5):
-                pixels = apply_eval_transform(texture(kind, 900 + seed), view)
+                pixels = apply_eval_transform(texture(kind, 900 + seed), transform)
                 images = (torch.from_numpy(pixels).float() / 255 - 0.5).permute(2, 0, 1)[None] / 0.5
                 right += int(loaded_model.module(images).argmax() == number)
     assert right >= 12
@@ -125,7 +129,7 @@ def test_a_repeated_stage_has_the_same_bits_for_any_number_of_decoding_threads(
         monkeypatch.setattr(
             "resnetlab.data.photo_loader.default_workers", lambda workers=workers: workers
         )
-        train_stage(model, stage(trainable=trainable, augment=augment), data, views(model), 3)
+        train_stage(model, stage(trainable=trainable, augment=augment), data, transforms(model), 3)
         states.append({name: tensor.clone() for name, tensor in model.model.state_dict().items()})
     assert states[0].keys() == states[1].keys()
     for name, tensor in states[0].items():
@@ -148,12 +152,14 @@ def test_constant_features_give_the_predictions_of_the_whole_network(
     photos: Path, config: ExternalConfig
 ) -> None:
     data, model = open_data(photos), make_model(config)
-    view = model.eval_transform(24)
-    expected = torch.from_numpy(predict_photos(model.model, data.test, view, CPU).probabilities)
+    transform = model.eval_transform(24)
+    expected = torch.from_numpy(
+        predict_photos(model.model, data.test, transform, CPU).probabilities
+    )
     parts: tuple[Trainable, ...] = ("classifier", "last norm", 2)
     for trainable in parts:
         partitioned = model.partition_for_training(trainable, 24)
-        rows = model.features_or_pixels(partitioned, data.test, view)
+        rows = model.features_or_pixels(partitioned, data.test, transform)
         assert rows.pixels.dtype == torch.float32
         scored = evaluate(partitioned.trainable_part, partitioned.trainable_part, rows)
         torch.testing.assert_close(
@@ -166,9 +172,9 @@ def test_training_on_constant_features_equals_training_on_the_photographs(
 ) -> None:
     """Equal steps with the frozen part computed each time: predictions differ by less than 1e-5."""
 
-    def fresh(_: object, part: PhotoSplit, view: EvalTransform) -> DeviceImages:
+    def fresh(_: object, part: PhotoSplit, transform: EvalTransform) -> DeviceImages:
         return DeviceImages(
-            torch.from_numpy(part.stack(lambda image: apply_eval_transform(image, view))),
+            torch.from_numpy(part.stack(lambda image: apply_eval_transform(image, transform))),
             torch.from_numpy(part.labels),
         )
 
@@ -178,7 +184,7 @@ def test_training_on_constant_features_equals_training_on_the_photographs(
         if not cached:
             monkeypatch.setattr(model, "features_or_pixels", fresh)
             monkeypatch.setattr(model.feature_cache, "add", lambda *_: None)
-        train_stage(model, stage(augment="none"), data, views(model), 0)
+        train_stage(model, stage(augment="none"), data, transforms(model), 0)
         results.append(
             predict_photos(model.model, data.test, model.eval_transform(24), CPU).probabilities
         )
@@ -194,7 +200,7 @@ def test_a_network_that_cannot_be_split_is_trained_completely_with_the_same_resu
         assert (model.partition_for_training("classifier", 24).frozen_part is None) == (
             source == "helpers.user_network:asking"
         )
-        train_stage(model, stage(augment="standard"), data, views(model), 0)
+        train_stage(model, stage(augment="standard"), data, transforms(model), 0)
         results.append(
             predict_photos(model.model, data.test, model.eval_transform(24), CPU).probabilities
         )
@@ -211,7 +217,7 @@ def test_statistics_of_a_frozen_network_change_in_training_mode_but_not_in_evalu
     trained = stage(frozen_mode=mode)
     cache = StageCache(tmp_path / "stages")
     key = stage_key(model, data.sha256, "none").with_stage(trained, model.eval_transform(24))
-    cache.load_or_train(key, model, lambda: train_stage(model, trained, data, views(model), 0))
+    cache.load_or_train(key, model, lambda: train_stage(model, trained, data, transforms(model), 0))
     after = model.clone_state()
     changed = {name for name in before if not torch.equal(before[name], after[name])}
     statistics = {name for name in before if "running_" in name or "num_batches" in name}
@@ -228,7 +234,7 @@ def test_gradient_accumulation_gives_the_gradient_of_the_whole_batch(
     photos: Path, config: ExternalConfig
 ) -> None:
     data, model = open_data(photos), make_model(config)
-    view, gradients = model.eval_transform(24), []
+    transform, gradients = model.eval_transform(24), []
     for pieces in (1, 3):
         partitioned = model.partition_for_training("classifier", 24)
         settings = stage(grad_accum_steps=pieces)
@@ -237,7 +243,7 @@ def test_gradient_accumulation_gives_the_gradient_of_the_whole_batch(
             partitioned,
             settings,
             settings.recipe,
-            view,
+            transform,
             0,
             data.train,
             balanced_class_weights(data.train.labels, 3),
@@ -319,9 +325,16 @@ def test_a_class_weight_multiplies_the_smoothed_loss_of_the_images_of_its_class(
         torch.tensor([0.3, 1.0, 20.0]),
     )
     settings = stage(recipe=Recipe(batch_size=8, epochs=1, label_smoothing=0.1))
-    view = model.eval_transform(24)
+    transform = model.eval_transform(24)
     train_state = FinetuneState(
-        model, partitioned, settings, settings.recipe, view, 0, data.train, class_weights=weights
+        model,
+        partitioned,
+        settings,
+        settings.recipe,
+        transform,
+        0,
+        data.train,
+        class_weights=weights,
     )
     logits = torch.tensor([[2.0, 0.5, -1.0], [0.1, 0.2, 0.3], [1.0, -2.0, 0.0], [0.0, 3.0, 1.0]])
     labels, expected = [0, 2, 1, 0], []
@@ -348,30 +361,40 @@ def test_a_class_weight_multiplies_the_smoothed_loss_of_the_images_of_its_class(
     ],
 )
 def test_the_smoothed_loss_decides_between_learning_rates_of_equal_accuracy(
-    photos: Path,
-    config: ExternalConfig,
-    monkeypatch: pytest.MonkeyPatch,
-    accuracies: tuple[float, ...],
-    smoothed: tuple[float, ...],
-    chosen: float,
+    accuracies: tuple[float, ...], smoothed: tuple[float, ...], chosen: float
 ) -> None:
-    from resnetlab.finetune.stage import train_stage as module
-
-    by_rate = dict(zip((0.01, 0.1, 1.0), zip(accuracies, smoothed, strict=True), strict=True))
-
-    def trained(state: FinetuneState, *_: object) -> object:
-        rate = state.recipe.optimizer.lr
-        accuracy, loss = by_rate[rate]
-        result = module._LrResult(rate, smoothed_loss_nats=loss)
+    results = [
         # The validation loss falls with the rate, as where the classes are separable.
-        result.epochs.append(module.EpochResult(1, accuracy, 0.1 / rate, 1.0))
-        result.weights = {name: t.clone() for name, t in state.model.state_dict().items()}
-        return result
+        LrResult(lr, [EpochResult(1, accuracy, 0.1 / lr, 1.0)], smoothed_loss_nats=loss)
+        for lr, accuracy, loss in zip((0.01, 0.1, 1.0), accuracies, smoothed, strict=True)
+    ]
+    for order in itertools.permutations(results):
+        best = select_lr(order)
+        assert best is not None
+        assert best.lr == chosen
 
-    monkeypatch.setattr(module, "_train_one_lr", trained)
-    data, model = open_data(photos), make_model(config)
-    for rates in ((0.01, 0.1, 1.0), (1.0, 0.01, 0.1)):
-        assert train_stage(model, stage(lrs=rates), data, views(model), 0).lr == chosen
+
+def test_a_learning_rate_without_a_finite_loss_is_never_selected() -> None:
+    diverged = LrResult(0.1)
+    trained = LrResult(0.01, [EpochResult(1, 20.0, 2.0, 1.0)], smoothed_loss_nats=2.0)
+    assert select_lr([diverged, trained]) is trained
+    assert select_lr([trained, diverged]) is trained
+    assert select_lr([diverged]) is None
+
+
+@pytest.mark.parametrize("lrs", [(1e-3, 1e-9), (1e-9, 1e-3)])
+def test_a_stage_ends_with_the_weights_of_its_best_learning_rate(
+    photos: Path, config: ExternalConfig, lrs: tuple[float, float]
+) -> None:
+    """One rate is too small to change a weight, so that the other one is the best."""
+    results = []
+    for rates in (lrs, (1e-3,)):
+        data, model = open_data(photos), make_model(config)
+        result = train_stage(model, stage(lrs=rates), data, transforms(model), 0)
+        results.append((result.lr, result.best.accuracy_pct, model.clone_state()))
+    (lr, accuracy_pct, weights), (_, expected_pct, expected) = results
+    assert (lr, accuracy_pct) == (1e-3, expected_pct)
+    assert all(torch.equal(weights[name], tensor) for name, tensor in expected.items())
 
 
 def test_the_smoothed_loss_is_lowest_for_a_probability_of_95_percent() -> None:
@@ -396,7 +419,7 @@ def test_a_loss_that_is_not_finite_restores_the_earlier_weights(
         trainable="all",
         augment="none",
     )
-    fitted = train_stage(model, wild, data, views(model), 0)
+    fitted = train_stage(model, wild, data, transforms(model), 0)
     assert fitted.diverged
     assert math.isfinite(fitted.best.loss_nats)
     for name, tensor in model.model.state_dict().items():
@@ -415,13 +438,17 @@ def test_folded_statistics_do_not_change_and_the_affine_parameters_are_trained(
             module.running_mean.zero_()
             module.running_var.fill_(1 - module.eps)
     mean, weight = running_mean(norm).clone(), norm.weight.detach().clone()
-    train_stage(model, stage(trainable="last norm", augment="test-like"), data, views(model), 0)
+    train_stage(
+        model, stage(trainable="last norm", augment="test-like"), data, transforms(model), 0
+    )
     assert torch.equal(running_mean(norm), mean)
     assert not torch.equal(norm.weight, weight)
     other = make_model(config)
     ours = batch_norm(other)
     before = running_mean(ours).clone()
-    train_stage(other, stage(trainable="last norm", augment="test-like"), data, views(other), 0)
+    train_stage(
+        other, stage(trainable="last norm", augment="test-like"), data, transforms(other), 0
+    )
     assert not torch.equal(running_mean(ours), before)
 
 

@@ -6,22 +6,25 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
+from PIL import Image
 
 from helpers.commands import run_command
 from helpers.texture_photographs import KINDS, QUICK, folder, texture
 from resnetlab.curation.features import open_network
+from resnetlab.data.photo_loader import LazyImage, LoadedImage, load_batches
 from resnetlab.data.transforms.augment import normalize
 from resnetlab.data.transforms.eval_transform import EvalTransform, apply_eval_transform
-from resnetlab.finetune import confidence
 from resnetlab.finetune.confidence import split_outputs
 from resnetlab.finetune.dataset import PhotoSplit, open_photographs
 from resnetlab.finetune.network import frozen_features
-from resnetlab.finetune.network.model import FinetuneModel
+from resnetlab.finetune.network.model import FinetuneModel, PartitionedModel
 from resnetlab.models.configs import ExternalConfig
 from resnetlab.models.transfer import find_head
 from resnetlab.recipes.numerics import Numerics
@@ -34,10 +37,12 @@ def make_model(config: ExternalConfig, features: Path | None = None) -> Finetune
     return FinetuneModel(config, None, KINDS, 0, NUMERICS, device, features_folder=features)
 
 
-def plain_features(model: FinetuneModel, photos: PhotoSplit, view: EvalTransform) -> torch.Tensor:
+def plain_features(
+    model: FinetuneModel, photos: PhotoSplit, transform: EvalTransform
+) -> torch.Tensor:
     """Inputs of the classifier in one forward pass over all photographs."""
-    pixels = np.stack([apply_eval_transform(photos.load(k), view) for k in range(len(photos))])
-    mean, std = torch.tensor(view.mean), torch.tensor(view.std)
+    pixels = np.stack([apply_eval_transform(photos.load(k), transform) for k in range(len(photos))])
+    mean, std = torch.tensor(transform.mean), torch.tensor(transform.std)
     inputs: list[torch.Tensor] = []
     hook = find_head(model.model, "")[1].register_forward_pre_hook(
         lambda _, values: inputs.append(values[0])
@@ -48,24 +53,35 @@ def plain_features(model: FinetuneModel, photos: PhotoSplit, view: EvalTransform
     return inputs[0]
 
 
+def partition_as_a_whole(model: FinetuneModel, *_: object) -> PartitionedModel:
+    """Return the partition of a network that cannot be divided before its classifier."""
+    return PartitionedModel("", None, model.model)
+
+
 def test_every_way_to_compute_features_gives_the_bits_of_a_forward_pass(
-    photos: Path, backbone: Path, config: ExternalConfig, tmp_path: Path
+    photos: Path,
+    backbone: Path,
+    config: ExternalConfig,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     data = open_photographs(photos, cache=tmp_path / "cache")
-    view = make_model(config).eval_transform(24)
+    transform = make_model(config).eval_transform(24)
     for part in (data.train, data.validation):
-        plain = plain_features(make_model(config), part, view)
+        plain = plain_features(make_model(config), part, transform)
         for features in (None, tmp_path / "cache" / "features", tmp_path / "cache" / "features"):
             model = make_model(config, features)
             partitioned = model.partition_for_training("classifier", 24)
-            rows = model.features_or_pixels(partitioned, part, view).pixels
+            rows = model.features_or_pixels(partitioned, part, transform).pixels
             assert torch.equal(rows, plain)
-            assert np.array_equal(split_outputs(part, model, view).features, plain.numpy())
-        direct = confidence._predict_outputs(part, make_model(config), view, lambda *_: None)
+            assert np.array_equal(split_outputs(part, model, transform).features, plain.numpy())
+        with monkeypatch.context() as patch:
+            patch.setattr(FinetuneModel, "partition_for_training", partition_as_a_whole)
+            direct = split_outputs(part, make_model(config), transform)
         assert np.array_equal(direct.features, plain.numpy())
-        assert np.allclose(direct.logits, split_outputs(part, model, view).logits, atol=1e-6)
+        assert np.allclose(direct.logits, split_outputs(part, model, transform).logits, atol=1e-6)
         network = open_network(str(backbone), size=24, device="cpu")
-        pixels = [apply_eval_transform(part.load(k), view) for k in range(len(part))]
+        pixels = [apply_eval_transform(part.load(k), transform) for k in range(len(part))]
         assert np.array_equal(network.compute(np.stack(pixels)), plain.numpy())
     (file,) = (tmp_path / "cache" / "features").glob("*.safetensors")
     assert network.identity.startswith(file.stem)
@@ -77,13 +93,16 @@ def test_no_command_computes_the_features_of_a_photograph_again(
     """Fine-tune a classifier, judge the labels, and add photographs: 90 photographs and then 4."""
     folder(tmp_path / "photos", {"train": 10, "val": 12, "test": 8})
     computed: list[str] = []
-    real = frozen_features._compute_images
 
-    def counted(images: list, *more: object) -> np.ndarray:
+    def counted(
+        images: list[LazyImage],
+        transform: Callable[[Image.Image], NDArray[np.uint8]],
+        batch_size: int,
+    ) -> Iterator[list[LoadedImage]]:
         computed.extend(image.name for image in images)
-        return real(images, *more)
+        return load_batches(images, transform, batch_size)
 
-    monkeypatch.setattr(frozen_features, "_compute_images", counted)
+    monkeypatch.setattr(frozen_features, "load_batches", counted)
     sizes = ("--train-size", "24", "--test-size", "24", "--name", "stripes")
     words = ("finetune", "photos", "--model", backbone, "--recipe", QUICK, *sizes)
     ended = run_command(

@@ -39,7 +39,7 @@ from resnetlab.recipes.train import Adam, Recipe
 from resnetlab.training.rng import make_generator
 
 NUMERICS = Numerics(device="cpu", precision="fp32", memory_format="channels_last", threads=1)
-VIEW = EvalTransform(size=24, mean=(0.5, 0.4, 0.3), std=(0.5,) * 3)
+TRANSFORM = EvalTransform(size=24, mean=(0.5, 0.4, 0.3), std=(0.5,) * 3)
 ALL: dict[str, Any] = {
     "augment": "trivial",
     "mixup": 0.4,
@@ -195,9 +195,11 @@ def test_threads_and_the_global_generator_do_not_change_a_bit(
         )
         torch.manual_seed(workers)
         model = make_model(config)
-        view = model.eval_transform(24)
+        transform = model.eval_transform(24)
         settings = make_stage(trainable=trainable, **ALL)
-        train_stage(model, settings, data, {"train": view, "test": view}, 3, sampler=sampler)
+        train_stage(
+            model, settings, data, {"train": transform, "test": transform}, 3, sampler=sampler
+        )
         hashes.append(state_dict_hash(model.model.state_dict()))
     assert hashes[0] == hashes[1]
 
@@ -210,8 +212,8 @@ def test_each_augmentation_changes_the_trained_weights(
     hashes = []
     for settings in (make_stage(), make_stage(**{field: ALL[field]})):
         model = make_model(config)
-        view = model.eval_transform(24)
-        train_stage(model, settings, data, {"train": view, "test": view}, 3)
+        transform = model.eval_transform(24)
+        train_stage(model, settings, data, {"train": transform, "test": transform}, 3)
         hashes.append(state_dict_hash(model.model.state_dict()))
     assert hashes[0] != hashes[1]
 
@@ -222,7 +224,7 @@ def test_a_photograph_that_is_drawn_twice_gets_two_crops() -> None:
     assert draws.order.tolist() == [0, 0]
     photo = np.array(texture("across", 1))
     first, second = (
-        apply_train_transform(photo, VIEW, "standard", draws, int(row)) for row in draws.rows
+        apply_train_transform(photo, TRANSFORM, "standard", draws, int(row)) for row in draws.rows
     )
     assert not torch.equal(first, second)
 

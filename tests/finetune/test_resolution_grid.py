@@ -16,14 +16,19 @@ from PIL import Image, ImageColor
 
 from helpers.texture_photographs import texture
 from resnetlab.cli.main import main
+from resnetlab.data.transforms.eval_transform import EvalTransform
 from resnetlab.errors import InputError
 from resnetlab.files import read_json
 from resnetlab.finetune import apparent_size, resolution_grid
 from resnetlab.finetune.apparent_size import apparent_sizes, draw_crops, median_crop_side
+from resnetlab.finetune.dataset import PhotoSplit
+from resnetlab.finetune.evaluation import predict_from_features
 from resnetlab.finetune.finetune_photos import fixres
+from resnetlab.finetune.network.model import FinetuneModel, PartitionedModel
 from resnetlab.finetune.request import FinetuneRequest
 from resnetlab.finetune.results import ResolutionTable
 from resnetlab.model_folder.store import load_model_folder
+from resnetlab.models.photo_predictions import SplitPredictions
 from resnetlab.reports.fixres import build_page, rebuild, write_resolution_page
 from resnetlab.schema import decode
 
@@ -60,7 +65,7 @@ def test_every_cell_has_both_stages_and_the_best_one_by_validation_becomes_the_m
         (24, 24),
         (24, 32),
     ]
-    looks = {}
+    sizes: dict[tuple[float, float], tuple[int, int]] = {}
     for cell in measured.cells:
         assert cell.status == "done"
         assert cell.stage_one is not None
@@ -73,10 +78,10 @@ def test_every_cell_has_both_stages_and_the_best_one_by_validation_becomes_the_m
         assert cell.peak_bytes > 0
         for pair in (cell.stage_one, cell.stage_two):
             assert (pair[0].images, pair[1].images) == (12, 18)
-            looks.setdefault(
+            sizes.setdefault(
                 (pair[0].accuracy_pct, -pair[0].loss_nats), (cell.train_size, cell.test_size)
             )
-    assert measured.best == looks[max(looks)]
+    assert measured.best == sizes[max(sizes)]
     loaded_model = load_model_folder(report.parents[1] / "models" / report.name)
     assert loaded_model.file.eval_transform.size == measured.best[1]  # type: ignore[index]
     assert [row.status for row in measured.rows] == ["done", "done"]
@@ -95,18 +100,19 @@ def test_a_row_does_not_depend_on_the_rows_before_it(
 def test_a_cell_that_runs_out_of_memory_is_a_result_and_the_others_continue(
     photos: Path, backbone: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = resolution_grid._ResolutionGrid._evaluate_stages
-
     def short(
-        self: resolution_grid._ResolutionGrid, cell: resolution_grid.ResolutionCell
-    ) -> resolution_grid.ResolutionCell:
-        if cell.test_size == 32:
+        model: FinetuneModel,
+        partitioned: PartitionedModel,
+        split: PhotoSplit,
+        transform: EvalTransform,
+    ) -> SplitPredictions:
+        if transform.size == 32:
             raise RuntimeError(
                 "DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"
             )
-        return real(self, cell)
+        return predict_from_features(model, partitioned, split, transform)
 
-    monkeypatch.setattr(resolution_grid._ResolutionGrid, "_evaluate_stages", short)
+    monkeypatch.setattr(resolution_grid, "predict_from_features", short)
     measured, report = swept(request(photos, backbone))
     assert [cell.status for cell in measured.cells] == ["done", "done", "out of memory"] * 2
     assert all(cell.peak_bytes > 0 for cell in measured.cells)

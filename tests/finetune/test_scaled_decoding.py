@@ -38,7 +38,7 @@ from resnetlab.recipes.finetune import FinetuneRecipe, Stage, load_finetune_reci
 from resnetlab.schema import decode, without_defaults
 from resnetlab.training.rng import make_generator
 
-VIEW = EvalTransform(size=48, mean=(0.5,) * 3, std=(0.5,) * 3)
+TRANSFORM = EvalTransform(size=48, mean=(0.5,) * 3, std=(0.5,) * 3)
 ORIENTATION = 0x0112
 
 
@@ -55,15 +55,19 @@ def part_of(
 
 
 def crops(
-    part: PhotoSplit, how: Augmentation, scaled: bool, draws: PhotoDraws
+    part: PhotoSplit, augment: Augmentation, scaled: bool, draws: PhotoDraws
 ) -> NDArray[np.float64]:
     """Return the photographs of an epoch, (N, S, S, 3), levels."""
     images = []
     for index in range(len(part)):
-        by = partial(jpeg_draft_factor, VIEW, how, draws, index) if scaled else lambda *_: 1
+        by = (
+            partial(jpeg_draft_factor, TRANSFORM, augment, draws, index) if scaled else lambda *_: 1
+        )
         photo, size = part.load_reduced(index, by)
         images.append(
-            apply_train_transform(photo, VIEW, how, draws, index, size).permute(1, 2, 0).numpy()
+            apply_train_transform(photo, TRANSFORM, augment, draws, index, size)
+            .permute(1, 2, 0)
+            .numpy()
         )
     return np.stack(images).astype(float)
 
@@ -72,16 +76,16 @@ def draws(count: int, epoch: int) -> PhotoDraws:
     return draw_photo_epoch(count, partial(make_generator, 0, "epoch", epoch))
 
 
-@pytest.mark.parametrize("how", ["standard", "test-like"])
+@pytest.mark.parametrize("augment", ["standard", "test-like"])
 def test_crops_of_scaled_photographs_have_nearly_the_values_of_exact_ones(
-    tmp_path: Path, how: Augmentation
+    tmp_path: Path, augment: Augmentation
 ) -> None:
     """Levels, their spread within a crop, and the steps from pixel to pixel, which depend on its
     sharpness, are compared.
     """
     part = part_of(tmp_path, 12)
     exact, scaled = (
-        np.concatenate([crops(part, how, kind, draws(12, epoch)) for epoch in range(12)])
+        np.concatenate([crops(part, augment, kind, draws(12, epoch)) for epoch in range(12)])
         for kind in (False, True)
     )
     assert abs(scaled - exact).mean() < 2
@@ -101,13 +105,15 @@ def test_crops_of_scaled_photographs_have_nearly_the_values_of_exact_ones(
     st.sampled_from(["standard", "test-like"]),
 )
 def test_a_photograph_is_never_decoded_below_the_size_of_its_crop(
-    width: int, height: int, epoch: int, how: Augmentation
+    width: int, height: int, epoch: int, augment: Augmentation
 ) -> None:
     epoch_draws = draws(1, epoch)
-    by = jpeg_draft_factor(VIEW, how, epoch_draws, 0, width, height)
+    by = jpeg_draft_factor(TRANSFORM, augment, epoch_draws, 0, width, height)
     _, _, h, w = random_resized_crop_box(height, width, epoch_draws.crop[0].tolist())
     size, side = (
-        (VIEW.size, min(h, w)) if how == "standard" else (VIEW.shorter_side, min(width, height))
+        (TRANSFORM.size, min(h, w))
+        if augment == "standard"
+        else (TRANSFORM.shorter_side, min(width, height))
     )
     assert by in (1, 2, 4, 8)
     assert by == 1 or side / by >= size
@@ -118,7 +124,7 @@ def test_most_crops_of_a_photograph_use_the_same_decoding_scale() -> None:
     for width, height, usual in ((400, 300, 2), (1500, 1000, 8), (640, 480, 4)):
         epoch_draws = draws(1000, 0)
         counts = Counter(
-            jpeg_draft_factor(VIEW, "standard", epoch_draws, index, width, height)
+            jpeg_draft_factor(TRANSFORM, "standard", epoch_draws, index, width, height)
             for index in range(1000)
         )
         assert max(counts) == usual
@@ -145,18 +151,18 @@ def test_the_image_cache_changes_no_bit_and_respects_its_memory_limit(
         monkeypatch.setattr(module, "IMAGE_CACHE_BYTES", bound)
         part = PhotoSplit(first.root, first.rows, first.labels)
         once = [crops(part, "standard", scaled, draws(6, 0)) for _ in range(3)]
-        contents = part._image_cache.arrays
+        contents = part.image_cache.arrays
         assert (
             0
             < sum(3 * crop.shape[0] * crop.shape[1] for crop in contents.values())
-            == part._image_cache.total_bytes
+            == part.image_cache.total_bytes
             <= bound
         )
         monkeypatch.setattr(module, "IMAGE_CACHE_BYTES", 0)
         part = PhotoSplit(first.root, first.rows, first.labels)
         for crop in once:
             np.testing.assert_array_equal(crop, crops(part, "standard", scaled, draws(6, 0)))
-        assert not part._image_cache.arrays
+        assert not part.image_cache.arrays
 
 
 def test_a_cached_photograph_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

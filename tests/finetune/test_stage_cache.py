@@ -58,13 +58,15 @@ def fitted(
     cache: StageCache, one: FinetuneModel, one_stage: Stage, photos: PhotoDataset
 ) -> tuple[StageResult, int]:
     """Return the stage as it is kept or computed, and how often it was computed."""
-    view, calls = one.eval_transform(24), []
+    transform, calls = one.eval_transform(24), []
 
     def compute() -> StageResult:
         calls.append(1)
-        return train_stage(one, one_stage, photos, {"train": view, "test": view}, one.seed)
+        return train_stage(
+            one, one_stage, photos, {"train": transform, "test": transform}, one.seed
+        )
 
-    basis = stage_key(one, photos.sha256, "none").with_stage(one_stage, view)
+    basis = stage_key(one, photos.sha256, "none").with_stage(one_stage, transform)
     return cache.load_or_train(basis, one, compute), len(calls)
 
 
@@ -88,14 +90,14 @@ def test_a_change_that_may_change_bits_gives_another_cache_key(
     config: ExternalConfig, data: PhotoDataset
 ) -> None:
     one = make_model(config)
-    view, smaller = one.eval_transform(24), one.eval_transform(16)
+    transform, smaller = one.eval_transform(24), one.eval_transform(16)
     basis = stage_key(one, data.sha256, "none")
     others: list[StageKey] = [
         basis,
-        basis.with_stage(stage(), view),
+        basis.with_stage(stage(), transform),
         basis.with_stage(stage(), smaller),
-        basis.with_stage(stage(trainable="all"), view),
-        basis.with_stage(stage(), view).with_stage(stage(), view),
+        basis.with_stage(stage(trainable="all"), transform),
+        basis.with_stage(stage(), transform).with_stage(stage(), transform),
         replace(basis, numerics=replace(NUMERICS, threads=2)),
         stage_key(make_model(config, seed=1), data.sha256, "none"),
         stage_key(one, "other", "none"),
@@ -146,8 +148,8 @@ def test_two_simultaneous_requests_train_a_stage_once_and_the_second_waits(
         thread.join(120)
     assert sorted(computed) == [0, 1]
     cache, one = StageCache(tmp_path / "other", wait_seconds=0.1), make_model(config)
-    view = one.eval_transform(24)
-    basis = stage_key(one, data.sha256, "none").with_stage(stage(), view)
+    transform = one.eval_transform(24)
+    basis = stage_key(one, data.sha256, "none").with_stage(stage(), transform)
 
     def within() -> StageResult:
         cache.load_or_train(basis, one, within)  # requests a lock that it has itself
@@ -161,16 +163,16 @@ def test_a_stage_that_was_stopped_early_is_not_cached(
     config: ExternalConfig, data: PhotoDataset, tmp_path: Path
 ) -> None:
     cache, one = StageCache(tmp_path / "stages"), make_model(config)
-    view, calls = one.eval_transform(24), []
+    transform, calls = one.eval_transform(24), []
 
     def stop() -> bool:
         calls.append(1)
         return len(calls) > 6
 
-    views = {"train": view, "test": view}
-    basis = stage_key(one, data.sha256, "none").with_stage(stage(), view)
+    transforms = {"train": transform, "test": transform}
+    basis = stage_key(one, data.sha256, "none").with_stage(stage(), transform)
     cut = cache.load_or_train(
-        basis, one, lambda: train_stage(one, stage(), data, views, 0, should_stop=stop)
+        basis, one, lambda: train_stage(one, stage(), data, transforms, 0, should_stop=stop)
     )
     assert not cut.complete
     assert not list(cache.folder.glob("*.safetensors"))

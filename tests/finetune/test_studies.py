@@ -9,6 +9,7 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -57,7 +58,7 @@ from resnetlab.training.round_robin import round_robin
 
 FIXRES = {"base": "fixres", "epochs": 1, "train_size": 16}
 LEARNS = {"batch_size": 8, "optimizer": {"name": "adam", "lr": 0.05}}
-RECIPE = {
+RECIPE: dict[str, Any] = {
     "name": "mine",
     "train_size": 16,
     "stages": [
@@ -271,7 +272,7 @@ def test_a_run_is_at_chance_if_neither_validation_nor_test_accuracy_exceeds_gues
 def test_a_run_ends_with_the_stage_of_the_highest_validation_accuracy(
     photos: Path, backbone: Path, tmp_path: Path
 ) -> None:
-    first, second = RECIPE["stages"]  # type: ignore[misc]
+    first, second = RECIPE["stages"]
     spoiled = second | {"recipe": LEARNS | {"epochs": 2, "optimizer": {"name": "adam", "lr": 40.0}}}
     grid = {"recipe.test_size": [24]}
     plan = loaded(
@@ -598,13 +599,13 @@ def test_the_ten_crops_equal_torchvision_and_their_probabilities_are_averaged(
 ) -> None:
     test = open_photographs(photos, cache=tmp_path / "cache").test
     model = load_network(config)
-    view = EvalTransform(size=16, mean=config.mean, std=config.std)
-    ours = predict_photos(model, test, view, torch.device("cpu"), crops=10).probabilities
+    transform = EvalTransform(size=16, mean=config.mean, std=config.std)
+    ours = predict_photos(model, test, transform, torch.device("cpu"), crops=10).probabilities
     for index in range(len(test)):
         image = test.load(index)
-        crops = TF.ten_crop(resize_image(image, view), [16, 16])
+        crops = TF.ten_crop(resize_image(image, transform), [16, 16])
         assert np.array_equal(
-            ten_crops(image, view), np.stack([np.asarray(crop) for crop in crops])
+            ten_crops(image, transform), np.stack([np.asarray(crop) for crop in crops])
         )
         pixels = torch.stack(
             [TF.to_dtype(TF.to_image(crop), torch.float32, scale=True) for crop in crops]

@@ -96,13 +96,13 @@ def test_measuring_a_step_changes_no_bit_of_the_training_after_the_measurement(
         model = make_model(config)
         recipe = Recipe(batch_size=8, epochs=1, optimizer=Adam(lr=1e-2))
         stage = make_stage(recipe=recipe, trainable=trainable)
-        view = model.eval_transform(24)
-        views: dict[str, EvalTransform] = {"train": view, "test": view}
+        transform = model.eval_transform(24)
+        transforms: dict[str, EvalTransform] = {"train": transform, "test": transform}
         if measured:
             before = model.clone_state()
-            assert time_step(model, stage, data, view, 3) > 0
+            assert time_step(model, stage, data, transform, 3) > 0
             assert all(torch.equal(value, before[n]) for n, value in model.clone_state().items())
-        train_stage(model, stage, data, views, 3, sampler=sampler)
+        train_stage(model, stage, data, transforms, 3, sampler=sampler)
         states.append(model.clone_state())
     assert all(torch.equal(value, states[1][name]) for name, value in states[0].items())
 
@@ -111,14 +111,14 @@ def test_a_step_without_remaining_time_is_measured_once(
     photos: Path, config: ExternalConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data, model = open_photographs(photos, cache=photos.parent / "cache"), make_model(config)
-    view, steps = model.eval_transform(24), []
+    transform, steps = model.eval_transform(24), []
     monkeypatch.setattr(
         "resnetlab.training.step.train_step",
         lambda state, *given: steps.append(1) or train_step(state, *given),
     )
     for affordable, expected in ((1000.0, 2), (0.0, 1)):
         steps.clear()
-        assert time_step(model, make_stage(), data, view, 3, None, affordable) > 0
+        assert time_step(model, make_stage(), data, transform, 3, None, affordable) > 0
         assert len(steps) == expected
     seen: list[float] = []
     fit_to_limit(
@@ -131,7 +131,7 @@ def test_a_stage_that_should_finish_ends_after_the_first_learning_rate_with_a_re
     photos: Path, config: ExternalConfig
 ) -> None:
     data, model = open_photographs(photos, cache=photos.parent / "cache"), make_model(config)
-    view = model.eval_transform(24)
+    transform = model.eval_transform(24)
     recipe = Recipe(batch_size=8, steps=8, optimizer=Adam(lr=1e-2))
     probe = Stage(name="probe", augment="none", lrs=(1e-3, 1e-2, 1e-1), recipe=recipe)
     rates: list[str] = []
@@ -139,7 +139,7 @@ def test_a_stage_that_should_finish_ends_after_the_first_learning_rate_with_a_re
         model,
         probe,
         data,
-        {"train": view, "test": view},
+        {"train": transform, "test": transform},
         0,
         should_finish=lambda: True,
         notify=rates.append,

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 HERE = Path(__file__).parent
 FILE = HERE / "frozen.json"
@@ -94,7 +95,8 @@ STREAMS: tuple[tuple[int, tuple[str | int, ...]], ...] = (
 
 def images(path: Path) -> Path:
     """Write 96 train and 48 test images of four classes, 16x16 RGB: noise and a bright quarter."""
-    generator, parts = np.random.default_rng(5), {}
+    generator = np.random.default_rng(5)
+    parts: dict[str, NDArray[Any]] = {}
     for split, count in (("train", 96), ("test", 48)):
         labels = np.arange(count) % 4
         pixels = generator.integers(0, 160, (count, 16, 16, 3))

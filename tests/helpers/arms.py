@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from resnetlab.stats.hypothesis_types import Arm
 from resnetlab.stats.intervals import Interval, summarize
 
 
-def arm(values=(), bounds=None, chance=10.0, **others):
+def arm(
+    values: Sequence[float] = (),
+    bounds: tuple[float, float] | None = None,
+    chance: float = 10.0,
+    **others: Sequence[float],
+) -> Arm:
     """Return an arm with these trained values, and others given as outcome = values."""
     runs = [("trained", value) for value in values]
     for outcome, other_values in others.items():

@@ -1,5 +1,7 @@
 """Hostile names for reports, a reader of their HTML, and their layout in a browser."""
 
+from __future__ import annotations
+
 import html
 import json
 import re
@@ -10,12 +12,13 @@ from pathlib import Path
 
 from helpers.synthetic import EVERY_STATUS, study_record
 from resnetlab.studies.parsing.study_file import load_study
+from resnetlab.studies.plan import StudyRecord
 from resnetlab.studies.study import Override
 
 HOSTILE = "<script>alert(1)</script>\x1b[31m\u202e|`x`$a$ ![x](https://evil.example/x.png)"
 
 
-def hostile_record():
+def hostile_record() -> StudyRecord:
     """Return a study record in which every name of a user or a data set is hostile."""
     study = load_study("digits")
     labels = {condition.label: condition.label + HOSTILE for condition in study.conditions}
@@ -35,12 +38,14 @@ def hostile_record():
 class Page(HTMLParser):
     """Tags, their attributes and the text of the tables."""
 
-    def __init__(self, text):
+    def __init__(self, text: str) -> None:
         super().__init__()
-        self.tags, self.rows, self.cell = [], [], None
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.rows: list[list[list[str]]] = []
+        self.cell: list[str] | None = None
         self.feed(text)
 
-    def handle_starttag(self, tag, attrs):
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append((tag, dict(attrs)))
         if tag == "tr":
             self.rows.append([])
@@ -48,11 +53,11 @@ class Page(HTMLParser):
             self.rows[-1].append([])
             self.cell = self.rows[-1][-1]
 
-    def handle_endtag(self, tag):
+    def handle_endtag(self, tag: str) -> None:
         if tag in ("td", "th"):
             self.cell = None
 
-    def handle_data(self, data):
+    def handle_data(self, data: str) -> None:
         if self.cell is not None and data.strip():
             self.cell.append(data.replace("\N{NO-BREAK SPACE}", " ").strip())
 

@@ -28,7 +28,7 @@ class Phases:
         self.old = {entry for run in root.glob("runs/*") for entry in _incomplete(run)}
         """Incomplete checkpoints of earlier sessions."""
 
-    def of(self, run: Path) -> str:
+    def phase_of(self, run: Path) -> str:
         """Return the phase of a run that has begun."""
         if (run / "result.json").exists():
             return AFTER
@@ -42,7 +42,7 @@ class Phases:
     def by_run(self) -> dict[Path, str]:
         """Return the phase of each run that has begun."""
         runs = [path.parent for path in self.root.glob("runs/*/run.json")]
-        return {run: self.of(run) for run in runs}
+        return {run: self.phase_of(run) for run in runs}
 
     def wait_for(self, phase: str, is_alive: Callable[[], bool]) -> bool:
         """Wait until a run is in the phase. Return False if the command ends before."""

@@ -1,8 +1,11 @@
 """Sentences of the code and of its templates, and the text of pages."""
 
+from __future__ import annotations
+
 import ast
 import re
 import tomllib
+from collections.abc import Iterable
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -28,18 +31,18 @@ DATA = re.compile(
 """Names of files, fields and runs, which have no language."""
 
 
-def catalog():
+def catalog() -> dict[str, list[dict[str, str]]]:
     """Return the catalog: its entries by table."""
     return tomllib.loads((SOURCE / "catalog" / "french.toml").read_text(encoding="utf-8"))
 
 
-def study_catalog():
+def study_catalog() -> list[dict[str, str]]:
     """Return the entries of the catalog of the studies' texts."""
     path = SOURCE / "catalog" / "studies-french.toml"
     return tomllib.loads(path.read_text(encoding="utf-8"))["text"]
 
 
-def sentences():
+def sentences() -> set[str]:
     """Return every sentence that the code, the templates or the scripts translate."""
     texts = set()
     for path in SOURCE.rglob("*.py"):
@@ -54,7 +57,7 @@ def sentences():
     return texts
 
 
-def nouns():
+def nouns() -> set[str]:
     """Return every noun that the reports write behind a number."""
     return {
         text
@@ -65,7 +68,7 @@ def nouns():
     }
 
 
-def string_constants():
+def string_constants() -> set[str]:
     """Return every piece of text in the code, and in f-strings."""
     return {
         node.value
@@ -75,16 +78,16 @@ def string_constants():
     }
 
 
-def _calls(path):
+def _calls(path: Path) -> list[ast.Call]:
     tree = ast.parse(path.read_text(encoding="utf-8"))
     return [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
 
 
-def _name(call):
+def _name(call: ast.Call) -> str:
     return call.func.id if isinstance(call.func, ast.Name) else ""
 
 
-def _texts(node):
+def _texts(node: ast.expr) -> set[str]:
     """Return the texts that an argument may be: a constant, or the branches of a condition."""
     if isinstance(node, ast.Constant):
         return {node.value}
@@ -96,31 +99,32 @@ def _texts(node):
 class PageText(HTMLParser):
     """Pieces of text that a reader of a page sees or hears."""
 
-    def __init__(self, page):
+    def __init__(self, page: str) -> None:
         super().__init__()
-        self.texts, self.hidden = [], 0
+        self.texts: list[str] = []
+        self.hidden = 0
         self.language = ""
         self.feed(page)
 
-    def handle_starttag(self, tag, attrs):
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         values = dict(attrs)
         if tag == "html":
-            self.language = values["lang"]
+            self.language = values["lang"] or ""
         if tag in ("style", "script", "code"):
             self.hidden += 1
         names = ("aria-label", "alt", "data-name", "title")
         self.texts += [values[name] for name in names if values.get(name)]
 
-    def handle_endtag(self, tag):
+    def handle_endtag(self, tag: str) -> None:
         if tag in ("style", "script", "code"):
             self.hidden -= 1
 
-    def handle_data(self, data):
+    def handle_data(self, data: str) -> None:
         if not self.hidden and data.strip():
             self.texts.append(data.strip())
 
 
-def english_left(page, data=frozenset()):
+def english_left(page: PageText, data: Iterable[str] = frozenset()) -> list[str]:
     """Return the texts of a French page that have English words, except names and `data`."""
     return [
         text

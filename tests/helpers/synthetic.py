@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -14,14 +16,27 @@ from resnetlab.recipes.numerics import Numerics
 from resnetlab.runs.records import Evaluation, Result, RunRecord, Scores
 from resnetlab.schema import SCHEMA, encode
 from resnetlab.studies.parsing.study_file import load_study
-from resnetlab.studies.plan import DataProperties, StudyRecord, make_plan, make_record
+from resnetlab.studies.plan import (
+    DataProperties,
+    Plan,
+    PlannedRun,
+    StudyRecord,
+    make_plan,
+    make_record,
+)
 from resnetlab.studies.study import Study
 
 NUMERICS = Numerics(device="cpu", precision="fp32", memory_format="contiguous", threads=1)
 EPOCHS, STEPS = 10, 21
 DIGITS = tuple(str(digit) for digit in range(10))
 
-EVENT = {
+Runs = list[tuple[str, float | None]]
+"""Outcome and test accuracy in percent of each run of a condition, in the order of the seeds."""
+
+Truth = dict[str, Runs]
+"""Runs by condition."""
+
+EVENT: dict[str, Any] = {
     "event": "start",
     "time": "2026-11-22T07:00:00Z",
     "step": 0,
@@ -37,7 +52,7 @@ EVENT = {
     "data_sha256": "d" * 64,
 }
 
-TRUTH = {
+TRUTH: Truth = {
     "plain 8": [("trained", x) for x in (98.9, 98.6, 99.2, 98.9, 99.4)],
     "residual 8 (A)": [("trained", x) for x in (99.2, 98.9, 98.6, 99.4, 98.9)],
     "plain 56": [
@@ -51,7 +66,7 @@ TRUTH = {
 }
 """By condition, by seed: how the run ends, and at what test accuracy in percent."""
 
-EVERY_STATUS = TRUTH | {
+EVERY_STATUS: Truth = TRUTH | {
     "plain 8": [
         ("trained", 98.9),
         ("out of memory", None),
@@ -70,8 +85,13 @@ EVERY_STATUS = TRUTH | {
 
 
 def study_record(
-    truth=TRUTH, *, study: Study | None = None, classes=DIGITS, events=(EVENT,), test_curve=False
-):
+    truth: Truth = TRUTH,
+    *,
+    study: Study | None = None,
+    classes: tuple[str, ...] = DIGITS,
+    events: Sequence[dict[str, Any]] = (EVENT,),
+    test_curve: bool = False,
+) -> StudyRecord:
     """Return the record of the digits study, or of `study`, whose runs end as `truth` says."""
     study = study or load_study("digits")
     if test_curve:
@@ -92,10 +112,10 @@ def study_record(
     return StudyRecord(study, make_record(plan, values.get, frozenset(running)).runs)
 
 
-PLANS = {}
+PLANS: dict[str, Plan] = {}
 
 
-def _planned(study, details):
+def _planned(study: Study, details: DataProperties) -> Plan:
     """Return the plan, made once for each study: most of its cost is the names of the runs."""
     key = json.dumps([encode(study), repr(details)])
     if key not in PLANS:
@@ -105,7 +125,13 @@ def _planned(study, details):
     return PLANS[key]
 
 
-def _record(run, outcome, accuracy, events, test_curve):
+def _record(
+    run: PlannedRun,
+    outcome: str,
+    accuracy: float | None,
+    events: Sequence[dict[str, Any]],
+    test_curve: bool,
+) -> RunRecord:
     generator = np.random.default_rng([run.seed, len(run.condition)])
     provenance = tuple(dict(event) for event in events)
     if outcome == "missing":
@@ -124,7 +150,9 @@ def _record(run, outcome, accuracy, events, test_curve):
     )
 
 
-def _metrics(outcome, accuracy, generator, test_curve):
+def _metrics(
+    outcome: str, accuracy: float | None, generator: np.random.Generator, test_curve: bool
+) -> Iterator[Evaluation]:
     """Exponential decay from a guess to the accuracy, with noise; failures stop where they fail."""
     final = {"trained": accuracy, "at chance": accuracy}.get(outcome) or 40.0
     last = {"diverged": 3, "running": 4, "missing": 2, "out of memory": 0}.get(outcome, EPOCHS)
@@ -146,7 +174,12 @@ def _metrics(outcome, accuracy, generator, test_curve):
             )
 
 
-def _result(outcome, accuracy, metrics, generator):
+def _result(
+    outcome: str,
+    accuracy: float | None,
+    metrics: tuple[Evaluation, ...],
+    generator: np.random.Generator,
+) -> Result:
     if outcome == "out of memory":
         return Result(
             schema=SCHEMA, status=outcome, reason="needed 12 GB of 8 GB", step=0, selected_step=0

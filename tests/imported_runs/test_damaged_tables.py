@@ -15,7 +15,7 @@ from helpers.fuzz import damaged
 from helpers.runs_tables import A, B, long_rows
 from resnetlab.errors import InputError
 from resnetlab.imported_runs.declaration import declare
-from resnetlab.imported_runs.event_files import _masked_crc
+from resnetlab.imported_runs.event_files import masked_crc32c
 from resnetlab.imported_runs.report import report_table
 
 EXAMPLES = int(os.environ.get("DAMAGED_TABLES", "60"))
@@ -24,7 +24,7 @@ EXAMPLES = int(os.environ.get("DAMAGED_TABLES", "60"))
 def record(data: bytes) -> bytes:
     """Return a record of an event file."""
     length = struct.pack("<Q", len(data))
-    checksums = [struct.pack("<I", _masked_crc(part)) for part in (length, data)]
+    checksums = [struct.pack("<I", masked_crc32c(part)) for part in (length, data)]
     return length + checksums[0] + data + checksums[1]
 
 
@@ -94,13 +94,24 @@ def test_a_damaged_database_is_read_or_refused_with_readable_lines(tmp_path: Pat
     check()
 
 
+def values(source: Path) -> list[float | None]:
+    """Return the value of each run of a table or log."""
+    return [row.value for row in report_table(source, declare()).study_data.rows]
+
+
 def test_the_undamaged_files_are_read(tmp_path: Path) -> None:
+    expected: dict[str, list[tuple[float, ...]]] = {
+        "runs.csv": [(*A, *B), (*A, *B), (50.0,)],
+        "runs.jsonl": [A, A],
+        "logs/events.out.tfevents.0": [(40.0,)],
+    }
+    assert expected.keys() == SEEDS.keys()
     for name, contents in SEEDS.items():
-        for content in contents:
+        for content, expected_values in zip(contents, expected[name], strict=True):
             path = tmp_path / name
             path.parent.mkdir(exist_ok=True)
             path.write_bytes(content)
             source = path.parent if "tfevents" in path.name else path
-            assert report_table(source, declare()).study_data.rows
+            assert values(source) == pytest.approx(list(expected_values))
     (tmp_path / "m.db").write_bytes(database(tmp_path))
-    assert report_table(tmp_path / "m.db", declare()).study_data.rows
+    assert values(tmp_path / "m.db") == [50.0]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 from pathlib import Path
 from typing import Any
@@ -307,15 +306,37 @@ def test_unit_and_direction_are_detected_and_stated_in_the_report(
     assert words in reading
 
 
-def test_a_file_that_is_not_a_table_is_refused_in_one_line(tmp_path: Path) -> None:
+def test_a_table_with_wrong_characters_is_read_or_refused_in_one_line_with_a_fix(
+    tmp_path: Path,
+) -> None:
     import numpy as np
 
     generator = np.random.default_rng(0)
     path = tmp_path / "runs.csv"
-    for _ in range(50):
+    read, refusals = 0, []
+    for number in range(60):
         content = bytearray(LONG.encode())
-        for position in generator.integers(0, len(content), 3):
-            content[position] = int(generator.integers(0, 256))
+        for position in generator.integers(0, len(content), 1 + number % 3):
+            content[position] = int(generator.integers(0, 128))
         path.write_bytes(content)
-        with contextlib.suppress(InputError):  # another error would be a traceback
+        try:
             report_table(path, declare(claims=CLAIM))
+            read += 1
+        except InputError as error:  # another error would be a traceback
+            refusals.append(str(error))
+    assert read > 0
+    assert len(refusals) > 0
+    for refusal in refusals:
+        (line,) = refusal.splitlines()
+        assert "Fix: " in line
+
+
+@pytest.mark.parametrize("content", [b"", b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", b"no table here\n"])
+def test_a_file_that_is_not_a_table_is_refused_in_one_line(content: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "runs.csv"
+    path.write_bytes(content)
+    with pytest.raises(InputError) as error:
+        report_table(path, declare(claims=CLAIM))
+    (line,) = str(error.value).splitlines()
+    assert line.startswith(str(path))
+    assert "Fix: " in line

@@ -142,7 +142,7 @@ def drawn_operations(svg: str) -> tuple[list[str], list[int]]:
     for group in root.iter(f"{namespace}g"):
         texts = list(group.iter(f"{namespace}text"))
         if group.get("class", "").startswith("layer"):
-            label, *then = ["".join(texts[0].itertext())]
+            label = "".join(texts[0].itertext())
             bare = re.match(
                 r"(?:\d+x\d+ )?(average pool|[a-z]+)(?:, \d+)?(?:, /\d+)?(?: (.*))?$", label
             )

@@ -23,7 +23,7 @@ from resnetlab.models.build import build_model
 from resnetlab.models.configs import CifarConfig, ExternalConfig, ModelConfig
 from resnetlab.models.weights import write_weights
 
-VIEW = EvalTransform(size=32, mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25))
+TRANSFORM = EvalTransform(size=32, mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25))
 SMALL = CifarConfig(blocks=(1, 1), widths=(4, 8))
 SQUEEZE = ExternalConfig(source="torchvision/squeezenet1_1")
 
@@ -40,7 +40,7 @@ def described(model: ModelConfig, **fields: object) -> ModelFile:
             "name": "pets",
             "model": model,
             "classes": ("cat", "dog", "newt"),
-            "eval_transform": VIEW,
+            "eval_transform": TRANSFORM,
         }
         | fields
     )  # type: ignore[arg-type]
@@ -284,8 +284,8 @@ def test_a_run_on_crops_is_evaluated_on_center_crops_and_a_whitened_run_is_refus
 
     cropped = ["recipe.epochs=1", "recipe.augment.crop=6"]
     record = rl.train(SMALL, str(small_npz), "adam", settings=cropped, output=tmp_path)
-    view = read_model_file(tmp_path / "runs" / record.id).eval_transform
-    assert (view.crop_mode, view.resize, view.size) == ("crop", 8, 6)
+    transform = read_model_file(tmp_path / "runs" / record.id).eval_transform
+    assert (transform.crop_mode, transform.resize, transform.size) == ("crop", 8, 6)
     record = rl.train(
         SMALL, str(small_npz), "adam", settings=[*cropped, "recipe.normalize=zca"], output=tmp_path
     )

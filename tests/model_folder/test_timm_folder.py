@@ -7,6 +7,7 @@ import math
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -27,7 +28,7 @@ from resnetlab.models.build import build_model
 from resnetlab.models.configs import CifarConfig, ExternalConfig, ModelConfig
 
 CLASSES = ("cat", "dog's", "ネコ")
-VIEW = EvalTransform(size=64, resize=71, mean=(0.5, 0.4, 0.3), std=(0.25, 0.2, 0.3))
+TRANSFORM = EvalTransform(size=64, resize=71, mean=(0.5, 0.4, 0.3), std=(0.25, 0.2, 0.3))
 
 NETWORKS = [
     ExternalConfig(source="timm/mobilenetv2_035", kwargs={"pad_type": "same"}),
@@ -52,9 +53,14 @@ def network(model: ModelConfig, channels: int = 3) -> nn.Module:
 
 
 def model_file(model: ModelConfig, **fields: object) -> ModelFile:
-    table = {"name": "pets", "model": model, "classes": CLASSES, "eval_transform": VIEW}
-    table |= {"license": License(name="Apache-2.0")}
-    return ModelFile(**(table | fields))  # type: ignore[arg-type]
+    table: dict[str, Any] = {
+        "name": "pets",
+        "model": model,
+        "classes": CLASSES,
+        "eval_transform": TRANSFORM,
+        "license": License(name="Apache-2.0"),
+    }
+    return ModelFile(**(table | fields))
 
 
 @pytest.mark.parametrize("model", NETWORKS, ids=lambda model: model.source)
@@ -67,8 +73,8 @@ def test_timm_loads_the_folder_with_the_same_logits_and_the_same_preprocessing(
     settings = resolve_model_data_config(theirs)
     transform = create_transform(**settings, is_training=False)
     photograph = picture(5, 90, 130)
-    pixels = apply_eval_transform(photograph, VIEW)
-    ours = (pixels / 255 - np.array(VIEW.mean)) / np.array(VIEW.std)
+    pixels = apply_eval_transform(photograph, TRANSFORM)
+    ours = (pixels / 255 - np.array(TRANSFORM.mean)) / np.array(TRANSFORM.std)
     batch = transform(photograph)[None]
     assert np.allclose(batch[0].permute(1, 2, 0).numpy(), ours, atol=1e-6)
     with torch.inference_mode():
@@ -89,9 +95,11 @@ def test_timm_fine_tunes_the_folder_for_other_classes(tmp_path: Path) -> None:
 
 
 def test_timm_loads_a_network_for_gray_images(tmp_path: Path) -> None:
-    view = EvalTransform(size=32, channels=1, mean=(0.5,), std=(0.25,))
+    transform = EvalTransform(size=32, channels=1, mean=(0.5,), std=(0.25,))
     model = ExternalConfig(source="timm/resnet10t")
-    save_model_folder(tmp_path / "gray", network(model, 1), model_file(model, eval_transform=view))
+    save_model_folder(
+        tmp_path / "gray", network(model, 1), model_file(model, eval_transform=transform)
+    )
     theirs = timm.create_model(f"local-dir:{tmp_path / 'gray'}", pretrained=True).eval()
     images = torch.randn(2, 1, 32, 32, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
@@ -113,8 +121,8 @@ def test_each_listed_network_of_torchvision_is_equal_to_the_network_of_timm(name
 def test_timm_resizes_to_the_same_side_length_for_every_size() -> None:
     for size in range(16, 520):
         for side in {size, size + 1, int(256 / 224 * size), int(size / 0.9), 2 * size}:
-            view = replace(VIEW, size=size, resize=side)
-            assert math.floor(size / crop_fraction(view)) == side, (size, side)
+            transform = replace(TRANSFORM, size=size, resize=side)
+            assert math.floor(size / crop_fraction(transform)) == side, (size, side)
 
 
 def test_a_network_that_timm_lacks_has_no_timm_file_and_a_note_in_its_card(tmp_path: Path) -> None:

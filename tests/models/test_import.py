@@ -23,7 +23,7 @@ from resnetlab.files import sha256
 from resnetlab.model_folder.read import read_model_file
 from resnetlab.models.build import build_model, build_uninitialized
 from resnetlab.models.configs import CifarConfig, VGGConfig
-from resnetlab.models.convert import ImportOptions, _vgg_in_order, import_weights
+from resnetlab.models.convert import ImportOptions, import_weights, map_vgg_in_order
 from resnetlab.models.imported_file import ImportedFile
 from resnetlab.models.parse import parse_model
 from resnetlab.models.weight_sources import (
@@ -281,7 +281,7 @@ def test_the_layers_of_a_vgg_of_another_package_are_mapped_by_their_order(
             theirs = vgg16(num_classes=3)
         template = build_uninitialized(ours, 3, 3)
     file = ImportedFile(theirs.state_dict(), WeightsMetadata())
-    mapped = _vgg_in_order(tmp_path / "vgg.pth", file, template).tensors
+    mapped = map_vgg_in_order(tmp_path / "vgg.pth", file, template).tensors
     expected = template.state_dict()
     assert {name: t.shape for name, t in mapped.items()} == {
         name: t.shape for name, t in expected.items()
@@ -309,7 +309,7 @@ def test_a_torchvision_vgg_with_our_names_gives_its_logits(tmp_path: Path) -> No
     config = VGGConfig(convolutions=(1, 1, 2, 2, 2), hidden=8, batch_norm=True)
     ours = build_uninitialized(config, 3, 3)
     file = ImportedFile(theirs.state_dict(), WeightsMetadata())
-    mapped = _vgg_in_order(tmp_path / "vgg.pth", file, ours)
+    mapped = map_vgg_in_order(tmp_path / "vgg.pth", file, ours)
     load_weights(ours, mapped.tensors, "vgg.pth")
     images = torch.randn(2, 3, 224, 224)
     with torch.inference_mode():

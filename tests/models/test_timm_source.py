@@ -109,10 +109,11 @@ def test_a_timm_folder_sets_the_network_and_the_preprocessing_of_imported_weight
         out = tmp_path / f"imported{number}"
         commands.import_weights(tmp_path / "checkpoint.pth", source, out)
         loaded_model = load_model_folder(out)
-        view = loaded_model.file.eval_transform
+        transform = loaded_model.file.eval_transform
         assert loaded_model.file.classes == tuple(LABELS)
-        assert (view.mean, view.std, view.size, view.shorter_side) == (MEAN, STD, 96, 106)
-        assert view.interpolation == "bicubic"
+        assert (transform.mean, transform.std) == (MEAN, STD)
+        assert (transform.size, transform.shorter_side) == (96, 106)
+        assert transform.interpolation == "bicubic"
         with torch.inference_mode():
             assert torch.allclose(loaded_model.module(images), network(images), atol=1e-5)
 

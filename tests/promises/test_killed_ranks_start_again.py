@@ -137,7 +137,7 @@ def test_two_processes_train_as_one_does_on_the_whole_batch(
 def ranks(agent: subprocess.Popen[str]) -> list[int]:
     """Return the processes that torchrun started, by rank."""
     children = Path(f"/proc/{agent.pid}/task/{agent.pid}/children").read_text().split()
-    processes = {}
+    processes: dict[int, int] = {}
     for child in children:
         environment = Path(f"/proc/{child}/environ").read_bytes().split(b"\0")
         processes |= {

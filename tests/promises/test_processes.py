@@ -19,7 +19,7 @@ import pytest
 def test_before(number): pass
 
 def test_that_kills_its_process():
-    {how}
+    {statement}
 
 @pytest.mark.parametrize("number", range(3))
 def test_after(number): pass
@@ -32,11 +32,11 @@ def test_fine(number): pass
 """
 
 
-@pytest.mark.parametrize("how", ["os.abort()", "os.kill(os.getpid(), 9)"])
+@pytest.mark.parametrize("statement", ["os.abort()", "os.kill(os.getpid(), 9)"])
 def test_a_process_killed_by_a_test_fails_the_run_by_name_and_the_other_tests_still_run(
-    tmp_path: Path, how: str
+    tmp_path: Path, statement: str
 ) -> None:
-    (tmp_path / "test_dying.py").write_text(DYING.format(how=how))
+    (tmp_path / "test_dying.py").write_text(DYING.format(statement=statement))
     for name in ("one", "other"):
         (tmp_path / f"test_{name}.py").write_text(FINE)
     options = re.search(r"^PYTEST := \S+ -m pytest (.*)$", (PROJECT / "Makefile").read_text(), re.M)

@@ -2,15 +2,20 @@
 verdicts.
 """
 
+from __future__ import annotations
+
 from dataclasses import replace
 from itertools import combinations
+from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from helpers.synthetic import TRUTH, study_record
 from resnetlab import reports
 from resnetlab.analysis.collect import collect_study_data
+from resnetlab.analysis.study_data import StudyData
 from resnetlab.reports import figures
 from resnetlab.reports.render import latex
 from resnetlab.studies.parsing.study_file import load_study
@@ -24,12 +29,12 @@ PAIRS = Distance(
 )
 
 
-def distance_study(distance=PAIRS):
+def distance_study(distance: Distance = PAIRS) -> StudyData:
     study = replace(load_study("digits"), distances=(distance,))
     return collect_study_data(study_record(TRUTH, study=study, test_curve=True))
 
 
-def curves(values, label, field):
+def curves(values: StudyData, label: str, field: str) -> tuple[list[int], NDArray[np.float64]]:
     """Return an array (runs, epochs) of the trained runs, without step 0."""
     seeds = [row.seed for row in values.rows if row.condition == label and row.status == "trained"]
     result: dict[int, list[float]] = {seed: [] for seed in seeds}
@@ -46,7 +51,9 @@ def curves(values, label, field):
 @pytest.mark.parametrize(
     ("metric", "field", "digits"), [("top1", "top1_error_pct", 1), ("loss", "loss_nats", 4)]
 )
-def test_distances_equal_the_summed_squared_differences_of_the_curves(metric, field, digits):
+def test_distances_equal_the_summed_squared_differences_of_the_curves(
+    metric: str, field: str, digits: int
+) -> None:
     study_data = distance_study(replace(PAIRS, metric=metric))
     rows = reports.build_report(study_data).distances.rows
     assert [row[0].text for row in rows] == [
@@ -68,7 +75,9 @@ def test_distances_equal_the_summed_squared_differences_of_the_curves(metric, fi
     assert len(seeds) == 3  # two of plain 56 died
 
 
-def test_the_distance_table_is_in_every_file_of_a_study_that_declares_distances(tmp_path):
+def test_the_distance_table_is_in_every_file_of_a_study_that_declares_distances(
+    tmp_path: Path,
+) -> None:
     study_data = distance_study()
     page = reports.write_report(study_data, tmp_path).read_text(encoding="utf-8")
     for text in (
@@ -86,7 +95,7 @@ def test_the_distance_table_is_in_every_file_of_a_study_that_declares_distances(
     assert [cell.text for cell in none[2:4]] == ["\u2013", "\u2013"]
 
 
-def published_record():
+def published_record() -> StudyData:
     """Return the study `shortcuts` with two epochs of made-up runs on the data of the source."""
     study = load_study("shortcuts")
     truth = {c.label: [("trained", 60.0 + seed) for seed in range(5)] for c in study.conditions}
@@ -95,7 +104,7 @@ def published_record():
     return replace(data, data=tuple(replace(facts, name="cifar10") for facts in data.data))
 
 
-def test_the_distances_of_the_source_are_computed_from_its_runs():
+def test_the_distances_of_the_source_are_computed_from_its_runs() -> None:
     """By hand from the source's 630 values: options A and B at 20, 32, 44 and 56 layers."""
     study_data = published_record()
     table = reports.build_report(study_data).distances
@@ -116,7 +125,7 @@ def test_the_distances_of_the_source_are_computed_from_its_runs():
     assert accuracy[0][2].note == f"{len(epochs)} epochs"  # a sum over fewer epochs is smaller
 
 
-def test_the_curves_of_the_source_are_drawn_beside_ours_with_its_name():
+def test_the_curves_of_the_source_are_drawn_beside_ours_with_its_name() -> None:
     report = reports.build_report(published_record())
     by_key = {plot.key: plot for plot in report.curves}
     loss = next(p for p in by_key["test-loss"].panels if p.label == "plain 20").published
@@ -131,7 +140,7 @@ def test_the_curves_of_the_source_are_drawn_beside_ours_with_its_name():
         assert drawing.count(">published<") == len(by_key[key].panels)
 
 
-def test_an_epoch_with_fewer_images_is_noted_beside_the_curves_of_the_source():
+def test_an_epoch_with_fewer_images_is_noted_beside_the_curves_of_the_source() -> None:
     data = published_record()
     conditions = tuple(
         replace(c, data=replace(c.data, train_images=1294)) for c in data.study.conditions
@@ -147,7 +156,7 @@ def test_an_epoch_with_fewer_images_is_noted_beside_the_curves_of_the_source():
         assert [named in caption for caption in captions] == [is_named] * len(captions)
 
 
-def test_published_curves_on_other_data_are_not_drawn():
+def test_published_curves_on_other_data_are_not_drawn() -> None:
     data = published_record()
     other = replace(data, data=tuple(replace(facts, name="svhn") for facts in data.data))
     report = reports.build_report(other)

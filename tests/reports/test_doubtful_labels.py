@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 
 from resnetlab.deploy.results import Misclassification
-from resnetlab.reports.finetuning import _doubtful_table
+from resnetlab.reports.finetuning import doubtful_table
 
 
 def mistake(name: str, probability: float, label_probability: float) -> Misclassification:
@@ -25,7 +25,7 @@ def test_labels_far_below_the_predicted_class_are_doubtful() -> None:
         mistake("surest.jpg", 0.99, 0.001),
         mistake("nearly.jpg", 0.85, 0.06),
     )
-    table = _doubtful_table(SimpleNamespace(mistakes=mistakes))  # type: ignore[arg-type]
+    table = doubtful_table(SimpleNamespace(mistakes=mistakes))  # type: ignore[arg-type]
     assert [[cell.text for cell in row] for row in table.rows] == [
         ["surest.jpg", "cat", "dog"],
         ["sure.jpg", "cat", "dog"],
@@ -36,6 +36,6 @@ def test_labels_far_below_the_predicted_class_are_doubtful() -> None:
 
 def test_a_long_list_is_truncated_with_a_note() -> None:
     mistakes = tuple(mistake(f"{number:02}.jpg", 0.99, 0.0) for number in range(30))
-    table = _doubtful_table(SimpleNamespace(mistakes=mistakes))  # type: ignore[arg-type]
+    table = doubtful_table(SimpleNamespace(mistakes=mistakes))  # type: ignore[arg-type]
     assert len(table.rows) == 20
     assert "The first 20 of 30" in table.note

@@ -2,18 +2,24 @@
 report.
 """
 
+from __future__ import annotations
+
 import math
+from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
 from scipy.stats import t
 
-from helpers.synthetic import TRUTH, study_record
+from helpers.synthetic import TRUTH, Truth, study_record
 from resnetlab import reports
 from resnetlab.analysis.collect import collect_study_data
 from resnetlab.analysis.data_files import load_study_data, save_study_data
+from resnetlab.analysis.study_data import StudyData
 from resnetlab.errors import InputError
 from resnetlab.reports.render import latex
 from resnetlab.reports.write import rebuild
@@ -28,7 +34,7 @@ PAIR = Ensemble(
 )
 
 
-def planted(folder, ensemble=PAIR, truth=TRUTH):
+def planted(folder: Path, ensemble: Ensemble = PAIR, truth: Truth = TRUTH) -> StudyData:
     """Run s of `plain 8` is unsure and wrong on every fifth image from s; `plain 56` likewise on
     every third.
     """
@@ -50,14 +56,14 @@ def planted(folder, ensemble=PAIR, truth=TRUTH):
     return collect_study_data(StudyRecord(record.study, tuple(study_runs)))
 
 
-def interval(gains):
+def interval(gains: Sequence[float]) -> tuple[float, float]:
     half = t.ppf(0.975, len(gains) - 1) * np.std(gains, ddof=1) / math.sqrt(len(gains))
     return np.mean(gains) - half, np.mean(gains) + half
 
 
 def test_complementary_errors_give_a_perfect_ensemble_whose_gain_is_paired_over_images(
-    tmp_path,
-):
+    tmp_path: Path,
+) -> None:
     joint = planted(tmp_path).ensembles[0]
     assert (joint.condition, joint.seed, joint.members, joint.images) == (
         "plain 8",
@@ -71,7 +77,7 @@ def test_complementary_errors_give_a_perfect_ensemble_whose_gain_is_paired_over_
     assert (joint.gain_low, joint.gain_high) == pytest.approx((20, 20))
 
 
-def test_the_interval_of_one_ensemble_is_a_t_interval_over_images(tmp_path):
+def test_the_interval_of_one_ensemble_is_a_t_interval_over_images(tmp_path: Path) -> None:
     """Three runs of `plain 56` trained, of seeds 0, 1 and 3: the first and the last miss the same
     images.
     """
@@ -91,7 +97,9 @@ def test_the_interval_of_one_ensemble_is_a_t_interval_over_images(tmp_path):
     assert (joint.gain_low, joint.gain_high) == pytest.approx(interval(gains))
 
 
-def test_ensembles_across_conditions_use_every_seed_that_all_conditions_have(tmp_path):
+def test_ensembles_across_conditions_use_every_seed_that_all_conditions_have(
+    tmp_path: Path,
+) -> None:
     record = planted(tmp_path)
     across = [joint for joint in record.ensembles if not joint.condition]
     assert [(joint.seed, joint.members) for joint in across] == [
@@ -110,7 +118,7 @@ def test_ensembles_across_conditions_use_every_seed_that_all_conditions_have(tmp
     assert row[6].text == "other seeds, these test images"
 
 
-def test_ensembles_are_in_a_report_that_is_rebuilt_without_the_runs(tmp_path):
+def test_ensembles_are_in_a_report_that_is_rebuilt_without_the_runs(tmp_path: Path) -> None:
     record = planted(tmp_path / "runs")
     page = reports.write_report(record, tmp_path / "first").read_bytes()
     assert rebuild(tmp_path / "first", tmp_path / "again").read_bytes() == page
@@ -125,8 +133,8 @@ def test_ensembles_are_in_a_report_that_is_rebuilt_without_the_runs(tmp_path):
 
 
 def test_runs_without_outputs_have_no_ensemble_values_and_other_studies_no_table(
-    tmp_path,
-):
+    tmp_path: Path,
+) -> None:
     bare = collect_study_data(study_record(study=replace(load_study("digits"), ensembles=(PAIR,))))
     assert bare.ensembles == ()
     assert {cell.text for row in reports.build_report(bare).ensembles.rows for cell in row[1:]} == {
@@ -138,7 +146,7 @@ def test_runs_without_outputs_have_no_ensemble_values_and_other_studies_no_table
     assert not (tmp_path / "ensembles.csv").exists()
 
 
-def test_the_answer_of_a_study_without_claims_contains_its_ensemble(tmp_path):
+def test_the_answer_of_a_study_without_claims_contains_its_ensemble(tmp_path: Path) -> None:
     record = planted(tmp_path)
     answer = reports.build_report(replace(record, study=replace(record.study, claims=()))).answer
     assert "Plain 8 and plain 56 together reach" in answer
@@ -177,13 +185,15 @@ OUTLINE = {
         ),
     ],
 )
-def test_an_impossible_ensemble_is_refused_when_the_study_is_loaded(changed, message):
+def test_an_impossible_ensemble_is_refused_when_the_study_is_loaded(
+    changed: dict[str, Any], message: str
+) -> None:
     with pytest.raises(InputError) as caught:
         parse_study(OUTLINE | changed, "mine.toml", Overrides())
     assert any(message in str(problem) for problem in caught.value.problems), caught.value.problems
 
 
-def test_a_part_of_the_grid_has_the_ensembles_of_its_conditions():
+def test_a_part_of_the_grid_has_the_ensembles_of_its_conditions() -> None:
     study = load_study("he2016", Overrides(settings=("grid.model.depth=[20, 56]",)))
     assert study.ensembles[0].conditions == ("residual 20 (A)", "residual 56 (A)")
     assert (

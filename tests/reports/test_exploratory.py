@@ -1,30 +1,35 @@
 """The report labels differences that no claim declared as exploratory."""
 
+from __future__ import annotations
+
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 from scipy import stats
 
-from helpers.synthetic import TRUTH, study_record
+from helpers.synthetic import TRUTH, Truth, study_record
 from resnetlab import reports
 from resnetlab.analysis.collect import collect_study_data
+from resnetlab.reports.document import Table
 from resnetlab.reports.render import latex
 from resnetlab.studies.parsing.overrides import Overrides
 from resnetlab.studies.parsing.study_file import load_study, parse_study
+from resnetlab.studies.study import Study
 
 
-def explored(truth=TRUTH, study=None):
+def explored(truth: Truth = TRUTH, study: Study | None = None) -> Table | None:
     return reports.build_report_from_record(
         study_record(truth, study=study or replace(load_study("digits"), claims=()))
     ).exploratory
 
 
-def accuracies(label):
-    return [value for outcome, value in TRUTH[label] if outcome == "trained"]
+def accuracies(label: str) -> list[float]:
+    return [value for outcome, value in TRUTH[label] if outcome == "trained" and value is not None]
 
 
-def test_a_study_without_claims_compares_every_pair_by_welch_and_benjamini_hochberg():
+def test_a_study_without_claims_compares_every_pair_by_welch_and_benjamini_hochberg() -> None:
     table = explored()
     names = [row[0].text.split(" − ") for row in table.rows]
     assert len(names) == 6
@@ -43,7 +48,7 @@ def test_a_study_without_claims_compares_every_pair_by_welch_and_benjamini_hochb
     assert "over 6 differences" in table.note
 
 
-def test_pairs_that_a_claim_compares_are_not_explored_again():
+def test_pairs_that_a_claim_compares_are_not_explored_again() -> None:
     names = [row[0].text for row in explored(study=load_study("digits")).rows]
     assert len(names) == 5
     assert "plain 56 − residual 56 (A)" not in names
@@ -55,7 +60,7 @@ def test_pairs_that_a_claim_compares_are_not_explored_again():
     assert explored(study=replace(study, claims=every)) is None
 
 
-def grid(depths):
+def grid(depths: list[int]) -> Study:
     tables = {
         "name": "wide",
         "question": "Which?",
@@ -67,7 +72,7 @@ def grid(depths):
     return parse_study(tables, "study.toml", Overrides())
 
 
-def test_a_large_grid_is_compared_with_its_best_condition_and_truncated():
+def test_a_large_grid_is_compared_with_its_best_condition_and_truncated() -> None:
     study = grid([6 * n + 2 for n in range(1, 31)])
     generator = np.random.default_rng(0)
     truth = {
@@ -83,7 +88,7 @@ def test_a_large_grid_is_compared_with_its_best_condition_and_truncated():
     assert "9 rows with a larger p are left out" in table.note
 
 
-def test_conditions_that_cannot_be_compared_are_listed_and_constant_ones_get_no_p_value():
+def test_conditions_that_cannot_be_compared_are_listed_and_constant_ones_get_no_p_value() -> None:
     truth = TRUTH | {
         "plain 8": [("trained", 99.0)] * 5,
         "residual 8 (A)": [("trained", 98.0)] * 5,
@@ -101,12 +106,12 @@ def test_conditions_that_cannot_be_compared_are_listed_and_constant_ones_get_no_
     assert table.note.endswith("fewer than 2 trained runs: plain 56.")
 
 
-def test_an_unfinished_study_has_no_exploratory_table():
+def test_an_unfinished_study_has_no_exploratory_table() -> None:
     assert explored(TRUTH | {"plain 8": [*TRUTH["plain 8"][:4], ("waiting", None)]}) is None
 
 
 @pytest.fixture(scope="module")
-def written(tmp_path_factory):
+def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder with a report in every form."""
     evidence, folder = collect_study_data(study_record()), tmp_path_factory.mktemp("report")
     reports.write_report(evidence, folder)
@@ -115,7 +120,7 @@ def written(tmp_path_factory):
 
 
 @pytest.mark.parametrize("form", ["html", "md", "tex"])
-def test_every_form_of_a_report_labels_the_table_as_exploratory(written, form):
+def test_every_form_of_a_report_labels_the_table_as_exploratory(written: Path, form: str) -> None:
     text = (written / f"report.{form}").read_text(encoding="utf-8")
     assert "Exploratory analysis" in text
     assert "No claim declared these differences" in text

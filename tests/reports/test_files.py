@@ -2,6 +2,8 @@
 for the same runs.
 """
 
+from __future__ import annotations
+
 import base64
 import csv
 import hashlib
@@ -10,6 +12,7 @@ import json
 import re
 import shutil
 from importlib.resources import files
+from pathlib import Path
 from typing import get_args
 from xml.etree import ElementTree
 
@@ -27,13 +30,13 @@ from resnetlab.stats.verdict_types import VerdictLabel
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return reports.write_report(
         collect_study_data(study_record(EVERY_STATUS)), tmp_path_factory.mktemp("report")
     ).parent
 
 
-def test_every_badge_has_its_colors_with_enough_contrast_in_both_themes():
+def test_every_badge_has_its_colors_with_enough_contrast_in_both_themes() -> None:
     css = (files("resnetlab.reports") / "templates" / "report.css").read_text(encoding="utf-8")
     light, dark = re.findall(r":root \{(.*?)\n *\}", css, flags=re.S)[:2]
     ours = {
@@ -54,10 +57,10 @@ def test_every_badge_has_its_colors_with_enough_contrast_in_both_themes():
             assert contrast(colors[fill], colors[ink]) >= 4.5
 
 
-def contrast(one, other):
+def contrast(one: str, other: str) -> float:
     """WCAG 2: relative luminances, the lighter over the darker."""
 
-    def luminance(color):
+    def luminance(color: str) -> float:
         parts = [int(color[i : i + 2], 16) / 255 for i in (1, 3, 5)]
         red, green, blue = [
             p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts
@@ -68,7 +71,7 @@ def contrast(one, other):
     return (light + 0.05) / (dark + 0.05)
 
 
-def test_names_are_escaped_in_html_and_markdown(tmp_path):
+def test_names_are_escaped_in_html_and_markdown(tmp_path: Path) -> None:
     page = reports.write_report(collect_study_data(hostile_record()), tmp_path)
     text = page.read_text(encoding="utf-8")
     tags = [tag for tag, _ in Page(text).tags]
@@ -84,7 +87,7 @@ def test_names_are_escaped_in_html_and_markdown(tmp_path):
         assert "<script" not in values
 
 
-def test_the_page_loads_no_external_file(folder):
+def test_the_page_loads_no_external_file(folder: Path) -> None:
     text = (folder / "report.html").read_text(encoding="utf-8")
     page = Page(text)
     policy = [
@@ -120,7 +123,7 @@ def test_the_page_loads_no_external_file(folder):
     )
 
 
-def test_ids_are_unique_and_every_reference_has_its_target(folder):
+def test_ids_are_unique_and_every_reference_has_its_target(folder: Path) -> None:
     page = Page((folder / "report.html").read_text(encoding="utf-8"))
     ids = [a["id"] for _, a in page.tags if "id" in a]
     assert len(ids) == len(set(ids))
@@ -129,7 +132,7 @@ def test_ids_are_unique_and_every_reference_has_its_target(folder):
     assert set(re.findall(r'(?:href="|url\()#([^")]+)', markup)) <= set(ids)
 
 
-def test_marks_rows_and_the_script_use_the_same_name_for_a_run(folder):
+def test_marks_rows_and_the_script_use_the_same_name_for_a_run(folder: Path) -> None:
     text = (folder / "report.html").read_text(encoding="utf-8")
     tags = Page(text).tags
     with (folder / "results.csv").open(newline="", encoding="utf-8") as file:
@@ -174,7 +177,7 @@ def test_marks_rows_and_the_script_use_the_same_name_for_a_run(folder):
     }
 
 
-def test_figures_have_a_text_alternative_and_the_colors_of_the_page(folder):
+def test_figures_have_a_text_alternative_and_the_colors_of_the_page(folder: Path) -> None:
     text = (folder / "report.html").read_text(encoding="utf-8")
     drawn = [a for tag, a in Page(text).tags if tag == "svg"]
     assert len(drawn) == 8
@@ -184,7 +187,7 @@ def test_figures_have_a_text_alternative_and_the_colors_of_the_page(folder):
     assert all(f"{variable}:" in text for variable in variables)
 
 
-def test_figures_of_the_markdown_report_are_complete_svg_files(folder):
+def test_figures_of_the_markdown_report_are_complete_svg_files(folder: Path) -> None:
     document = (folder / "report.md").read_text(encoding="utf-8")
     names = re.findall(r"!\[.*\]\((figures/[\w-]+\.svg)\)", document)
     assert len(names) == 4
@@ -195,7 +198,7 @@ def test_figures_of_the_markdown_report_are_complete_svg_files(folder):
         assert "var(" not in text
 
 
-def test_markdown_and_html_contain_the_same_tables(folder):
+def test_markdown_and_html_contain_the_same_tables(folder: Path) -> None:
     page = [
         [" ".join(cell) for cell in row]
         for row in Page((folder / "report.html").read_text("utf-8")).rows
@@ -219,7 +222,7 @@ def test_markdown_and_html_contain_the_same_tables(folder):
     ]
 
 
-def test_the_same_evidence_gives_the_same_bytes(folder, tmp_path):
+def test_the_same_evidence_gives_the_same_bytes(folder: Path, tmp_path: Path) -> None:
     reports.write_report(collect_study_data(study_record(EVERY_STATUS)), tmp_path)
     names = sorted(path.relative_to(folder) for path in folder.rglob("*.*"))
     assert len(names) == 10
@@ -227,7 +230,7 @@ def test_the_same_evidence_gives_the_same_bytes(folder, tmp_path):
         assert (tmp_path / name).read_bytes() == (folder / name).read_bytes()
 
 
-def test_a_report_is_rebuilt_from_its_committed_data(folder, tmp_path):
+def test_a_report_is_rebuilt_from_its_committed_data(folder: Path, tmp_path: Path) -> None:
     for name in ("report.json", "results.csv", "curves.csv"):
         shutil.copy(folder / name, tmp_path)
     page = reports.rebuild(tmp_path)
@@ -235,7 +238,7 @@ def test_a_report_is_rebuilt_from_its_committed_data(folder, tmp_path):
     assert (tmp_path / "results.csv").read_bytes() == (folder / "results.csv").read_bytes()
 
 
-def test_results_csv_has_a_row_for_each_planned_run(folder):
+def test_results_csv_has_a_row_for_each_planned_run(folder: Path) -> None:
     with (folder / "results.csv").open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert [row["status"] for row in rows] == [
@@ -245,7 +248,7 @@ def test_results_csv_has_a_row_for_each_planned_run(folder):
     assert float(rows[0]["test_error_pct"]) == pytest.approx(1.1)
 
 
-def test_a_damaged_file_is_reported_by_name(folder, tmp_path):
+def test_a_damaged_file_is_reported_by_name(folder: Path, tmp_path: Path) -> None:
     for name in ("report.json", "results.csv", "curves.csv"):
         shutil.copy(folder / name, tmp_path)
     text = (tmp_path / "results.csv").read_text(encoding="utf-8")
@@ -260,7 +263,7 @@ def test_a_damaged_file_is_reported_by_name(folder, tmp_path):
 
 @pytest.mark.skipif(not shutil.which("chromium"), reason="needs chromium")
 @pytest.mark.parametrize("width", [1280, 390])
-def test_the_page_never_scrolls_sideways(tmp_path, width):
+def test_the_page_never_scrolls_sideways(tmp_path: Path, width: int) -> None:
     page = reports.write_report(collect_study_data(study_record(EVERY_STATUS)), tmp_path).read_text(
         encoding="utf-8"
     )

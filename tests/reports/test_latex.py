@@ -2,6 +2,8 @@
 compiles.
 """
 
+from __future__ import annotations
+
 import re
 import shutil
 import subprocess
@@ -14,13 +16,14 @@ from helpers.synthetic import EVERY_STATUS, study_record
 from resnetlab import reports
 from resnetlab.analysis.collect import collect_study_data
 from resnetlab.analysis.data_files import load_study_data
+from resnetlab.analysis.study_data import StudyData
 from resnetlab.errors import escape_controls
 from resnetlab.reports import figures
 from resnetlab.reports.render import latex
 from resnetlab.reports.render.latex import write_latex
 
 
-def plain(text):
+def plain(text: str) -> str:
     """Return the text that a reader sees of LaTeX that `escape` wrote."""
     text = text.replace(r"\allowbreak{}", "")
     for letter, command in sorted(latex.LATEX_ESCAPES.items(), key=lambda item: -len(item[1])):
@@ -29,7 +32,7 @@ def plain(text):
     return re.sub("\x00(\\d+)\x00", lambda match: chr(int(match[1])), text)
 
 
-def rows(document):
+def rows(document: str) -> list[list[str]]:
     """Return the cells of every table, notes included."""
     rows_ = []
     for table in re.findall(r"\\toprule\n(.*?)\\end\{longtable\}", document, re.S):
@@ -46,11 +49,13 @@ def rows(document):
 
 
 @pytest.fixture(scope="module")
-def evidence():
+def evidence() -> StudyData:
     return collect_study_data(study_record(EVERY_STATUS))
 
 
-def test_the_numbers_in_latex_equal_the_numbers_on_the_page(evidence, tmp_path):
+def test_the_numbers_in_latex_equal_the_numbers_on_the_page(
+    evidence: StudyData, tmp_path: Path
+) -> None:
     document = write_latex(evidence, tmp_path).read_text(encoding="utf-8")
     page = Page(reports.write_report(evidence, tmp_path / "page").read_text(encoding="utf-8"))
     in_page = [[" ".join(cell) for cell in row] for row in page.rows]
@@ -61,7 +66,9 @@ def test_the_numbers_in_latex_equal_the_numbers_on_the_page(evidence, tmp_path):
     )
 
 
-def test_tables_use_only_the_rules_of_booktabs_and_figures_are_pdf(evidence, tmp_path):
+def test_tables_use_only_the_rules_of_booktabs_and_figures_are_pdf(
+    evidence: StudyData, tmp_path: Path
+) -> None:
     document = write_latex(evidence, tmp_path).read_text(encoding="utf-8")
     assert (
         document.count(r"\toprule")
@@ -76,14 +83,16 @@ def test_tables_use_only_the_rules_of_booktabs_and_figures_are_pdf(evidence, tmp
     )
 
 
-def test_the_same_evidence_gives_the_same_latex_byte_for_byte(evidence, tmp_path):
+def test_the_same_evidence_gives_the_same_latex_byte_for_byte(
+    evidence: StudyData, tmp_path: Path
+) -> None:
     write_latex(evidence, tmp_path / "a")
     write_latex(reports.build_report(evidence), tmp_path / "b")
     for path in sorted((tmp_path / "a").rglob("*.*")):
         assert path.read_bytes() == (tmp_path / "b" / path.relative_to(tmp_path / "a")).read_bytes()
 
 
-def test_colors_of_a_pdf_are_fixed(evidence):
+def test_colors_of_a_pdf_are_fixed(evidence: StudyData) -> None:
     import matplotlib as mpl
 
     with mpl.rc_context({"pdf.compression": 0}):
@@ -107,11 +116,11 @@ def test_colors_of_a_pdf_are_fixed(evidence):
         ("\N{CJK UNIFIED IDEOGRAPH-4E2D}", "{[}U+4E2D{]}"),
     ],
 )
-def test_special_characters_are_escaped(text, message):
+def test_special_characters_are_escaped(text: str, message: str) -> None:
     assert latex.escape(text) == message
 
 
-def test_names_cannot_inject_a_latex_command():
+def test_names_cannot_inject_a_latex_command() -> None:
     document = latex.render(reports.build_report_from_record(hostile_record()))
     assert latex.escape(escape_controls(HOSTILE)) in document
     assert not re.search("[\x00-\x08\x0b-\x1f\u202e]", document)
@@ -123,7 +132,7 @@ def test_names_cannot_inject_a_latex_command():
 
 @pytest.mark.skipif(not shutil.which("pdflatex"), reason="needs pdflatex")
 @pytest.mark.parametrize("hostile", [False, True])
-def test_the_document_compiles(evidence, tmp_path, hostile):
+def test_the_document_compiles(evidence: StudyData, tmp_path: Path, hostile: bool) -> None:
     path = write_latex(collect_study_data(hostile_record()) if hostile else evidence, tmp_path)
     command = [
         "pdflatex",
@@ -148,14 +157,14 @@ MAX_OVERFULL_PT = 5.0
 
 
 @pytest.fixture(scope="module", params=COMMITTED)
-def committed(request, tmp_path_factory):
+def committed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the LaTeX of a committed report."""
     return write_latex(
         load_study_data(RESULTS / request.param), tmp_path_factory.mktemp(request.param)
     )
 
 
-def test_the_latex_of_a_committed_report_is_balanced_and_escaped(committed):
+def test_the_latex_of_a_committed_report_is_balanced_and_escaped(committed: Path) -> None:
     """Without LaTeX: groups and environments are closed, and no special letter is bare."""
     document = committed.read_text(encoding="utf-8")
     body = document.split(r"\begin{document}")[1]
@@ -181,7 +190,7 @@ def test_the_latex_of_a_committed_report_is_balanced_and_escaped(committed):
     assert document.isascii() or document.encode("latin-1")
 
 
-def test_a_command_may_break_after_separators_and_a_checksum_anywhere():
+def test_a_command_may_break_after_separators_and_a_checksum_anywhere() -> None:
     command = "resnetlab study run x --set recipe.optimizer.weight_decay=0.0001"
     text = latex.escape(command).replace(r"\allowbreak{}", "|")
     assert text == (r"resnetlab study run x -{-}set recipe.|optimizer.|weight\_|decay=|0.|0001")
@@ -191,13 +200,13 @@ def test_a_command_may_break_after_separators_and_a_checksum_anywhere():
     assert head == r"model.\allowbreak{}ceil\_\allowbreak{}mode"
 
 
-def test_a_file_name_is_printed_once(committed):
+def test_a_file_name_is_printed_once(committed: Path) -> None:
     document = committed.read_text(encoding="utf-8")
     assert r"\item[{A row for each planned run}] results.csv" + "\n" in document
 
 
 @pytest.mark.skipif(not shutil.which("pdflatex"), reason="needs pdflatex")
-def test_a_committed_report_compiles_and_no_line_overlaps_the_next_column(committed):
+def test_a_committed_report_compiles_and_no_line_overlaps_the_next_column(committed: Path) -> None:
     command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "-no-shell-escape"]
     done = subprocess.run(
         [*command, committed.name], cwd=committed.parent, capture_output=True, timeout=120

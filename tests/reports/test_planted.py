@@ -5,16 +5,20 @@ arm without trained runs, a missing run, and a condition out of memory.
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Iterable
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
-from helpers.synthetic import study_record
+from helpers.synthetic import Runs, Truth, study_record
 from resnetlab import reports
 from resnetlab.analysis.collect import collect_study_data
 from resnetlab.analysis.data_files import load_study_data
+from resnetlab.reports.document import Cell, Report
 from resnetlab.studies.parsing.overrides import Overrides
 from resnetlab.studies.parsing.study_file import parse_study
+from resnetlab.studies.study import Study
 
 STUDY = """
 name = "planted"
@@ -28,11 +32,11 @@ model.shortcut = ["none", "A", "B"]
 """
 
 
-def converged(*values):
+def converged(*values: float) -> Runs:
     return [("trained", value) for value in values]
 
 
-TRUTH = {
+TRUTH: Truth = {
     "plain 8": converged(91.0, 91.3, 90.8, 91.1, 91.4),
     "residual 8 (A)": converged(91.1, 91.2, 90.9, 91.0, 91.3),  # equal to plain 8
     "residual 8 (B)": converged(91.0, 94.0, 88.0, 92.5, 89.0),  # the same in the mean, and noisy
@@ -59,7 +63,7 @@ TRUTH = {
 }
 
 
-def at(depth, shortcut):
+def at(depth: int, shortcut: str) -> str:
     return f'{{ model.depth = {depth}, model.shortcut = "{shortcut}" }}'
 
 
@@ -137,7 +141,7 @@ CLAIMS = {
 }
 
 
-def planted(names=tuple(CLAIMS)):
+def planted(names: Iterable[str] = tuple(CLAIMS)) -> Study:
     text = STUDY + "".join(
         f'[[claim]]\nstatement = "{name}"\n{CLAIMS[name][1]}\n' for name in names
     )
@@ -145,11 +149,11 @@ def planted(names=tuple(CLAIMS)):
 
 
 @pytest.fixture(scope="module")
-def report():
+def report() -> Report:
     return reports.build_report_from_record(study_record(TRUTH, study=planted()))
 
 
-def rows(report):
+def rows(report: Report) -> dict[str, tuple[Cell, ...]]:
     """Return the rows of the table of claims by statement, without those of directions."""
     return {
         row[0].text: row for row in report.claims.rows if row[0].text != "Direction of this claim"
@@ -157,7 +161,7 @@ def rows(report):
 
 
 @pytest.mark.parametrize("name", CLAIMS)
-def test_each_planted_truth_gets_its_verdict(report, name):
+def test_each_planted_truth_gets_its_verdict(report: Report, name: str) -> None:
     expected = CLAIMS[name][0]
     assert rows(report)[name][-1].badge == expected
     assert next(cell.badge for cell in report.verdicts if cell.text == name) == expected
@@ -166,12 +170,14 @@ def test_each_planted_truth_gets_its_verdict(report, name):
 @pytest.mark.parametrize(
     ("name", "word"), [("it does not fail", "contradicted"), ("a race", "reproduced")]
 )
-def test_exact_tests_of_five_runs_decide_single_claims_but_not_a_large_family(name, word):
+def test_exact_tests_of_five_runs_decide_single_claims_but_not_a_large_family(
+    name: str, word: str
+) -> None:
     alone = reports.build_report_from_record(study_record(TRUTH, study=planted((name,))))
     assert alone.verdicts[0].badge == word
 
 
-def test_a_claim_with_a_missing_run_is_inconclusive_and_with_that_run_is_reproduced():
+def test_a_claim_with_a_missing_run_is_inconclusive_and_with_that_run_is_reproduced() -> None:
     there = TRUTH | {"residual 56 (B)": converged(95.6, 96.4, 96.0, 96.0, 96.0)}
     names = ("missing runs that matter",)
     badges = [
@@ -183,7 +189,7 @@ def test_a_claim_with_a_missing_run_is_inconclusive_and_with_that_run_is_reprodu
     assert badges == ["inconclusive", "reproduced"]
 
 
-def test_the_row_of_a_direction_follows_the_row_of_its_size(report):
+def test_the_row_of_a_direction_follows_the_row_of_its_size(report: Report) -> None:
     table = report.claims.rows
     index = next(index for index, row in enumerate(table) if row[0].text == "a size, half")
     assert (table[index + 1][0].text, table[index + 1][-1].badge) == (
@@ -193,7 +199,7 @@ def test_the_row_of_a_direction_follows_the_row_of_its_size(report):
     assert sum(row[0].text == "Direction of this claim" for row in table) == 3
 
 
-def test_each_claim_states_its_comparison_and_its_unit(report):
+def test_each_claim_states_its_comparison_and_its_unit(report: Report) -> None:
     rows_by_label = rows(report)
     assert rows_by_label["an effect in loss"][0].note == "plain 14 − residual 14 (A) in test loss"
     assert rows_by_label["an effect in loss"][1].text.endswith(" nats")
@@ -207,7 +213,7 @@ def test_each_claim_states_its_comparison_and_its_unit(report):
     assert rows_by_label["a broken chain"][0].note.endswith("every step worsens test accuracy")
 
 
-def test_a_claim_on_the_train_images_is_tested_and_labeled_on_them():
+def test_a_claim_on_the_train_images_is_tested_and_labeled_on_them() -> None:
     sides = f"left = {at(14, 'A')}\nright = {at(14, 'none')}\n"
     text = STUDY + "".join(
         f'[[claim]]\nstatement = "Better on {split}."\n{sides}split = "{split}"\n'
@@ -236,7 +242,7 @@ def test_a_claim_on_the_train_images_is_tested_and_labeled_on_them():
     assert "a fixed part of the train split" in report.claims.note
 
 
-def test_failed_and_missing_runs_are_listed_and_make_verdicts_conditional(report):
+def test_failed_and_missing_runs_are_listed_and_make_verdicts_conditional(report: Report) -> None:
     rows_by_label = rows(report)
     assert rows_by_label["failed runs"][-1].note == "trained runs only"
     assert rows_by_label["a dead arm"][-1].note.endswith("5 of 5 against 0 of 5 trained")
@@ -244,7 +250,7 @@ def test_failed_and_missing_runs_are_listed_and_make_verdicts_conditional(report
     assert "memory" in rows_by_label["out of memory"][-1].note
 
 
-def test_the_note_explains_only_the_kinds_in_the_table_and_counts_its_tests(report):
+def test_the_note_explains_only_the_kinds_in_the_table_and_counts_its_tests(report: Report) -> None:
     assert f"corrected over the study's {len(CLAIMS) + 3} tests" in report.claims.note
     few = reports.build_report_from_record(study_record(TRUTH, study=planted(("a chain",)))).claims
     assert "the step with the largest p" in few.note
@@ -252,20 +258,20 @@ def test_the_note_explains_only_the_kinds_in_the_table_and_counts_its_tests(repo
 
 
 @pytest.mark.parametrize("name", CLAIMS)
-def test_each_kind_of_claim_has_an_answer(name):
+def test_each_kind_of_claim_has_an_answer(name: str) -> None:
     report = reports.build_report_from_record(study_record(TRUTH, study=planted((name,))))
     assert report.answer.endswith(".")
     assert report.verdicts[0].badge in report.answer
 
 
-def test_a_partial_study_of_every_kind_has_no_verdicts():
+def test_a_partial_study_of_every_kind_has_no_verdicts() -> None:
     partial = TRUTH | {"plain 8": [*TRUTH["plain 8"][:4], ("waiting", None)]}
     report = reports.build_report_from_record(study_record(partial, study=planted()))
     assert {cell.badge for cell in report.verdicts} == {"waiting"}
     assert {cell.text for row in report.claims.rows for cell in row[1:-1]} == {"–"}
 
 
-def test_a_report_of_every_kind_is_rebuilt_from_its_files(tmp_path):
+def test_a_report_of_every_kind_is_rebuilt_from_its_files(tmp_path: Path) -> None:
     study_data = collect_study_data(study_record(TRUTH, study=planted()))
     reports.write_report(study_data, tmp_path / "first")
     assert load_study_data(tmp_path / "first").study.claims == study_data.study.claims
@@ -276,13 +282,13 @@ def test_a_report_of_every_kind_is_rebuilt_from_its_files(tmp_path):
         ).read_bytes() == path.read_bytes()
 
 
-def test_the_order_of_seeds_does_not_change_a_verdict(report):
+def test_the_order_of_seeds_does_not_change_a_verdict(report: Report) -> None:
     record = study_record(TRUTH, study=planted())
     other = reports.build_report_from_record(replace(record, runs=record.runs[::-1]))
     assert [cell.badge for cell in other.verdicts] == [cell.badge for cell in report.verdicts]
 
 
-def test_the_forest_plot_has_a_row_for_each_claim_with_its_failed_runs(report):
+def test_the_forest_plot_has_a_row_for_each_claim_with_its_failed_runs(report: Report) -> None:
     rows_by_label = {row.label: row for row in report.forest.rows}
     assert set(rows_by_label) == set(CLAIMS)
     assert rows_by_label["a size"].region == (2.5, 7.5)
@@ -307,7 +313,7 @@ def test_the_forest_plot_has_a_row_for_each_claim_with_its_failed_runs(report):
         assert f"{name} {effect}: {rows_by_label[name].verdict}" in report.forest.alt
 
 
-def test_the_forest_plot_is_in_the_page_and_in_the_markdown_report(tmp_path):
+def test_the_forest_plot_is_in_the_page_and_in_the_markdown_report(tmp_path: Path) -> None:
     page = reports.write_report(collect_study_data(study_record(TRUTH, study=planted())), tmp_path)
     assert "Effect of each claim." in page.read_text(encoding="utf-8")
     assert "](figures/claims.svg)" in (tmp_path / "report.md").read_text(encoding="utf-8")
@@ -316,7 +322,7 @@ def test_the_forest_plot_is_in_the_page_and_in_the_markdown_report(tmp_path):
     assert "left better by, nats" in drawing
 
 
-def test_a_single_claim_and_a_partial_study_have_no_forest_plot():
+def test_a_single_claim_and_a_partial_study_have_no_forest_plot() -> None:
     assert (
         reports.build_report_from_record(study_record(TRUTH, study=planted(("an effect",)))).forest
         is None

@@ -9,7 +9,7 @@ import tomllib
 
 import pytest
 
-from helpers.synthetic import study_record
+from helpers.synthetic import Runs, study_record
 from resnetlab import reports
 from resnetlab.studies.parsing.overrides import Overrides
 from resnetlab.studies.parsing.study_file import parse_study
@@ -50,11 +50,11 @@ MEMORY = [("out of memory", None)] * 5
 NOISY = [("trained", value) for value in (97.0, 83.0, 95.0, 87.0, 90.5)]
 
 
-def around(mean):
+def around(mean: float) -> Runs:
     return [("trained", mean + jitter) for jitter in (-0.3, -0.1, 0.0, 0.1, 0.3)]
 
 
-def lost(runs):
+def lost(runs: Runs) -> Runs:
     return [*runs[:4], ("missing", None)]
 
 
@@ -119,7 +119,9 @@ TRUTHS = [
 
 
 @pytest.mark.parametrize(("kind", "truth", "word"), TRUTHS)
-def test_each_kind_of_claim_gives_the_planted_verdict(kind, truth, word):
+def test_each_kind_of_claim_gives_the_planted_verdict(
+    kind: str, truth: tuple[float | Runs, ...], word: str
+) -> None:
     study = parse_study(
         tomllib.loads(f'{STUDY}kind = "{kind}"\n{CLAIMS[kind]}'), "study.toml", Overrides()
     )
@@ -141,7 +143,7 @@ def test_each_kind_of_claim_gives_the_planted_verdict(kind, truth, word):
         assert "trained runs only" in report.verdicts[0].note
 
 
-def test_every_kind_of_claim_is_tested_with_every_possible_verdict():
+def test_every_kind_of_claim_is_tested_with_every_possible_verdict() -> None:
     words_by_kind = {
         kind: {word for values, _, word in TRUTHS if values == kind} for kind in CLAIMS
     }

@@ -1,17 +1,23 @@
 """Published results get a badge and an interval, or the report says why there is none."""
 
+from __future__ import annotations
+
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import pytest
 
-from helpers.synthetic import TRUTH, study_record
+from helpers.synthetic import TRUTH, Truth, study_record
 from resnetlab import reports
 from resnetlab.analysis.analyze import analyze
 from resnetlab.analysis.collect import collect_study_data
 from resnetlab.analysis.data_files import load_study_data
 from resnetlab.errors import InputError
 from resnetlab.reports import figures
+from resnetlab.reports.document import Cell, Report
 from resnetlab.reports.figures import values
+from resnetlab.reports.plot_data import ForestPlot
 from resnetlab.reports.render import latex
 from resnetlab.reports.study.reference_plots import reference_effects
 from resnetlab.schema import decode
@@ -30,7 +36,14 @@ RESIDUAL = "residual 56 (A)"  # 97.5, 96.1, 98.1, 96.9, 97.2
 PROTOCOL = Protocol(summary="as it was", data="digits", epochs=10, fields={"recipe.batch_size": 64})
 
 
-def report(value, *, protocol=PROTOCOL, condition=RESIDUAL, truth=TRUTH, **changes):
+def report(
+    value: ReferenceValue,
+    *,
+    protocol: Protocol = PROTOCOL,
+    condition: str = RESIDUAL,
+    truth: Truth = TRUTH,
+    **changes: Any,
+) -> Report:
     changed_study = replace(
         load_study("digits"),
         references=(
@@ -43,7 +56,7 @@ def report(value, *, protocol=PROTOCOL, condition=RESIDUAL, truth=TRUTH, **chang
     return reports.build_report_from_record(study_record(truth, study=changed_study))
 
 
-def row(report):
+def row(report: Report) -> dict[str, Cell]:
     return dict(
         zip(
             [column.name for column in report.references.columns],
@@ -53,13 +66,13 @@ def row(report):
     )
 
 
-def error(value=2.84, **fields):
+def error(value: float = 2.84, **fields: Any) -> ReferenceValue:
     return ReferenceValue(
         label="its name", model="cifar-resnet56", quantity="error", value=value, **fields
     )
 
 
-def test_a_compatible_number_is_shown_with_its_interval_and_as_a_diamond():
+def test_a_compatible_number_is_shown_with_its_interval_and_as_a_diamond() -> None:
     document = report(error())
     cells = row(document)
     half = t_quantile(0.975, 4) * 0.7402702209328702 * (1 / 5 + 1) ** 0.5 + 0.005
@@ -77,7 +90,7 @@ def test_a_compatible_number_is_shown_with_its_interval_and_as_a_diamond():
     assert ">published<" in figures.draw_plot(document.dot_plot).wide
 
 
-def test_errata_of_a_source_are_listed_once_in_the_report(tmp_path):
+def test_errata_of_a_source_are_listed_once_in_the_report(tmp_path: Path) -> None:
     pairs = tuple(
         MatchedReference(
             condition=label,
@@ -95,7 +108,7 @@ def test_errata_of_a_source_are_listed_once_in_the_report(tmp_path):
     assert load_study_data(tmp_path).study.references == pairs
 
 
-def test_a_distant_number_is_incompatible_and_inside_the_axis():
+def test_a_distant_number_is_incompatible_and_inside_the_axis() -> None:
     document = report(error(12.0, num_runs=5, sd=0.3))
     assert row(document)["Badge"].badge == "incompatible"
     assert "mean of 5; sd 0.30" in row(document)["Published"].note
@@ -132,13 +145,15 @@ def test_a_distant_number_is_incompatible_and_inside_the_axis():
         ),
     ],
 )
-def test_a_number_that_is_not_comparable_gets_no_badge_but_a_reason(value, protocol, why):
+def test_a_number_that_is_not_comparable_gets_no_badge_but_a_reason(
+    value: ReferenceValue, protocol: Protocol, why: str
+) -> None:
     cells = row(report(value, protocol=protocol))["Badge"]
     assert (cells.text, cells.badge) == ("None", "")
     assert cells.note.startswith(why)
 
 
-def test_a_source_links_to_its_work_only_if_its_address_is_valid(tmp_path):
+def test_a_source_links_to_its_work_only_if_its_address_is_valid(tmp_path: Path) -> None:
     changed_study = replace(
         load_study("digits"),
         references=(
@@ -182,7 +197,7 @@ def test_a_source_links_to_its_work_only_if_its_address_is_valid(tmp_path):
             )
 
 
-def test_a_published_top_5_error_is_shown_beside_the_measured_one():
+def test_a_published_top_5_error_is_shown_beside_the_measured_one() -> None:
     record = study_record(
         study=replace(
             load_study("digits"),
@@ -210,7 +225,7 @@ def test_a_published_top_5_error_is_shown_beside_the_measured_one():
     assert cells["Badge"].badge == "compatible"
 
 
-def test_changed_settings_remove_the_badge_but_more_seeds_do_not():
+def test_changed_settings_remove_the_badge_but_more_seeds_do_not() -> None:
     seeds, data = Override("seeds", "[0, 1, 2, 3, 4]"), Override("data", "mine.npz")
     assert row(report(error(), overrides=(seeds,)))["Badge"].badge == "compatible"
     elsewhere = row(report(error(), overrides=(data,)))  # named as the source's
@@ -223,13 +238,13 @@ def test_changed_settings_remove_the_badge_but_more_seeds_do_not():
     )
 
 
-def test_a_reduced_dataset_removes_the_badge():
+def test_a_reduced_dataset_removes_the_badge() -> None:
     study = load_study("digits")
     reduced = tuple(replace(c, data=replace(c.data, train_images=500)) for c in study.conditions)
     assert "trained on only 500 images" in row(report(error(), conditions=reduced))["Badge"].note
 
 
-def test_differences_of_the_protocol_are_listed_beside_a_badge():
+def test_differences_of_the_protocol_are_listed_beside_a_badge() -> None:
     fields = {
         "recipe.batch_size": 128,
         "recipe.optimizer.name": "sgd",
@@ -245,14 +260,14 @@ def test_differences_of_the_protocol_are_listed_beside_a_badge():
     )
 
 
-def test_failed_runs_are_listed_beside_a_published_number():
+def test_failed_runs_are_listed_beside_a_published_number() -> None:
     cells = row(report(error(70.0), condition="plain 56"))
     assert cells["Measured"].note == "n = 3"
     assert "trained runs only" in cells["Differences"].text
 
 
 @pytest.mark.parametrize("epoch", [None, 9.0])
-def test_a_published_train_accuracy_is_compared_with_ours_at_its_epoch(epoch):
+def test_a_published_train_accuracy_is_compared_with_ours_at_its_epoch(epoch: float | None) -> None:
     """Its interval allows for the part of the train images on which it is measured here, and no
     diamond is drawn.
     """
@@ -294,7 +309,7 @@ def test_a_published_train_accuracy_is_compared_with_ours_at_its_epoch(epoch):
     assert not any(row.reference_marks for row in document.dot_plot.rows)
 
 
-def test_a_rebuilt_copy_of_the_data_is_reported_and_still_compared():
+def test_a_rebuilt_copy_of_the_data_is_reported_and_still_compared() -> None:
     record = study_record()
     value = MatchedReference(
         condition=RESIDUAL, source="A source", protocol=PROTOCOL, value=error()
@@ -309,7 +324,7 @@ def test_a_rebuilt_copy_of_the_data_is_reported_and_still_compared():
     assert cells["Differences"].text == "data digits-rebuilt (published digits)"
 
 
-def test_protocol_differences_without_a_field_are_described_in_every_file(tmp_path):
+def test_protocol_differences_without_a_field_are_described_in_every_file(tmp_path: Path) -> None:
     differs = (
         ProtocolDifference(reference="weights shared", here="weights of each seed"),
         ProtocolDifference(
@@ -340,7 +355,7 @@ def test_protocol_differences_without_a_field_are_described_in_every_file(tmp_pa
         assert "published: plain by batch; here: plain by running (plain 56)" in text
 
 
-def test_losses_are_compared_with_losses():
+def test_losses_are_compared_with_losses() -> None:
     loss = ReferenceValue(
         label="loss", model="cifar-resnet56", quantity="loss", value=0.134, decimals=3
     )
@@ -349,21 +364,23 @@ def test_losses_are_compared_with_losses():
     assert cells["Measured"].text.endswith("nats")
 
 
-def test_a_partial_study_and_a_single_run_get_no_badge():
+def test_a_partial_study_and_a_single_run_get_no_badge() -> None:
     one = TRUTH | {RESIDUAL: [("trained", 97.0), *[("at chance", 10.0)] * 4]}
     assert row(report(error(), truth=one))["Badge"].note == "1 trained run: no interval"
     waiting = TRUTH | {"plain 8": [("waiting", None)] * 5}
     assert row(report(error(), truth=waiting))["Badge"].note == "waiting for the last run"
 
 
-def test_dependent_runs_get_a_badge_for_their_mean():
+def test_dependent_runs_get_a_badge_for_their_mean() -> None:
     value = error(2.0, num_runs=2, run_values=(1.9, 2.1), independent=False)
     cells = row(report(value))
     assert cells["Badge"].badge == "compatible"
     assert "runs not independent" in cells["Published"].note
 
 
-def test_published_numbers_without_a_measurement_are_listed_as_published_only(tmp_path):
+def test_published_numbers_without_a_measurement_are_listed_as_published_only(
+    tmp_path: Path,
+) -> None:
     other = ReferenceValue(label="FPNet-20", quantity="error", value=7.9, num_runs=3, sd=0.2)
     changed_study = replace(
         load_study("digits"),
@@ -401,7 +418,7 @@ def test_published_numbers_without_a_measurement_are_listed_as_published_only(tm
     assert reports.build_report_from_record(study_record()).unmatched_references is None
 
 
-def test_the_reference_table_is_in_every_file_and_in_a_rebuilt_report(tmp_path):
+def test_the_reference_table_is_in_every_file_and_in_a_rebuilt_report(tmp_path: Path) -> None:
     changed_study = replace(
         load_study("digits"),
         references=(
@@ -423,7 +440,7 @@ def test_the_reference_table_is_in_every_file_and_in_a_rebuilt_report(tmp_path):
     assert [line.split(",")[0] for line in text[1:]] == [RESIDUAL]
 
 
-def test_published_numbers_of_other_images_than_the_claims_are_labeled():
+def test_published_numbers_of_other_images_than_the_claims_are_labeled() -> None:
     """The depth report's tables are of train images at epoch 9; claims compare test images."""
     accuracy = ReferenceValue(
         label="plain",
@@ -440,8 +457,8 @@ def test_published_numbers_of_other_images_than_the_claims_are_labeled():
     assert "of other images" not in report(error()).claims.note
 
 
-def test_an_effect_of_selected_or_approximate_numbers_is_labeled():
-    def effect(**fields):
+def test_an_effect_of_selected_or_approximate_numbers_is_labeled() -> None:
+    def effect(**fields: Any) -> tuple[str, ...]:
         pairs = tuple(
             MatchedReference(
                 condition=label,
@@ -471,7 +488,7 @@ PLAIN = MatchedReference(
 )
 
 
-def known_effect(**changes):
+def known_effect(**changes: Any) -> ForestPlot | None:
     """Residual 56 above plain 56: one source has an error of 2.84 and another 30 %."""
     study = load_study("digits")
     claim = study.claims[0]
@@ -484,7 +501,7 @@ def known_effect(**changes):
     return reports.build_report_from_record(study_record(study=values)).forest
 
 
-def test_the_effect_in_published_numbers_is_shown_in_the_forest_plot():
+def test_the_effect_in_published_numbers_is_shown_in_the_forest_plot() -> None:
     contents = known_effect()
     assert [
         known.effect for row in contents.rows for known in row.reference_effects
@@ -521,11 +538,11 @@ def test_the_effect_in_published_numbers_is_shown_in_the_forest_plot():
         {"claim": replace(load_study("digits").claims[0], split="train")},
     ],
 )
-def test_numbers_with_different_protocols_give_no_published_effect(changes):
+def test_numbers_with_different_protocols_give_no_published_effect(changes: dict[str, Any]) -> None:
     assert not known_effect(**changes).rows[0].reference_effects
 
 
-def test_an_effect_is_computed_within_one_source_if_it_has_both_numbers():
+def test_an_effect_is_computed_within_one_source_if_it_has_both_numbers() -> None:
     study = load_study("digits")
     custom = replace(PLAIN, source="A source", value=replace(PLAIN.value, value=40.0))
     residual = MatchedReference(
@@ -542,7 +559,7 @@ def test_an_effect_is_computed_within_one_source_if_it_has_both_numbers():
     assert (known.sources, known.effect) == (("A source",), pytest.approx(57.16))
 
 
-def test_the_effects_of_a_forest_plot_are_written_to_a_csv_file_beside_it(tmp_path):
+def test_the_effects_of_a_forest_plot_are_written_to_a_csv_file_beside_it(tmp_path: Path) -> None:
     study = load_study("digits")
     claim = study.claims[0]
     back = replace(claim, statement="Back.", left=claim.right, right=claim.left)

@@ -1,15 +1,19 @@
 """The reports of studies whose truth is known have the right numbers and verdicts."""
 
+from __future__ import annotations
+
 import re
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from scipy import stats
 
-from helpers.synthetic import EVENT, EVERY_STATUS, TRUTH, study_record
+from helpers.synthetic import EVENT, EVERY_STATUS, TRUTH, Truth, study_record
 from resnetlab import reports
 from resnetlab.analysis.collect import collect_study_data
 from resnetlab.models.model_cost import model_cost
+from resnetlab.reports.document import Table
 from resnetlab.reports.write import write_report
 from resnetlab.runs.records import to_dict
 from resnetlab.stats.chance import UNDECIDED
@@ -25,11 +29,11 @@ FINISHED = {
 }
 
 
-def texts(table):
+def texts(table: Table) -> list[list[str]]:
     return [[cell.text for cell in row] for row in table.rows]
 
 
-def test_the_status_of_a_run_has_the_reasons_of_failed_attempts_and_no_others():
+def test_the_status_of_a_run_has_the_reasons_of_failed_attempts_and_no_others() -> None:
     """The reason of a step that no CUDA graph captures, for example, explains no status."""
     eager = {"event": "eager steps", "reason": "a layer draws random numbers"}
     failed = {"event": "failed", "reason": "the worker was killed"}
@@ -39,7 +43,7 @@ def test_the_status_of_a_run_has_the_reasons_of_failed_attempts_and_no_others():
     assert {row.reason for row in rows if row.status == "trained"} == {"the worker was killed"}
 
 
-def test_the_answer_contains_both_arms_with_intervals_and_rates_and_the_verdict():
+def test_the_answer_contains_both_arms_with_intervals_and_rates_and_the_verdict() -> None:
     report = reports.build_report_from_record(study_record())
     low, high = t_interval((35.8, 28.1, 22.8))
     assert report.answer.startswith(
@@ -65,7 +69,9 @@ def test_the_answer_contains_both_arms_with_intervals_and_rates_and_the_verdict(
         ),
     ],
 )
-def test_the_answer_about_other_images_or_the_loss_contains_their_means(metric, split, message):
+def test_the_answer_about_other_images_or_the_loss_contains_their_means(
+    metric: str, split: str, message: str
+) -> None:
     study = load_study("digits")
     study = replace(study, claims=(replace(study.claims[0], metric=metric, split=split),))
     errors = [100 - accuracy for _, accuracy in TRUTH["residual 56 (A)"]]
@@ -83,7 +89,7 @@ def test_the_answer_about_other_images_or_the_loss_contains_their_means(metric, 
     )
 
 
-def test_planted_verdicts_are_reported():
+def test_planted_verdicts_are_reported() -> None:
     same = TRUTH | {"plain 56": [("trained", x) for x in (97.4, 96.2, 98.0, 97.0, 97.1)]}
     report = reports.build_report_from_record(study_record(same))
     assert report.verdicts[0].badge == "inconclusive"
@@ -94,7 +100,7 @@ def test_planted_verdicts_are_reported():
     )
 
 
-def test_too_few_converged_runs_give_only_the_success_rates():
+def test_too_few_converged_runs_give_only_the_success_rates() -> None:
     dead = TRUTH | {"plain 56": [("trained", 35.8), *[("at chance", 10.0)] * 4]}
     report = reports.build_report_from_record(study_record(dead))
     assert report.verdicts[0].badge == "inconclusive"
@@ -102,7 +108,7 @@ def test_too_few_converged_runs_give_only_the_success_rates():
     assert "35.8 % in its one trained run" in report.answer
 
 
-def test_out_of_memory_makes_a_claim_untestable():
+def test_out_of_memory_makes_a_claim_untestable() -> None:
     lost = TRUTH | {"residual 56 (A)": [("out of memory", None)] * 5}
     report = reports.build_report_from_record(study_record(lost))
     assert report.verdicts[0].badge == "untestable"
@@ -110,7 +116,7 @@ def test_out_of_memory_makes_a_claim_untestable():
 
 
 @pytest.mark.parametrize("truth", [TRUTH, EVERY_STATUS, FINISHED])
-def test_runs_of_every_status_are_counted_in_the_denominator(truth):
+def test_runs_of_every_status_are_counted_in_the_denominator(truth: Truth) -> None:
     report = reports.build_report_from_record(study_record(truth))
     names = [column.name.lower() for column in report.outcomes.columns]
     for row, (label, runs) in zip(texts(report.outcomes), truth.items(), strict=False):
@@ -133,7 +139,7 @@ def test_runs_of_every_status_are_counted_in_the_denominator(truth):
         )
 
 
-def test_conditions_have_the_specified_estimates():
+def test_conditions_have_the_specified_estimates() -> None:
     report = reports.build_report_from_record(study_record())
     row = next(row for row in report.conditions.rows if row[0].text == "plain 56")
     values, every = (35.8, 28.1, 22.8), (35.8, 28.1, 22.8, 10.3, 14.7)
@@ -150,13 +156,13 @@ def test_conditions_have_the_specified_estimates():
     )
 
 
-def test_a_diverged_run_is_counted_as_chance_with_a_note():
+def test_a_diverged_run_is_counted_as_chance_with_a_note() -> None:
     report = reports.build_report_from_record(study_record(FINISHED))
     row = next(row for row in report.run_table.rows if row[2].text == "diverged")
     assert (row[3].text, row[3].note) == ("10.1 %", "counted as a guess")
 
 
-def test_a_partial_study_has_no_verdicts_and_reports_its_progress():
+def test_a_partial_study_has_no_verdicts_and_reports_its_progress() -> None:
     report = reports.build_report_from_record(study_record(EVERY_STATUS))
     assert (
         report.banner
@@ -166,7 +172,7 @@ def test_a_partial_study_has_no_verdicts_and_reports_its_progress():
     assert texts(report.claims)[0][1:] == ["–"] * 5 + ["Waiting"]
 
 
-def test_a_study_that_was_not_started_has_a_report(tmp_path):
+def test_a_study_that_was_not_started_has_a_report(tmp_path: Path) -> None:
     waiting = {label: [("waiting", None)] * 5 for label in TRUTH}
     record = study_record(waiting, events=())
     assert reports.write_report(collect_study_data(record), tmp_path).exists()
@@ -176,7 +182,7 @@ def test_a_study_that_was_not_started_has_a_report(tmp_path):
     )
 
 
-def test_a_shortened_protocol_is_stated_and_its_command_repeats_it():
+def test_a_shortened_protocol_is_stated_and_its_command_repeats_it() -> None:
     study = load_study("digits", Overrides(settings=("recipe.epochs=2",), seeds=(0, 1)))
     report = reports.build_report_from_record(
         study_record({label: runs[:2] for label, runs in TRUTH.items()}, study=study)
@@ -189,7 +195,7 @@ def test_a_shortened_protocol_is_stated_and_its_command_repeats_it():
     )
 
 
-def test_bands_are_described_in_the_caption():
+def test_bands_are_described_in_the_caption() -> None:
     report = reports.build_report_from_record(study_record())
     loss = report.curves[0]
     assert "t-interval" in loss.caption
@@ -200,7 +206,7 @@ def test_bands_are_described_in_the_caption():
     assert loss.uniform_loss == pytest.approx(2.302585)
 
 
-def test_the_test_curve_is_drawn_if_recorded_and_selects_no_weights():
+def test_the_test_curve_is_drawn_if_recorded_and_selects_no_weights() -> None:
     report = reports.build_report_from_record(study_record(test_curve=True))
     assert [curve.key for curve in report.curves] == [
         "train-loss",
@@ -217,7 +223,7 @@ def test_the_test_curve_is_drawn_if_recorded_and_selects_no_weights():
     ]
 
 
-def test_a_study_without_validation_images_states_that_test_images_decide():
+def test_a_study_without_validation_images_states_that_test_images_decide() -> None:
     """Runs count as trained by their test accuracy then, and claims compare trained runs."""
     study_data = collect_study_data(study_record())
     decides = "test images also decide which runs count as trained"
@@ -226,7 +232,7 @@ def test_a_study_without_validation_images_states_that_test_images_decide():
     assert decides in reports.build_report(without).test_split
 
 
-def test_the_text_of_a_study_file_is_marked_if_the_training_was_shortened():
+def test_the_text_of_a_study_file_is_marked_if_the_training_was_shortened() -> None:
     """A sentence about ten epochs is false of two."""
     study = replace(load_study("digits"), about="It trains ten epochs.", limits="Ten epochs alone.")
     full = reports.build_report_from_record(study_record(study=study))
@@ -239,7 +245,7 @@ def test_the_text_of_a_study_file_is_marked_if_the_training_was_shortened():
     assert report.limits.startswith(start)
 
 
-def test_the_scope_of_a_verdict_and_a_forecast_is_stated():
+def test_the_scope_of_a_verdict_and_a_forecast_is_stated() -> None:
     study = load_study("digits")
     claim = replace(study.claims[0], left="plain 8", right="residual 8 (A)")
     report = reports.build_report_from_record(study_record(study=replace(study, claims=(claim,))))
@@ -253,7 +259,7 @@ def test_the_scope_of_a_verdict_and_a_forecast_is_stated():
     assert "if the observed difference were the true one" in note
 
 
-def test_all_machines_and_commits_are_listed():
+def test_all_machines_and_commits_are_listed() -> None:
     moved = EVENT | {
         "event": "resume",
         "commit": "fff9999",
@@ -274,7 +280,7 @@ def test_all_machines_and_commits_are_listed():
     assert {row[7] for row in texts(report.run_table)} == {"2"}
 
 
-def test_studies_with_several_claims_and_without_claims_have_an_answer():
+def test_studies_with_several_claims_and_without_claims_have_an_answer() -> None:
     study = load_study("digits")
     claim = study.claims[0]
     back = replace(
@@ -298,7 +304,7 @@ def test_studies_with_several_claims_and_without_claims_have_an_answer():
 @pytest.mark.parametrize(
     "folder_prefix", ["/home/someone/secret/", "C:\\Users\\someone\\", "\\\\server\\someone\\"]
 )
-def test_no_path_of_the_machine_is_printed(tmp_path, folder_prefix):
+def test_no_path_of_the_machine_is_printed(tmp_path: Path, folder_prefix: str) -> None:
     study = load_study("digits", Overrides(data=f"{folder_prefix}pictures.npz"))
     folder = reports.write_report(collect_study_data(study_record(study=study)), tmp_path).parent
     text = "".join(path.read_text(encoding="utf-8") for path in folder.rglob("*.*"))
@@ -306,7 +312,7 @@ def test_no_path_of_the_machine_is_printed(tmp_path, folder_prefix):
     assert "pictures.npz" in text
 
 
-def test_numbers_are_rounded_and_negative_zero_is_not_printed():
+def test_numbers_are_rounded_and_negative_zero_is_not_printed() -> None:
     report = reports.build_report_from_record(study_record())
     for table in (report.conditions, report.claims, report.run_table):
         for row in table.rows:
@@ -317,7 +323,7 @@ def test_numbers_are_rounded_and_negative_zero_is_not_printed():
 @pytest.mark.parametrize(
     ("failed", "name"), [(1, "binomial test, one-sided"), (4, "Boschloo's test")]
 )
-def test_a_p_value_is_printed_with_the_name_of_its_test(failed, name):
+def test_a_p_value_is_printed_with_the_name_of_its_test(failed: int, name: str) -> None:
     """A claim that a network fails has two tests, and each p-value is that of the named one."""
     study = load_study("digits")
     claim = FailsAndTrains(statement="It fails.", left="plain 56", right="residual 56 (A)")
@@ -337,7 +343,7 @@ def test_a_p_value_is_printed_with_the_name_of_its_test(failed, name):
     assert "Boschloo" in table.note
 
 
-def test_intervals_of_accuracies_are_within_0_and_100_percent(tmp_path):
+def test_intervals_of_accuracies_are_within_0_and_100_percent(tmp_path: Path) -> None:
     high, low = (99.9, 97.0, 99.8, 99.9, 99.9), (1.0, 0.2, 6.0, 0.5, 0.7)
     truth = TRUTH | {
         "residual 56 (A)": [("trained", x) for x in high],
@@ -368,16 +374,20 @@ def test_intervals_of_accuracies_are_within_0_and_100_percent(tmp_path):
         assert float(high_end) <= 100
 
 
-def test_trained_runs_no_better_than_chance_are_listed_and_do_not_support_a_claim(tmp_path):
+def test_trained_runs_no_better_than_chance_are_listed_and_do_not_support_a_claim(
+    tmp_path: Path,
+) -> None:
     reason = f"{UNDECIDED}: at best 100.0 % of 2 validation images"
     record = study_record()
     label = record.runs[0].planned.condition
-    runs = [
-        replace(run, record=replace(run.record, result=replace(run.record.result, reason=reason)))
-        if run.planned.condition == label and run.record.result.status == "trained"
-        else run
-        for run in record.runs
-    ]
+    runs = []
+    for run in record.runs:
+        assert run.record is not None
+        assert run.record.result is not None
+        if run.planned.condition == label and run.record.result.status == "trained":
+            result = replace(run.record.result, reason=reason)
+            run = replace(run, record=replace(run.record, result=result))
+        runs.append(run)
     count = sum(reason == run.record.result.reason for run in runs)
     assert count > 1
     study_data = collect_study_data(replace(record, runs=tuple(runs)))

@@ -1,18 +1,23 @@
 """The French catalog of reports and pages is complete, and data files stay English."""
 
+from __future__ import annotations
+
 import re
 import string
 import tomllib
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from helpers import sentences
 from helpers.sentences import PageText
-from helpers.synthetic import EVERY_STATUS, TRUTH, study_record
+from helpers.synthetic import EVERY_STATUS, TRUTH, Truth, study_record
 from resnetlab.analysis.collect import collect_study_data
 from resnetlab.analysis.data_files import load_study_data
+from resnetlab.analysis.study_data import StudyData
 from resnetlab.analysis.training_share import TrainingShare
 from resnetlab.errors import InputError
 from resnetlab.files import read_json
@@ -54,19 +59,19 @@ TEXTS = {"question", "about", "limits", "statement", "why", "reason"} | {
 """Fields of files of studies and references with texts for a reader."""
 
 
-def placeholders(text):
+def placeholders(text: str) -> list[tuple[str, str | None]]:
     return sorted(
         (name, config) for _, name, config, _ in string.Formatter().parse(text) if name is not None
     )
 
 
-def test_the_catalog_has_every_sentence_of_the_code_and_no_other():
+def test_the_catalog_has_every_sentence_of_the_code_and_no_other() -> None:
     written = {entry["en"] for entry in sentences.catalog()["sentence"]}
     assert sorted(sentences.sentences() - written) == []
     assert sorted(written - sentences.sentences()) == []
 
 
-def test_the_catalog_has_every_noun_of_the_reports():
+def test_the_catalog_has_every_noun_of_the_reports() -> None:
     known = {entry["en"] for entry in sentences.catalog()["noun"]}
     assert sorted(sentences.nouns() - known) == []
 
@@ -79,14 +84,16 @@ def test_the_catalog_has_every_noun_of_the_reports():
         (Override("recipe.clip_norm", "1.0"), "recipe.clip_norm = 1.0"),
     ],
 )
-def test_a_change_of_the_study_file_is_translated_in_reports_only(override, french):
+def test_a_change_of_the_study_file_is_translated_in_reports_only(
+    override: Override, french: str
+) -> None:
     assert override_text(override) == str(override)
     with use_language("fr"):
         assert override_text(override) == french
         assert Override.parse(str(override)) == override
 
 
-def study_texts(table):
+def study_texts(table: Mapping[str, Any]) -> Iterator[str]:
     """Yield every text of a study or of a reference that a report prints, in English."""
     for key, value in table.items():
         for entry in value if isinstance(value, list) else [value]:
@@ -96,7 +103,7 @@ def study_texts(table):
                 yield from study_texts(entry)
 
 
-def test_the_french_catalog_has_every_text_of_the_studies_and_no_other():
+def test_the_french_catalog_has_every_text_of_the_studies_and_no_other() -> None:
     catalog = sentences.SOURCE / "catalog"
     files = [*catalog.glob("studies/*.toml"), *catalog.glob("references/*.toml")]
     assert len(files) > 40
@@ -110,7 +117,7 @@ def test_the_french_catalog_has_every_text_of_the_studies_and_no_other():
     assert sorted(text for text in entries - written if "{" not in text) == []
 
 
-def test_claims_of_rungs_and_descriptions_of_variants_are_translated():
+def test_claims_of_rungs_and_descriptions_of_variants_are_translated() -> None:
     ladder = load_study("ladder")
     evidence = load_study("shortcuts", Overrides(variant="evidence"))
     for text in [*(claim.statement for claim in ladder.claims), evidence.about]:
@@ -119,7 +126,7 @@ def test_claims_of_rungs_and_descriptions_of_variants_are_translated():
         assert not re.search(r"\b(is|than|of|the)\b", french), french
 
 
-def test_verdicts_and_changes_of_a_reduced_study_are_french():
+def test_verdicts_and_changes_of_a_reduced_study_are_french() -> None:
     folder = Path(__file__).parents[2] / "results" / "shortcuts"
     report = build_report(load_study_data(folder), "fr")
     assert all(
@@ -128,7 +135,7 @@ def test_verdicts_and_changes_of_a_reduced_study_are_french():
     assert "recipe.epochs = 2 (au lieu de 10)" in report.limits
 
 
-def test_a_message_is_translated_from_its_template_with_the_messages_in_it():
+def test_a_message_is_translated_from_its_template_with_the_messages_in_it() -> None:
     rates = {"left": 5, "all_left": 5, "right": 1, "all_right": 5}
     short = Message("{left} of {all_left} against {right} of {all_right} trained", rates)
     reason = Reason(ReasonKind.TOO_FEW_TRAINED, {"short": short})
@@ -140,7 +147,7 @@ def test_a_message_is_translated_from_its_template_with_the_messages_in_it():
     assert french.endswith("pour un test de moyennes : 5 sur 5 contre 1 sur 5 entraînés")
 
 
-def test_texts_of_user_studies_are_not_translated():
+def test_texts_of_user_studies_are_not_translated() -> None:
     thesis = "Plain 8 is more accurate than the network of my thesis."
     with use_language("fr"):
         assert tr_study(thesis) == thesis
@@ -149,7 +156,7 @@ def test_texts_of_user_studies_are_not_translated():
     assert tr_study("Residual 8 is more accurate than plain 8.").startswith("Residual 8 is")
 
 
-def test_both_languages_have_the_same_placeholders_and_endings():
+def test_both_languages_have_the_same_placeholders_and_endings() -> None:
     tables = sentences.catalog()
     entries = [*tables["sentence"], *tables["word"], *tables["recorded"]]
     for entry in [*entries, *sentences.study_catalog()]:
@@ -158,18 +165,18 @@ def test_both_languages_have_the_same_placeholders_and_endings():
         assert english.endswith((" ", ".")) == french.endswith((" ", ".")), english
 
 
-def test_no_sentence_is_in_the_catalog_twice():
+def test_no_sentence_is_in_the_catalog_twice() -> None:
     for table in sentences.catalog().values():
         keys = [entry["en"] for entry in table]
         assert len(keys) == len(set(keys))
 
 
-def test_words_of_data_are_written_somewhere_in_the_code():
+def test_words_of_data_are_written_somewhere_in_the_code() -> None:
     code = sentences.string_constants()
     assert [entry["en"] for entry in sentences.catalog()["word"] if entry["en"] not in code] == []
 
 
-def test_recorded_sentences_are_written_somewhere_in_the_code():
+def test_recorded_sentences_are_written_somewhere_in_the_code() -> None:
     """A changed reason of a run's status must not lose its translation silently.
 
     Short texts, such as `test images`, may be composed of words.
@@ -182,7 +189,7 @@ def test_recorded_sentences_are_written_somewhere_in_the_code():
             assert all(text in code for text in parts), entry["en"]
 
 
-def limited(label, share):
+def limited(label: str, share: TrainingShare) -> Verdict:
     return Verdict(label, trained_runs_only=True, protocol=share.message)
 
 
@@ -212,7 +219,9 @@ def limited(label, share):
         ),
     ],
 )
-def test_numbers_and_sentences_are_formatted_for_the_language(english, french):
+def test_numbers_and_sentences_are_formatted_for_the_language(
+    english: Callable[[], str], french: str
+) -> None:
     before = english()
     with use_language("fr"):
         assert english() == french.replace("~", NARROW)
@@ -232,18 +241,18 @@ def test_numbers_and_sentences_are_formatted_for_the_language(english, french):
         ({"LANG": "fr_CH", "LC_ALL": ""}, "fr"),
     ],
 )
-def test_the_default_language_follows_the_locale(variables, language):
+def test_the_default_language_follows_the_locale(variables: dict[str, str], language: str) -> None:
     assert locale_language(variables) == language
 
 
-def test_an_unknown_language_is_refused_in_one_line():
+def test_an_unknown_language_is_refused_in_one_line() -> None:
     assert check_language("fr") == "fr"
     with pytest.raises(InputError, match="--lang: not a language") as caught:
         check_language("de")
     assert "\n" not in str(caught.value)
 
 
-def anonymous(truth=EVERY_STATUS):
+def anonymous(truth: Truth = EVERY_STATUS) -> StudyData:
     """Return the study_data of a study whose own texts have no English word."""
     study = load_study("digits")
     labels = {condition.label: f"C{k}" for k, condition in enumerate(study.conditions)}
@@ -269,7 +278,7 @@ def anonymous(truth=EVERY_STATUS):
 
 
 @pytest.mark.parametrize("truth", [TRUTH, EVERY_STATUS], ids=["finished", "partial"])
-def test_no_english_sentence_remains_in_a_french_report(truth, tmp_path):
+def test_no_english_sentence_remains_in_a_french_report(truth: Truth, tmp_path: Path) -> None:
     study_data = anonymous(truth)
     for language in ("en", "fr"):
         write_report(study_data, tmp_path / language, build_report(study_data, language))
@@ -281,7 +290,7 @@ def test_no_english_sentence_remains_in_a_french_report(truth, tmp_path):
     assert sentences.english_left(french, data_texts(study_data)) == []
 
 
-def data_texts(study_data):
+def data_texts(study_data: StudyData) -> set[str]:
     """Return texts that have no language: settings, and reasons that a process gave."""
     report = build_report(study_data)
     tables = [table for table in (report.common, report.differing) if table]
@@ -290,7 +299,7 @@ def data_texts(study_data):
     return cells | reasons | {f"loss nan at step {step}" for step in range(100)}
 
 
-def test_data_files_are_english_in_both_languages(tmp_path):
+def test_data_files_are_english_in_both_languages(tmp_path: Path) -> None:
     study_data = anonymous()
     for language in ("en", "fr"):
         write_report(study_data, tmp_path / language, build_report(study_data, language))
@@ -302,14 +311,14 @@ def test_data_files_are_english_in_both_languages(tmp_path):
         )
 
 
-def test_writing_a_french_report_does_not_change_an_english_one():
+def test_writing_a_french_report_does_not_change_an_english_one() -> None:
     study_data = anonymous(TRUTH)
     before = build_report(study_data)
     build_report(study_data, "fr")
     assert build_report(study_data) == before
 
 
-def test_the_links_of_a_french_document_point_to_french_headings(tmp_path):
+def test_the_links_of_a_french_document_point_to_french_headings(tmp_path: Path) -> None:
     study_data = anonymous(TRUTH)
     write_report(study_data, tmp_path, build_report(study_data, "fr"))
     page = (tmp_path / "report.html").read_text()
@@ -319,14 +328,14 @@ def test_the_links_of_a_french_document_point_to_french_headings(tmp_path):
     assert "[Tous les essais](#tous-les-essais)" in (tmp_path / "report.md").read_text()
 
 
-def test_the_latex_encoding_contains_every_letter_of_the_french_report(tmp_path):
+def test_the_latex_encoding_contains_every_letter_of_the_french_report(tmp_path: Path) -> None:
     study_data = anonymous(TRUTH)
     source = write_latex(build_report(study_data, "fr"), tmp_path).read_text()
     assert "{[}U+" not in source  # a letter that the fonts lack
     assert r"\textbf{Limites.}" in source
 
 
-def test_the_french_page_of_fixres_is_french_and_its_data_are_english(tmp_path):
+def test_the_french_page_of_fixres_is_french_and_its_data_are_english(tmp_path: Path) -> None:
     folder = Path(__file__).parents[2] / "results" / "fixres-table"
     table = decode(ResolutionTable, read_json(folder / "fixres.json"), "fixres.json")
     fixres.write_resolution_page(table, tmp_path, "fr")

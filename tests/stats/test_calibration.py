@@ -43,13 +43,15 @@ def prediction_coverage(draws: int, n: int, source: ReportedResult) -> float:
     return 100 * covered / draws
 
 
-def test_prediction_intervals_have_their_stated_coverage():
+def test_prediction_intervals_have_their_stated_coverage() -> None:
     assert prediction_coverage(2_000, 5, ReportedResult(0.0)) == pytest.approx(95, abs=1.5)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("runs", [1, 3, 5])
-def test_prediction_intervals_have_their_stated_coverage_in_many_draws(capsys, runs):
+def test_prediction_intervals_have_their_stated_coverage_in_many_draws(
+    capsys: pytest.CaptureFixture[str], runs: int
+) -> None:
     share = prediction_coverage(DRAWS, 5, ReportedResult(0.0, runs))
     assert printed_share(
         capsys, f"prediction interval of a mean of {runs}, 5 runs", share
@@ -58,7 +60,9 @@ def test_prediction_intervals_have_their_stated_coverage_in_many_draws(capsys, r
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("n", "m"), [(3, 5), (5, 5), (10, 5), (5, 3), (5, 10)])
-def test_prediction_intervals_of_a_best_run_have_their_stated_coverage_in_many_draws(capsys, n, m):
+def test_prediction_intervals_of_a_best_run_have_their_stated_coverage_in_many_draws(
+    capsys: pytest.CaptureFixture[str], n: int, m: int
+) -> None:
     share = prediction_coverage(DRAWS, n, ReportedResult(0.0, m, is_best=True))
     assert printed_share(
         capsys, f"prediction interval of the best of {m}, {n} runs", share
@@ -67,7 +71,9 @@ def test_prediction_intervals_of_a_best_run_have_their_stated_coverage_in_many_d
 
 @pytest.mark.slow
 @pytest.mark.parametrize("unequal", [1.0, 2.0])
-def test_weighted_interim_looks_have_their_stated_error_rate(capsys, unequal):
+def test_weighted_interim_looks_have_their_stated_error_rate(
+    capsys: pytest.CaptureFixture[str], unequal: float
+) -> None:
     looks, generator = (
         Looks(tuple(ALPHA_SPENDING), tuple(ALPHA_SPENDING.values())),
         np.random.default_rng(3),
@@ -93,7 +99,9 @@ def _welch_p(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.slow
-def test_a_race_between_equal_conditions_is_rarely_decided(capsys):
+def test_a_race_between_equal_conditions_is_rarely_decided(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     generator = np.random.default_rng(4)
     times = np.ceil(generator.exponential(6, (DRAWS // 4, 10)))
     times[times > 10] = np.inf
@@ -132,13 +140,15 @@ def family_error(studies: int, claims: int, seed: int) -> float:
     return 100 * wrong / studies
 
 
-def test_a_family_of_null_claims_rarely_gives_a_verdict():
+def test_a_family_of_null_claims_rarely_gives_a_verdict() -> None:
     assert family_error(60, 8, 5) <= 15
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-def test_a_family_of_null_claims_rarely_gives_a_verdict_in_many_studies(capsys):
+def test_a_family_of_null_claims_rarely_gives_a_verdict_in_many_studies(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     assert (
         printed_share(
             capsys,
@@ -150,7 +160,9 @@ def test_a_family_of_null_claims_rarely_gives_a_verdict_in_many_studies(capsys):
 
 
 @pytest.mark.slow
-def test_equality_is_rarely_confirmed_at_the_edge_of_its_margin(capsys):
+def test_equality_is_rarely_confirmed_at_the_edge_of_its_margin(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     generator = np.random.default_rng(7)
     draws = DRAWS // 4
     a, b = (

@@ -1,7 +1,10 @@
 """Claims of each kind get the verdict of their planted truth."""
 
+from __future__ import annotations
+
 import itertools
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
@@ -15,7 +18,9 @@ from resnetlab.stats.contrasts import contrast, relative_difference, welch
 from resnetlab.stats.hypothesis_types import (
     GREATER,
     LESS,
+    Arm,
     FailureHypothesis,
+    Hypothesis,
     MeansHypothesis,
     Region,
     SpeedHypothesis,
@@ -30,20 +35,20 @@ NOISY = (60.0, 99.0, 75.0, 85.0, 91.0)
 INF = math.inf
 
 
-def verdict_label(question, *others):
+def verdict_label(question: Hypothesis, *others: Hypothesis) -> str:
     return compute_verdicts([question, *others])[0].label
 
 
-def about(left, right, size, margin):
+def about(left: Arm, right: Arm, size: float, margin: float) -> MeansHypothesis:
     region = Region(size - margin, size + margin)
     return MeansHypothesis((left, right), region=region, direction=GREATER if size > 0 else LESS)
 
 
-def equal(left, right, margin):
+def equal(left: Arm, right: Arm, margin: float) -> MeansHypothesis:
     return MeansHypothesis((left, right), region=Region(-margin, margin))
 
 
-def chain(*arms):
+def chain(*arms: Arm) -> MeansHypothesis:
     """Each better than the next."""
     rows = [[0.0] * len(arms) for _ in arms[1:]]
     for index, row in enumerate(rows):
@@ -51,7 +56,7 @@ def chain(*arms):
     return MeansHypothesis(arms, tuple(map(tuple, rows)))
 
 
-def best(first, *rivals):
+def best(first: Arm, *rivals: Arm) -> MeansHypothesis:
     rows = [[1.0, *[0.0] * len(rivals)] for _ in rivals]
     for index, row in enumerate(rows):
         row[index + 1] = -1.0
@@ -62,25 +67,25 @@ def best(first, *rivals):
 # --------------------------------------------------------------------------------------------------
 
 
-def test_a_size_is_reproduced_with_a_separate_verdict_on_its_direction():
+def test_a_size_is_reproduced_with_a_separate_verdict_on_its_direction() -> None:
     verdict = compute_verdicts([about(arm(HIGH), arm(MIDDLE), 4.9, 2.0)])[0]
     assert (verdict.label, verdict.direction.label) == ("reproduced", "reproduced")
     assert verdict.p_holm == verdict.p  # the weaker of two lines
     assert verdict.direction.p_holm == pytest.approx(2 * verdict.direction.p)
 
 
-def test_a_contradicted_size_with_a_reproduced_direction_is_partly_reproduced():
+def test_a_contradicted_size_with_a_reproduced_direction_is_partly_reproduced() -> None:
     verdict = compute_verdicts([about(arm(HIGH), arm(LOW), 1.0, 0.5)])[0]
     assert (verdict.label, verdict.direction.label) == ("partly reproduced", "reproduced")
 
 
-def test_a_size_in_the_opposite_direction_is_contradicted():
+def test_a_size_in_the_opposite_direction_is_contradicted() -> None:
     verdict = compute_verdicts([about(arm(LOW), arm(HIGH), 9.0, 2.0)])[0]
     assert (verdict.label, verdict.direction.label) == ("contradicted", "contradicted")
     assert verdict_label(about(arm(LOW), arm(HIGH), -9.0, 2.0)) == "reproduced"
 
 
-def test_the_test_of_a_direction_counts_in_the_correction_of_holm():
+def test_the_test_of_a_direction_counts_in_the_correction_of_holm() -> None:
     claim, other = (
         about(arm(HIGH), arm(MIDDLE), 4.9, 2.0),
         MeansHypothesis((arm(NOISY), arm(NOISY))),
@@ -94,7 +99,7 @@ def test_the_test_of_a_direction_counts_in_the_correction_of_holm():
 # --------------------------------------------------------------------------------------------------
 
 
-def test_equality_needs_evidence_and_not_just_a_missing_difference():
+def test_equality_needs_evidence_and_not_just_a_missing_difference() -> None:
     shifted = tuple(x + 0.05 for x in HIGH)
     assert verdict_label(equal(arm(HIGH), arm(shifted), 1.0)) == "reproduced"
     assert verdict_label(equal(arm(HIGH), arm(shifted), 0.1)) == "inconclusive"
@@ -106,7 +111,9 @@ def test_equality_needs_evidence_and_not_just_a_missing_difference():
 # ------------------------------------------------------------------------------------------
 
 
-def fails(dead, trained, other_dead=0, n=5, **more):
+def fails(
+    dead: int, trained: int, other_dead: int = 0, n: int = 5, **more: Sequence[float]
+) -> FailureHypothesis:
     return FailureHypothesis(
         (
             arm(MIDDLE[:trained], at_chance=[10.0] * dead, **more),
@@ -115,7 +122,7 @@ def fails(dead, trained, other_dead=0, n=5, **more):
     )
 
 
-def test_a_network_that_fails_while_the_other_trains_reproduces_the_failure_claim():
+def test_a_network_that_fails_while_the_other_trains_reproduces_the_failure_claim() -> None:
     verdict = compute_verdicts([fails(5, 0)])[0]
     assert (verdict.label, verdict.p) == ("reproduced", pytest.approx(2 * 0.00097656, abs=1e-7))
     assert verdict_label(fails(4, 1)) == "reproduced"
@@ -123,7 +130,7 @@ def test_a_network_that_fails_while_the_other_trains_reproduces_the_failure_clai
     assert verdict_label(fails(3, 0, n=3)) == "reproduced"
 
 
-def test_a_missing_run_of_a_failure_claim_counts_as_failed_first_and_as_trained_last():
+def test_a_missing_run_of_a_failure_claim_counts_as_failed_first_and_as_trained_last() -> None:
     claim = FailureHypothesis((arm((), at_chance=[10.0] * 5), arm(MIDDLE[:4], missing=[None])))
     as_failed = compute_verdicts([fails(5, 0, other_dead=1)])[0].p
     as_trained = compute_verdicts([fails(5, 0)])[0].p
@@ -131,13 +138,13 @@ def test_a_missing_run_of_a_failure_claim_counts_as_failed_first_and_as_trained_
     assert compute_verdicts([claim])[0].p_of_cases == pytest.approx((as_failed, as_trained))
 
 
-def test_a_network_that_trains_contradicts_the_claim_that_it_fails():
+def test_a_network_that_trains_contradicts_the_claim_that_it_fails() -> None:
     verdict = compute_verdicts([fails(0, 5)])[0]
     assert (verdict.label, verdict.p) == ("contradicted", pytest.approx(1 / 32))
     assert verdict_label(fails(1, 4)) == "inconclusive"
 
 
-def test_two_networks_that_fail_do_not_reproduce_the_claim():
+def test_two_networks_that_fail_do_not_reproduce_the_claim() -> None:
     verdict = compute_verdicts([fails(5, 0, other_dead=4)])[0]
     assert (verdict.label, str(verdict.reason)) == (
         "inconclusive",
@@ -145,7 +152,7 @@ def test_two_networks_that_fail_do_not_reproduce_the_claim():
     )
 
 
-def test_a_diverged_run_counts_as_failed_and_a_missing_run_is_tested_in_both_ways():
+def test_a_diverged_run_counts_as_failed_and_a_missing_run_is_tested_in_both_ways() -> None:
     assert verdict_label(fails(3, 0, diverged=[None] * 2)) == "reproduced"
     assert verdict_label(fails(4, 0, missing=[None])) == "reproduced"  # 4 of 5 or 5 of 5
     assert verdict_label(fails(3, 1, missing=[None])) == "inconclusive"
@@ -153,7 +160,7 @@ def test_a_diverged_run_counts_as_failed_and_a_missing_run_is_tested_in_both_way
     assert verdict_label(fails(4, 0, out_of_memory=[None])) == "untestable"
 
 
-def test_an_undecided_failure_claim_forecasts_the_number_of_seeds():
+def test_an_undecided_failure_claim_forecasts_the_number_of_seeds() -> None:
     low, about, high = compute_verdicts([fails(3, 2)])[0].forecast  # 3 of 5 against 0 of 5
     assert low == about == high
     enough = [n for n in range(6, 51) if exact.decision_power(n, 0.6, 0.0, 0.05) >= 0.8]
@@ -171,7 +178,7 @@ def test_an_undecided_failure_claim_forecasts_the_number_of_seeds():
 # --------------------------------------------------------------------------------------------------
 
 
-def test_an_average_over_conditions_is_a_contrast():
+def test_an_average_over_conditions_is_a_contrast() -> None:
     arms = (arm(HIGH), arm(MIDDLE), arm(MIDDLE), arm(LOW))
     verdict = compute_verdicts([MeansHypothesis(arms, ((0.5, 0.5, -0.5, -0.5),))])[0]
     assert verdict.label == "reproduced"
@@ -180,7 +187,7 @@ def test_an_average_over_conditions_is_a_contrast():
     )
 
 
-def test_a_relative_claim_is_in_percent_of_the_right_side():
+def test_a_relative_claim_is_in_percent_of_the_right_side() -> None:
     left, right = (-7.2, -7.1, -7.3, -7.2, -7.2), (-10.0, -10.1, -9.9, -10.0, -10.0)
     arms = (arm(left, bounds=(-100, 0), chance=-90.0), arm(right, bounds=(-100, 0), chance=-90.0))
     claim = MeansHypothesis(arms, region=Region(18, 38), relative=True, direction=GREATER)
@@ -193,7 +200,7 @@ def test_a_relative_claim_is_in_percent_of_the_right_side():
     assert verdict_label(far) == "partly reproduced"
 
 
-def test_a_ratio_is_not_computed_from_converged_runs_if_most_runs_failed():
+def test_a_ratio_is_not_computed_from_converged_runs_if_most_runs_failed() -> None:
     left = arm((60.0, 61.0), at_chance=[10.0] * 200)
     right = arm([50.0 + i / 10 for i in range(20)])
     assert verdict_label(MeansHypothesis((left, right), relative=True)) == "inconclusive"
@@ -203,20 +210,20 @@ def test_a_ratio_is_not_computed_from_converged_runs_if_most_runs_failed():
 # --------------------------------------------------------------------------------------------------
 
 
-def test_a_chain_is_reproduced_if_every_link_is():
+def test_a_chain_is_reproduced_if_every_link_is() -> None:
     assert verdict_label(chain(arm(HIGH), arm(MIDDLE), arm(LOW))) == "reproduced"
     assert verdict_label(chain(arm(HIGH), arm(LOW), arm(MIDDLE))) == "contradicted"
     assert verdict_label(chain(arm(HIGH), arm(MIDDLE), arm(MIDDLE))) == "inconclusive"
 
 
-def test_the_p_value_and_effect_of_a_chain_are_the_values_of_its_weakest_link():
+def test_the_p_value_and_effect_of_a_chain_are_the_values_of_its_weakest_link() -> None:
     close = tuple(x - 0.6 for x in HIGH)
     verdict = compute_verdicts([chain(arm(HIGH), arm(close), arm(LOW))])[0]
     assert verdict.p == pytest.approx(stats.ttest_ind(HIGH, close, equal_var=False).pvalue)
     assert verdict.effect == welch(sorted(HIGH), sorted(close))
 
 
-def test_the_best_is_contradicted_if_a_rival_wins_after_the_correction_of_holm():
+def test_the_best_is_contradicted_if_a_rival_wins_after_the_correction_of_holm() -> None:
     assert verdict_label(best(arm(HIGH), arm(MIDDLE), arm(LOW))) == "reproduced"
     verdict = compute_verdicts([best(arm(MIDDLE), arm(LOW), arm(HIGH))])[0]
     assert verdict.label == "contradicted"
@@ -232,7 +239,7 @@ def test_the_best_is_contradicted_if_a_rival_wins_after_the_correction_of_holm()
         max_size=4,
     )
 )
-def test_a_chain_is_never_more_certain_than_each_of_its_links(values):
+def test_a_chain_is_never_more_certain_than_each_of_its_links(values: list[list[float]]) -> None:
     arms = [arm(each) for each in values]
     if verdict_label(chain(*arms)) == "reproduced":
         assert all(
@@ -245,7 +252,7 @@ def test_a_chain_is_never_more_certain_than_each_of_its_links(values):
 # --------------------------------------------------------------------------------------------------
 
 
-def test_paired_arms_are_compared_pair_by_pair():
+def test_paired_arms_are_compared_pair_by_pair() -> None:
     other = tuple(x + d for x, d in zip(NOISY, (0.5, 0.6, 0.4, 0.5, 0.55), strict=True))
     arms = (arm(other), arm(NOISY))
     pairs = tuple(a - b for a, b in zip(other, NOISY, strict=True))
@@ -264,13 +271,15 @@ def test_paired_arms_are_compared_pair_by_pair():
 # --------------------------------------------------------------------------------------------------
 
 
-def faster(left, right, n=5, **more):
+def faster(
+    left: Sequence[float], right: Sequence[float], n: int = 5, **more: Sequence[float]
+) -> SpeedHypothesis:
     return SpeedHypothesis(
         (arm(MIDDLE[: len(left)], **more), arm(MIDDLE[:n])), (tuple(left), tuple(right))
     )
 
 
-def test_a_claim_of_fewer_epochs_to_an_accuracy_gets_its_verdict():
+def test_a_claim_of_fewer_epochs_to_an_accuracy_gets_its_verdict() -> None:
     assert verdict_label(faster((2, 3, 3, 4, 4), (6, 7, 7, 8, INF))) == "reproduced"
     assert verdict_label(faster((6, 7, INF, 8, INF), (2, 3, 3, 4, 4))) == "contradicted"
     assert verdict_label(faster((2, 6, 3, 9, 4), (6, 3, 7, 4, 5))) == "inconclusive"
@@ -280,7 +289,7 @@ def test_a_claim_of_fewer_epochs_to_an_accuracy_gets_its_verdict():
     )
 
 
-def test_an_undecided_race_forecasts_the_number_of_seeds():
+def test_an_undecided_race_forecasts_the_number_of_seeds() -> None:
     z = stats.norm.ppf(0.975) + stats.norm.ppf(0.8)
     left, right = (2, 3, 6, 4, 4), (3, 4, 7, 5, 5)
     beats = np.mean([(x < y) + 0.5 * (x == y) for x in left for y in right])
@@ -293,7 +302,7 @@ def test_an_undecided_race_forecasts_the_number_of_seeds():
 
 
 @pytest.mark.slow
-def test_the_forecast_number_of_seeds_decides_80_percent_of_races():
+def test_the_forecast_number_of_seeds_decides_80_percent_of_races() -> None:
     generator = np.random.default_rng(8)
     shift = 2**0.5 * stats.norm.ppf(
         0.8
@@ -305,7 +314,7 @@ def test_the_forecast_number_of_seeds_decides_80_percent_of_races():
     ) == pytest.approx(0.8, abs=0.1)
 
 
-def test_a_missing_run_of_a_race_may_be_slow():
+def test_a_missing_run_of_a_race_may_be_slow() -> None:
     assert verdict_label(faster((2, 3, 3, 4), (6, 7, 7, 8, 9))) == "reproduced"
     assert verdict_label(faster((2, 3, 3, 4), (6, 7, 7, 8, 9), missing=[None])) == "inconclusive"
     assert (
@@ -318,7 +327,7 @@ def test_a_missing_run_of_a_race_may_be_slow():
 # --------------------------------------------------------------------------------------------------
 
 
-def test_more_than_two_conditions_report_how_many_have_too_few_runs():
+def test_more_than_two_conditions_report_how_many_have_too_few_runs() -> None:
     verdict = compute_verdicts([chain(arm(HIGH), arm((92.0,), at_chance=[10.0] * 4), arm(LOW))])[0]
     assert (verdict.label, str(verdict.reason)) == (
         "inconclusive",
@@ -326,12 +335,12 @@ def test_more_than_two_conditions_report_how_many_have_too_few_runs():
     )
 
 
-def test_missing_runs_in_very_many_conditions_are_not_enumerated():
+def test_missing_runs_in_very_many_conditions_are_not_enumerated() -> None:
     lost = [arm(HIGH, missing=[None]) for _ in range(9)]
     assert "more than 8" in str(compute_verdicts([chain(*lost)])[0].reason)
 
 
-def test_the_interval_of_a_loss_has_no_upper_limit():
+def test_the_interval_of_a_loss_has_no_upper_limit() -> None:
     left = arm((-0.2, -0.21, -0.19), bounds=(-INF, 0), chance=-2.3, at_chance=[-2.3])
     right = arm((-0.8, -0.81, -0.79), bounds=(-INF, 0), chance=-2.3)
     verdict = compute_verdicts([MeansHypothesis((left, right))])[0]
@@ -339,7 +348,9 @@ def test_the_interval_of_a_loss_has_no_upper_limit():
 
 
 @given(st.floats(-5, 5), st.floats(0.1, 8))
-def test_a_claim_is_reproduced_exactly_if_the_interval_lies_in_the_region(shift, margin):
+def test_a_claim_is_reproduced_exactly_if_the_interval_lies_in_the_region(
+    shift: float, margin: float
+) -> None:
     left, right = arm(HIGH), arm([x - shift for x in MIDDLE])
     low, high = welch(HIGH, [x - shift for x in MIDDLE]).interval()
     expected = "reproduced" if -margin < low and high < margin else "inconclusive"
@@ -348,7 +359,7 @@ def test_a_claim_is_reproduced_exactly_if_the_interval_lies_in_the_region(shift,
         assert verdict_label(equal(left, right, margin)) == expected
 
 
-def test_claims_of_all_kinds_are_corrected_as_one_family():
+def test_claims_of_all_kinds_are_corrected_as_one_family() -> None:
     questions = [
         MeansHypothesis((arm(HIGH), arm(LOW))),
         about(arm(HIGH), arm(MIDDLE), 4.9, 2.0),

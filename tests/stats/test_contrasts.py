@@ -1,5 +1,7 @@
 """Contrasts, pairs and ratios equal published values, scipy and their written formulas."""
 
+from __future__ import annotations
+
 import math
 
 import numpy as np
@@ -40,7 +42,7 @@ values = st.lists(st.floats(1, 100).map(lambda x: round(x, 1)), min_size=2, max_
 )
 
 
-def test_paired_differences_of_the_sleep_data_have_known_values():
+def test_paired_differences_of_the_sleep_data_have_known_values() -> None:
     effect = paired_difference(DIFFERENCES)
     assert effect.estimate / effect.se == pytest.approx(-4.0621277, abs=1e-7)
     assert 2 * effect.p_below(0) == pytest.approx(0.0028329, abs=1e-7)
@@ -53,7 +55,9 @@ def test_paired_differences_of_the_sleep_data_have_known_values():
         st.tuples(values, st.floats(-3, 3).filter(lambda c: abs(c) > 0.01)), min_size=1, max_size=4
     )
 )
-def test_a_contrast_has_the_degrees_of_freedom_of_satterthwaite(terms):
+def test_a_contrast_has_the_degrees_of_freedom_of_satterthwaite(
+    terms: list[tuple[list[float], float]],
+) -> None:
     effect = contrast([arm for arm, _ in terms], [c for _, c in terms])
     parts = [(c**2 * np.var(arm, ddof=1) / len(arm), len(arm)) for arm, c in terms]
     total = sum(part for part, _ in parts)
@@ -63,12 +67,14 @@ def test_a_contrast_has_the_degrees_of_freedom_of_satterthwaite(terms):
 
 
 @given(values, values, values)
-def test_a_contrast_of_two_arms_equals_welch_and_arms_with_weight_zero_change_nothing(a, b, c):
+def test_a_contrast_of_two_arms_equals_welch_and_arms_with_weight_zero_change_nothing(
+    a: list[float], b: list[float], c: list[float]
+) -> None:
     assert contrast((a, b, c), (1, -1, 0)) == welch(a, b)
 
 
 @given(values, values)
-def test_a_ratio_has_the_variance_of_the_delta_method(a, b):
+def test_a_ratio_has_the_variance_of_the_delta_method(a: list[float], b: list[float]) -> None:
     effect = relative_difference((a, b))
     r = np.mean(a) / np.mean(b)
     inside = (
@@ -79,14 +85,16 @@ def test_a_ratio_has_the_variance_of_the_delta_method(a, b):
 
 
 @given(st.lists(st.tuples(values, values), min_size=2, max_size=3))
-def test_the_mean_of_ratios_averages_the_effects_and_their_variances(pairs):
+def test_the_mean_of_ratios_averages_the_effects_and_their_variances(
+    pairs: list[tuple[list[float], list[float]]],
+) -> None:
     effect = relative_difference([arm for pair in pairs for arm in pair])
     each = [relative_difference(pair) for pair in pairs]
     assert effect.estimate == pytest.approx(np.mean([one.estimate for one in each]), abs=1e-9)
     assert effect.se == pytest.approx(math.sqrt(sum(one.se**2 for one in each)) / len(each))
 
 
-def test_28_percent_less_error_is_plus_28_percent():
+def test_28_percent_less_error_is_plus_28_percent() -> None:
     left, right = (-7.2, -7.2, -7.2), (-10.0, -10.0, -10.0)  # minus the error: more is better
     assert relative_difference((left, right)).estimate == pytest.approx(28)
     assert relative_difference((left, right)).is_deterministic
@@ -94,13 +102,13 @@ def test_28_percent_less_error_is_plus_28_percent():
         relative_difference((left, (0.0, 0.0)))
 
 
-def test_a_single_value_per_arm_is_refused():
+def test_a_single_value_per_arm_is_refused() -> None:
     with pytest.raises(ValueError, match="2 runs per arm"):
         contrast(((1.0, 2.0), (1.0,)), (1, -1))
 
 
 @given(values)
-def test_paired_differences_equal_scipy(a):
+def test_paired_differences_equal_scipy(a: list[float]) -> None:
     oracle = stats.ttest_rel(a, [0.0] * len(a))
     effect = paired_difference(a)
     assume(effect.se > 0)
@@ -111,7 +119,9 @@ def test_paired_differences_equal_scipy(a):
 
 
 @given(st.lists(st.floats(0, 100), min_size=2, max_size=4), st.data())
-def test_the_interval_of_an_accuracy_difference_is_within_100_points(a, data):
+def test_the_interval_of_an_accuracy_difference_is_within_100_points(
+    a: list[float], data: st.DataObject
+) -> None:
     b = data.draw(st.lists(st.floats(0, 100), min_size=2, max_size=4))
     low, high = accuracy_difference(a, b).interval()
     assert -100 <= low <= high <= 100
@@ -119,7 +129,7 @@ def test_the_interval_of_an_accuracy_difference_is_within_100_points(a, data):
     assert (low, high) == (max(-100, min(100, free.low)), min(100, max(-100, free.high)))
 
 
-def test_the_interval_of_an_interaction_is_within_200_points():
+def test_the_interval_of_an_interaction_is_within_200_points() -> None:
     percent = ACCURACY_RANGE_PCT
     assert contrast_range([percent] * 4, (1, -1, -1, 1)) == (-200, 200)
     loss = Interval(float("-inf"), 0.0)

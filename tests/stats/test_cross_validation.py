@@ -28,7 +28,7 @@ OVERLAP = 1 / 4
 """Ratio of test to train images of five folds."""
 
 
-def test_the_corrected_resampled_t_test_has_its_known_value():
+def test_the_corrected_resampled_t_test_has_its_known_value() -> None:
     effect = paired_difference(DIFFERENCES, OVERLAP)
     assert (effect.estimate, effect.df) == (3.0, pytest.approx(4))
     assert effect.se == pytest.approx(math.sqrt(1.125))
@@ -43,7 +43,7 @@ def test_the_corrected_resampled_t_test_has_its_known_value():
     assert corrected_resampled_interval(DIFFERENCES, 1, 4) == pytest.approx(effect.interval())
 
 
-def test_the_corrected_interval_is_wider_than_a_plain_one_by_the_stated_factor():
+def test_the_corrected_interval_is_wider_than_a_plain_one_by_the_stated_factor() -> None:
     plain = paired_difference(DIFFERENCES)
     corrected = paired_difference(DIFFERENCES, OVERLAP)
     # With K folds, 1 / K + 1 / (K - 1) is (1 + K / (K - 1)) times 1 / K.
@@ -51,7 +51,7 @@ def test_the_corrected_interval_is_wider_than_a_plain_one_by_the_stated_factor()
     assert plain.interval() == pytest.approx(stats.t.interval(0.95, 4, 3.0, stats.sem(DIFFERENCES)))
 
 
-def test_two_unpaired_arms_add_their_corrected_variances():
+def test_two_unpaired_arms_add_their_corrected_variances() -> None:
     a, b = (90.0, 92.0, 91.0), (88.0, 89.0, 87.0)
     effect = contrast((a, b), (1, -1), 0.5)
     assert effect.se**2 == pytest.approx(1.0 * (1 / 3 + 0.5) + 1.0 * (1 / 3 + 0.5))
@@ -67,7 +67,7 @@ def hypothesis(overlap: float) -> MeansHypothesis:
     return MeansHypothesis(arms, pairs=DIFFERENCES)
 
 
-def test_a_verdict_on_folds_contains_its_test_and_forecasts_no_seeds():
+def test_a_verdict_on_folds_contains_its_test_and_forecasts_no_seeds() -> None:
     (plain,) = compute_verdicts([hypothesis(0.0)])
     (corrected,) = compute_verdicts([hypothesis(OVERLAP)])
     assert (plain.test, corrected.test) == ("", "corrected resampled t-test")
@@ -78,7 +78,7 @@ def test_a_verdict_on_folds_contains_its_test_and_forecasts_no_seeds():
     assert (open_verdict.label, open_verdict.forecast) == ("inconclusive", None)
 
 
-def test_a_summary_of_folds_has_the_corrected_interval():
+def test_a_summary_of_folds_has_the_corrected_interval() -> None:
     runs = [("trained", value) for value in (91.0, 92.0, 93.0, 94.0, 95.0)]
     summary = summarize(runs, 10.0, overlap=OVERLAP)
     assert summary.interval_pct == pytest.approx((90.0551353, 95.9448647))
@@ -86,7 +86,7 @@ def test_a_summary_of_folds_has_the_corrected_interval():
     assert summarize(runs, 10.0).interval_pct == pytest.approx((91.0367568, 94.9632432))
 
 
-def test_without_the_chance_accuracy_there_is_no_mean_over_all_runs():
+def test_without_the_chance_accuracy_there_is_no_mean_over_all_runs() -> None:
     runs = [("trained", 91.0), ("trained", 92.0), ("diverged", None)]
     summary = summarize(runs, math.nan)
     assert (summary.all_mean_pct, summary.all_interval_pct, summary.all_rule) == (

@@ -1,5 +1,7 @@
 """Exact tests equal published values, scipy and plain enumeration."""
 
+from __future__ import annotations
+
 import itertools
 import math
 
@@ -20,21 +22,23 @@ from resnetlab.stats.exact import (
 times = st.lists(st.sampled_from([1.0, 2.0, 3.0, 5.0, math.inf]), min_size=1, max_size=5)
 
 
-def test_boschloo_has_the_published_p_value():
+def test_boschloo_has_the_published_p_value() -> None:
     assert boschloo(74, 117, 31, 63) == pytest.approx(0.0355641, abs=1e-7)
 
 
 @pytest.mark.parametrize(("n", "p"), [(3, 0.015625), (5, 0.00097656)])
-def test_boschloo_has_its_exact_p_value_for_all_failed_against_none(n, p):
+def test_boschloo_has_its_exact_p_value_for_all_failed_against_none(n: int, p: float) -> None:
     assert boschloo(n, n, 0, n) == pytest.approx(p, abs=1e-8)
 
 
-def test_boschloo_has_its_exact_p_value_for_four_of_five_failed_against_none():
+def test_boschloo_has_its_exact_p_value_for_four_of_five_failed_against_none() -> None:
     assert boschloo(4, 5, 0, 5) == pytest.approx(0.0107422, abs=1e-7)
 
 
 @given(st.integers(2, 6), st.integers(2, 6), st.data())
-def test_boschloo_is_never_weaker_than_fisher_and_is_1_without_an_effect(n, m, data):
+def test_boschloo_is_never_weaker_than_fisher_and_is_1_without_an_effect(
+    n: int, m: int, data: st.DataObject
+) -> None:
     k, j = data.draw(st.integers(0, n)), data.draw(st.integers(0, m))
     p = boschloo(k, n, j, m)
     if k * m <= j * n:
@@ -53,8 +57,8 @@ SHARES = st.floats(0, 1).map(
 @given(st.integers(2, 9), SHARES, SHARES, st.sampled_from([0.05, 0.01]))
 @settings(max_examples=15)
 def test_the_power_of_a_failure_claim_equals_an_enumeration_of_all_outcomes(
-    n, rate_a, rate_b, alpha
-):
+    n: int, rate_a: float, rate_b: float, alpha: float
+) -> None:
     power = 0.0
     for k, j in itertools.product(range(n + 1), repeat=2):
         if 2 * k < n:
@@ -69,19 +73,19 @@ def test_the_power_of_a_failure_claim_equals_an_enumeration_of_all_outcomes(
     assert decision_power(n, rate_a, rate_b, alpha) == pytest.approx(power, abs=1e-9)
 
 
-def test_the_exact_mcnemar_test_uses_only_images_on_which_two_checkpoints_differ():
+def test_the_exact_mcnemar_test_uses_only_images_on_which_two_checkpoints_differ() -> None:
     assert mcnemar(3, 12) == pytest.approx(0.03515625)  # of the table [[10, 3], [12, 10]]
     assert mcnemar(12, 3) == mcnemar(3, 12)
     assert (mcnemar(4, 4), mcnemar(0, 0)) == (1, 1)
 
 
 @given(st.integers(0, 40), st.integers(0, 40).filter(bool))
-def test_the_exact_mcnemar_test_equals_the_binomial_test(b, c):
+def test_the_exact_mcnemar_test_equals_the_binomial_test(b: int, c: int) -> None:
     assert mcnemar(b, c) == pytest.approx(stats.binomtest(b, b + c).pvalue)
 
 
 @given(times, times)
-def test_a_race_is_tested_over_all_assignments_of_the_runs(a, b):
+def test_a_race_is_tested_over_all_assignments_of_the_runs(a: list[float], b: list[float]) -> None:
     every = [*a, *b]
     ranks = stats.rankdata(every)
     observed = ranks[: len(a)].sum()
@@ -95,13 +99,13 @@ def test_a_race_is_tested_over_all_assignments_of_the_runs(a, b):
     assert beats == pytest.approx(1 - u / (len(a) * len(b)))
 
 
-def test_a_race_without_ties_equals_mann_whitney():
+def test_a_race_without_ties_equals_mann_whitney() -> None:
     a, b = (1.0, 2.5, 4.0, 7.0), (3.0, 6.0, 8.0, 9.0, 11.0)
     oracle = stats.mannwhitneyu(a, b, alternative="less", method="exact")
     assert time_to_accuracy_rank_test(a, b)[0] == pytest.approx(oracle.pvalue)
 
 
-def test_runs_that_never_reach_the_accuracy_rank_last_and_are_not_dropped():
+def test_runs_that_never_reach_the_accuracy_rank_last_and_are_not_dropped() -> None:
     assert time_to_accuracy_rank_test((1, 2, 3, 4), (math.inf,) * 4)[0] == pytest.approx(1 / 70)
     assert time_to_accuracy_rank_test((math.inf, 1), (1, math.inf))[2] == 0.5
     slow = (5.0, 6.0, math.inf, math.inf, math.inf)

@@ -33,7 +33,9 @@ confidences = st.floats(0.5, 0.999)
 
 
 @given(rates, confidences)
-def test_the_intervals_of_a_rate_equal_statsmodels(rate, confidence):
+def test_the_intervals_of_a_rate_equal_statsmodels(
+    rate: tuple[int, int], confidence: float
+) -> None:
     for ours, method in ((wilson, "wilson"), (clopper_pearson, "beta")):
         low, high = proportion_confint(*rate, alpha=1 - confidence, method=method)
         interval = ours(rate[0], rate[1], confidence)
@@ -41,14 +43,16 @@ def test_the_intervals_of_a_rate_equal_statsmodels(rate, confidence):
 
 
 @given(values, confidences)
-def test_the_interval_of_a_mean_equals_statsmodels(a, confidence):
+def test_the_interval_of_a_mean_equals_statsmodels(a: list[float], confidence: float) -> None:
     assert t_interval(a, confidence) == pytest.approx(
         DescrStatsW(a).tconfint_mean(alpha=1 - confidence), **SAME
     )
 
 
 @given(values, values, confidences)
-def test_the_welch_test_and_its_interval_equal_statsmodels(a, b, confidence):
+def test_the_welch_test_and_its_interval_equal_statsmodels(
+    a: list[float], b: list[float], confidence: float
+) -> None:
     both = CompareMeans(DescrStatsW(a), DescrStatsW(b))
     t, p, nu = both.ttest_ind(usevar="unequal")
     effect = welch(a, b)
@@ -60,13 +64,15 @@ def test_the_welch_test_and_its_interval_equal_statsmodels(a, b, confidence):
 
 
 @given(values, values)
-def test_the_p_value_of_a_verdict_equals_the_anova_of_welch(a, b):
+def test_the_p_value_of_a_verdict_equals_the_anova_of_welch(a: list[float], b: list[float]) -> None:
     verdict = compute_verdicts([MeansHypothesis((arm(a), arm(b)))])[0]
     assert verdict.p == pytest.approx(anova_oneway((a, b), use_var="unequal").pvalue, **SAME)
 
 
 @given(values, values, st.floats(-50, 50), st.floats(0.1, 60))
-def test_equivalence_tests_equal_statsmodels(a, b, middle, margin):
+def test_equivalence_tests_equal_statsmodels(
+    a: list[float], b: list[float], middle: float, margin: float
+) -> None:
     p = ttost_ind(a, b, middle - margin, middle + margin, usevar="unequal")[0]
     assert region_test(welch(a, b), Region(middle - margin, middle + margin))[0] == pytest.approx(
         p, **SAME
@@ -77,7 +83,9 @@ def test_equivalence_tests_equal_statsmodels(a, b, middle, margin):
     st.lists(st.tuples(st.floats(1, 100), st.floats(1, 100)), min_size=2, max_size=10),
     st.floats(0.1, 60),
 )
-def test_paired_equivalence_tests_equal_statsmodels(pairs, margin):
+def test_paired_equivalence_tests_equal_statsmodels(
+    pairs: list[tuple[float, float]], margin: float
+) -> None:
     differences = [a - b for a, b in pairs]
     assume(np.std(differences) > 1e-3)
     a, b = np.array(pairs).T
@@ -88,7 +96,9 @@ def test_paired_equivalence_tests_equal_statsmodels(pairs, margin):
 
 
 @given(st.lists(st.tuples(values, st.floats(-3, 3)), min_size=2, max_size=4))
-def test_a_contrast_has_the_standard_error_of_a_regression_with_unequal_variances(terms):
+def test_a_contrast_has_the_standard_error_of_a_regression_with_unequal_variances(
+    terms: list[tuple[list[float], float]],
+) -> None:
     arms, weights = [item for item, _ in terms], [weight for _, weight in terms]
     assume(max(map(abs, weights)) > 0.01)
     design = np.concatenate(
@@ -106,12 +116,12 @@ def test_a_contrast_has_the_standard_error_of_a_regression_with_unequal_variance
 
 @settings(max_examples=20)  # theirs takes a tenth of a second
 @given(p_values)
-def test_the_correction_of_holm_equals_statsmodels(p):
+def test_the_correction_of_holm_equals_statsmodels(p: list[float]) -> None:
     assert holm(p) == pytest.approx(multipletests(p, method="holm")[1], **SAME)
 
 
 @given(st.floats(0.05, 4), st.integers(2, 40))
-def test_the_power_and_the_detectable_effect_equal_statsmodels(effect, n):
+def test_the_power_and_the_detectable_effect_equal_statsmodels(effect: float, n: int) -> None:
     theirs = TTestIndPower()
     expected = theirs.power(effect, n, 0.05)
     if np.isfinite(expected):  # theirs is NaN where scipy's noncentral t has no lower tail left
@@ -119,14 +129,14 @@ def test_the_power_and_the_detectable_effect_equal_statsmodels(effect, n):
     assert theirs.power(minimum_detectable_effect(n), n, 0.05) == pytest.approx(0.8, abs=1e-7)
 
 
-def test_half_a_standard_deviation_needs_the_number_of_runs_of_statsmodels():
+def test_half_a_standard_deviation_needs_the_number_of_runs_of_statsmodels() -> None:
     assert required_runs(0.5) == pytest.approx(
         TTestIndPower().solve_power(0.5, power=0.8, alpha=0.05), rel=1e-6
     )
 
 
 @given(st.integers(0, 40), st.integers(0, 40))
-def test_the_exact_mcnemar_test_equals_statsmodels(b, c):
+def test_the_exact_mcnemar_test_equals_statsmodels(b: int, c: int) -> None:
     assume(b + c)
     assert mcnemar(b, c) == pytest.approx(
         their_mcnemar([[5, b], [c, 7]], exact=True).pvalue, **SAME
@@ -134,7 +144,9 @@ def test_the_exact_mcnemar_test_equals_statsmodels(b, c):
 
 
 @given(rates.filter(lambda rate: 2 * rate[0] < rate[1]))
-def test_a_minority_is_certain_exactly_if_the_upper_bound_is_below_one_half(rate):
+def test_a_minority_is_certain_exactly_if_the_upper_bound_is_below_one_half(
+    rate: tuple[int, int],
+) -> None:
     """Contradicted by the one-sided 95 % bound of Clopper and Pearson."""
     upper = proportion_confint(*rate, alpha=0.1, method="beta")[1]
     assume(abs(upper - 0.5) > 1e-9)

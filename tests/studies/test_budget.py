@@ -1,5 +1,10 @@
 """Reduced variants of studies are declared, named and affordable, and the verdicts mention them."""
 
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
 import pytest
 
 from resnetlab.api.studies import load_study as load
@@ -8,7 +13,7 @@ from resnetlab.models.model_cost import model_cost
 from resnetlab.studies.parsing.overrides import Overrides
 from resnetlab.studies.parsing.study_file import load_study
 from resnetlab.studies.parsing.toml_tables import catalog_names, read_named
-from resnetlab.studies.plan import folder_name, make_plan
+from resnetlab.studies.plan import Plan, folder_name, make_plan
 from resnetlab.studies.trainers import properties_without_data
 
 WITH_BUDGET = [n for n in catalog_names("studies") if "budget" in read_named("studies", n, "")[0]]
@@ -18,23 +23,23 @@ RESNET20_MACS, IMAGES_PER_SECOND = 40.8e6, 380
 of cores."""
 
 
-def plan_of(name, **overrides):
+def plan_of(name: str, **overrides: Any) -> Plan:
     study = load_study(name, Overrides(variant="budget", **overrides))
     properties = {c.data_key: properties_without_data(c.data) for c in study.conditions}
     return make_plan(study, properties, lambda numerics: numerics, model_cost)
 
 
 @pytest.mark.parametrize("name", WITH_BUDGET)
-def test_a_budget_variant_needs_less_than_an_hour_on_two_cores_and_has_a_claim(name):
+def test_a_budget_variant_needs_less_than_an_hour_on_two_cores_and_has_a_claim(name: str) -> None:
     plan = plan_of(name)
-    macs = sum(run.macs + run.evaluation_images * run.file.macs / 3 for run in plan.runs)
+    macs = sum(run.train_macs + run.evaluation_images * run.file.macs / 3 for run in plan.runs)
     assert macs / (RESNET20_MACS * IMAGES_PER_SECOND) < 3600
     full = load_study(name)
     assert plan.study.claims or not full.claims
     assert len(plan.runs) <= len(full.conditions) * len(full.seeds)
 
 
-def test_a_budget_variant_has_its_own_name_and_folder_and_may_be_changed():
+def test_a_budget_variant_has_its_own_name_and_folder_and_may_be_changed() -> None:
     plan = plan_of("shortcuts")
     assert (plan.study.name, folder_name(plan)) == ("shortcuts-budget", "shortcuts-budget")
     assert "recipe.epochs = 2" in " ".join(map(str, plan.study.overrides))
@@ -44,13 +49,13 @@ def test_a_budget_variant_has_its_own_name_and_folder_and_may_be_changed():
     assert changed.study.conditions[0].recipe.epochs == 1
 
 
-def test_the_runs_of_a_budget_variant_contain_the_training_of_their_file():
+def test_the_runs_of_a_budget_variant_contain_the_training_of_their_file() -> None:
     for condition in plan_of("shortcuts").study.conditions:
         assert condition.file_protocol.recipe.epochs == 10
         assert condition.file_protocol.data.train_images is None
 
 
-def test_a_missing_budget_variant_is_reported_and_an_invalid_one_is_refused(tmp_path):
+def test_a_missing_budget_variant_is_reported_and_an_invalid_one_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="the study has no such variant"):
         load_study("digits", Overrides(variant="budget"))
     text = """
@@ -74,7 +79,7 @@ seeds = 1
         load_study(file)
 
 
-def test_the_evidence_variant_has_the_same_epochs_and_explains_its_size():
+def test_the_evidence_variant_has_the_same_epochs_and_explains_its_size() -> None:
     study = load_study("shortcuts", Overrides(variant="evidence"))
     assert study.name == "shortcuts-evidence"
     assert {condition.recipe.epochs for condition in study.conditions} == {10}
@@ -92,5 +97,5 @@ def test_the_evidence_variant_has_the_same_epochs_and_explains_its_size():
     assert command == "resnetlab study run shortcuts --evidence"
 
 
-def test_the_command_of_a_budget_variant_repeats_the_variant():
+def test_the_command_of_a_budget_variant_repeats_the_variant() -> None:
     assert load("shortcuts", variant="budget").command == "resnetlab study run shortcuts --budget"

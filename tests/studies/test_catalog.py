@@ -10,10 +10,12 @@ from collections.abc import Callable
 from dataclasses import replace
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 
 from resnetlab.analysis.analyze import analyze
@@ -80,7 +82,7 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     contents = {}
     for name, (classes, side, channels) in forms.items():
         generator = np.random.default_rng(0)
-        arrays = {}
+        arrays: dict[str, NDArray[Any]] = {}
         for split, count in (("train", max(IMAGES, classes)), ("test", max(100, classes))):
             labels = np.arange(count) % classes
             pixels = generator.integers(0, 100, (count, side, side, channels))

@@ -10,6 +10,7 @@ import shutil
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import pytest
@@ -22,8 +23,7 @@ from resnetlab.files import sha256
 from resnetlab.runs.damage import check_run
 from resnetlab.runs.paths import LOCK, LOGITS, WEIGHTS, check_finished
 from resnetlab.runs.recorded_logits import RecordedLogits
-from resnetlab.studies.exchange import collect_runs as collecting
-from resnetlab.studies.exchange.collect_runs import Collection, collect_runs
+from resnetlab.studies.exchange.collect_runs import CollectedRun, Collection, collect_runs
 from resnetlab.studies.exchange.export_runs import export_runs
 from resnetlab.studies.execution import read_plan, save_plan
 from resnetlab.studies.plan import Plan
@@ -166,7 +166,7 @@ def edit(run: Path, name: str, old: str, new: str) -> None:
     (run / name).write_text(text.replace(old, new, 1))
 
 
-def collect_one(run: Path, first: Path, tmp_path: Path) -> collecting.CollectedRun:
+def collect_one(run: Path, first: Path, tmp_path: Path) -> CollectedRun:
     """Collect one run into a study of which nothing is here but the plan."""
     here = tmp_path / "here"
     save_plan(plan_of(first), here)
@@ -300,16 +300,16 @@ def test_an_interrupted_copy_leaves_no_finished_run_and_continues(
     study = str(next((here / "studies").iterdir()))
     copied = len(files_of(first)) // 4
 
-    original, calls = collecting._copy_file, 0
+    original, calls = shutil.copyfileobj, 0
 
-    def copy(source: Path, target: Path) -> None:
+    def copy(source: BinaryIO, target: BinaryIO) -> None:
         nonlocal calls
         calls -= 1
         if calls < 0:
             raise InterruptedError
         original(source, target)
 
-    monkeypatch.setattr(collecting, "_copy_file", copy)
+    monkeypatch.setattr(shutil, "copyfileobj", copy)
     for number in range(copied - 1):  # checksums.json is written, not copied
         calls = number
         with pytest.raises(InterruptedError):

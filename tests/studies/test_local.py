@@ -146,7 +146,7 @@ def test_a_process_killed_by_the_system_for_lack_of_memory_gives_an_out_of_memor
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     killed = tmp_path / jobs[0].id
-    monkeypatch.setattr(local, "_memory_kills", lambda: int(killed.exists()))
+    monkeypatch.setattr(local, "count_memory_kills", lambda: int(killed.exists()))
     events = [e for e in run_jobs(jobs[:1], "os.kill(os.getpid(), 9)") if e.kind == "finished"]
     assert [event.status for event in events] == ["out of memory"]
     result = RunFolder.find(tmp_path, jobs[0].id).result()
@@ -186,17 +186,17 @@ def test_workers_use_no_more_threads_in_total_than_there_are_cores(
 
     monkeypatch.setattr(local, "available_cpus", lambda: 8)
 
-    def of(threads: int, device: str = "cpu") -> Job:
+    def job_with(threads: int, device: str = "cpu") -> Job:
         file = jobs[0].file
         numerics = replace(file.run.numerics, threads=threads, device=device)
         return Job("x", replace(file, run=replace(file.run, numerics=numerics)))
 
-    assert LocalExecutor(Path(), rl.Placement()).max_parallel([of(1)] * 20) == 8
-    assert LocalExecutor(Path(), rl.Placement()).max_parallel([of(3)] * 20) == 2
-    assert LocalExecutor(Path(), rl.Placement()).max_parallel([of(16)] * 20) == 1
-    assert LocalExecutor(Path(), rl.Placement()).max_parallel([of(1)] * 3) == 3
-    assert LocalExecutor(Path(), rl.Placement()).max_parallel([of(1, "cuda")] * 3) == 1
-    assert LocalExecutor(Path(), rl.Placement(workers=5)).max_parallel([of(1)] * 20) == 5
+    assert LocalExecutor(Path(), rl.Placement()).max_parallel([job_with(1)] * 20) == 8
+    assert LocalExecutor(Path(), rl.Placement()).max_parallel([job_with(3)] * 20) == 2
+    assert LocalExecutor(Path(), rl.Placement()).max_parallel([job_with(16)] * 20) == 1
+    assert LocalExecutor(Path(), rl.Placement()).max_parallel([job_with(1)] * 3) == 3
+    assert LocalExecutor(Path(), rl.Placement()).max_parallel([job_with(1, "cuda")] * 3) == 1
+    assert LocalExecutor(Path(), rl.Placement(workers=5)).max_parallel([job_with(1)] * 20) == 5
     assert LocalExecutor(Path(), rl.Placement()).max_parallel([]) == 0
 
 

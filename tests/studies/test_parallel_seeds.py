@@ -212,11 +212,11 @@ def test_parallel_seeds_share_one_copy_of_the_data_on_the_device(
     copied: list[int] = []
     plain = DeviceImages.from_images
 
-    def of(images: LabeledImages, device: torch.device) -> DeviceImages:
+    def count_and_copy(images: LabeledImages, device: torch.device) -> DeviceImages:
         copied.append(len(images))
         return plain(images, device)
 
-    monkeypatch.setattr(DeviceImages, "from_images", staticmethod(of))
+    monkeypatch.setattr(DeviceImages, "from_images", staticmethod(count_and_copy))
     run_job_groups(tmp_path, jobs)
     dataset = load_dataset(jobs[0].file.data, tmp_path / "cache")
     assert copied.count(len(dataset.test)) == 1

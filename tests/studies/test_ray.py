@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
 import os
 import signal
@@ -199,6 +200,10 @@ def test_an_absent_executor_is_reported_in_one_line(
     assert len(done.stderr.splitlines()) == 1
 
 
+def versions() -> dict[str, str]:
+    return {name: importlib.metadata.version(name) for name in ("resnetlab", "torch")}
+
+
 def test_every_machine_uses_the_cache_folder_of_the_driver(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -207,18 +212,18 @@ def test_every_machine_uses_the_cache_folder_of_the_driver(
     marker.write_text("7")
     monkeypatch.setenv("RESNETLAB_CACHE", "/of/this/machine")
     monkeypatch.chdir(tmp_path)
-    here = {"folder": str(tmp_path), "marker": str(marker), "text": "7", **ray_executor._versions()}
-    ray_executor._enter_driver_environment(here)
+    here = {"folder": str(tmp_path), "marker": str(marker), "text": "7", **versions()}
+    ray_executor.enter_driver_environment(here)
     assert os.environ["RESNETLAB_CACHE"] == "/of/this/machine"
-    ray_executor._enter_driver_environment(here | {"RESNETLAB_CACHE": str(tmp_path / "shared")})
+    ray_executor.enter_driver_environment(here | {"RESNETLAB_CACHE": str(tmp_path / "shared")})
     assert os.environ["RESNETLAB_CACHE"] == str(tmp_path / "shared")
 
 
 def test_differences_between_a_machine_and_the_driver_are_reported(tmp_path: Path) -> None:
     ray_executor = pytest.importorskip("resnetlab.studies.executors.ray")
     marker = tmp_path / "cache" / "cluster"
-    here = {"folder": str(tmp_path), "marker": str(marker), "text": "7", **ray_executor._versions()}
+    here = {"folder": str(tmp_path), "marker": str(marker), "text": "7", **versions()}
     with pytest.raises(rl.InputError, match=r"does not see .* storage that all machines share"):
-        ray_executor._enter_driver_environment(here)
+        ray_executor.enter_driver_environment(here)
     with pytest.raises(rl.InputError, match=r"another torch than the driver's .*allowed: 1\.0"):
-        ray_executor._enter_driver_environment(here | {"torch": "1.0"})
+        ray_executor.enter_driver_environment(here | {"torch": "1.0"})

@@ -2,10 +2,15 @@
 refused.
 """
 
+from __future__ import annotations
+
 import csv
 import math
 import xml.etree.ElementTree as ET
+from collections.abc import Iterable, Mapping
 from importlib import resources
+from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
@@ -22,6 +27,7 @@ from resnetlab.studies.parsing.overrides import Overrides
 from resnetlab.studies.parsing.references import load_reference_source
 from resnetlab.studies.parsing.study_file import load_study, parse_study
 from resnetlab.studies.parsing.toml_tables import catalog_names, read_named
+from resnetlab.studies.published.references import ReferenceValue
 from resnetlab.studies.study import Study
 
 HE = (
@@ -30,12 +36,12 @@ HE = (
 )
 
 
-def value(source, label):
+def value(source: str, label: str) -> ReferenceValue:
     return next(values for values in load_reference_source(source).value if values.label == label)
 
 
 @pytest.mark.parametrize("name", catalog_names("references"))
-def test_each_file_loads_under_its_own_name(name):
+def test_each_file_loads_under_its_own_name(name: str) -> None:
     source = load_reference_source(name)
     assert source.name == name
     for values in source.value:
@@ -64,11 +70,11 @@ def test_each_file_loads_under_its_own_name(name):
         ("amartyn-cifar10", "plain 56, epoch 10", 62.3),
     ],
 )
-def test_values_equal_the_source(source, label, number):
+def test_values_equal_the_source(source: str, label: str, number: float) -> None:
     assert value(source, label).value == number
 
 
-def test_a_value_contains_the_statements_of_its_source():
+def test_a_value_contains_the_statements_of_its_source() -> None:
     best, custom = (
         value("he2016-cifar10", "ResNet-110, best of 5").as_reported_result(),
         value("shortcut-report", "plain 20"),
@@ -86,7 +92,7 @@ def test_a_value_contains_the_statements_of_its_source():
     assert value("depth-report", "plain 8").split == "train"
 
 
-def test_errata_agree_with_the_values():
+def test_errata_agree_with_the_values() -> None:
     """28 and 43 % are ratios of means over three depths; 22.6 and 33.6 % are means over four."""
     accuracy = {
         (kind, depth): mean(value("shortcut-report", f"{kind.format(depth)}").run_values)
@@ -99,13 +105,13 @@ def test_errata_agree_with_the_values():
         for depth in (20, 32, 44, 56)
     }
 
-    def of_means(table, depths):
+    def of_means(table: Mapping[tuple[str, int], float], depths: Iterable[int]) -> float:
         left, right = (
             mean([table[kind, depth] for depth in depths]) for kind in ("ResNet {} A", "plain {}")
         )
         return 100 * abs(left / right - 1)
 
-    def mean_gain(table, depths):
+    def mean_gain(table: Mapping[tuple[str, int], float], depths: Iterable[int]) -> float:
         pairs = [(table["ResNet {} A", depth], table["plain {}", depth]) for depth in depths]
         return mean([100 * abs(left / right - 1) for left, right in pairs])
 
@@ -127,7 +133,7 @@ def test_errata_agree_with_the_values():
     assert "five runs are not independent" in errata
 
 
-def test_sources_state_their_errata():
+def test_sources_state_their_errata() -> None:
     """Errata go with each number, so that a report needs no catalog, and agree with the values."""
     changed_study = load_study("imagenet-tables")
     for pair in (*changed_study.references, *changed_study.unmatched_references):
@@ -178,7 +184,9 @@ def test_sources_state_their_errata():
         ),
     ],
 )
-def test_every_number_and_note_of_a_source_in_the_catalog_is_printed(name, rows, lines):
+def test_every_number_and_note_of_a_source_in_the_catalog_is_printed(
+    name: str, rows: list[tuple[str | None, ...]], lines: list[str]
+) -> None:
     changed_study = load_study(name)
     table = cost_rows(changed_study, model_cost)
     assert len(table) >= len(changed_study.references) + len(changed_study.unmatched_references)
@@ -197,13 +205,13 @@ def test_every_number_and_note_of_a_source_in_the_catalog_is_printed(name, rows,
     )
 
 
-def test_distances_of_published_curves_equal_the_published_runs():
+def test_distances_of_published_curves_equal_the_published_runs() -> None:
     """By the csv module and fsum: sums of squared differences of the means over five runs."""
     path = resources.files("resnetlab.catalog") / "references" / "shortcut-report-runs.csv"
     with path.open(encoding="utf-8") as lines:
         rows = list(csv.DictReader(lines))
 
-    def mean_at(model, epoch, column):
+    def mean_at(model: str, epoch: int, column: str) -> float:
         runs = [row for row in rows if row["model"] == model and int(row["epoch"]) == epoch]
         assert len(runs) == 5
         return math.fsum(float(row[column]) for row in runs) / 5
@@ -221,7 +229,7 @@ def test_distances_of_published_curves_equal_the_published_runs():
     assert distance_sentences(load_study("depth")) == []
 
 
-def test_fine_tuned_networks_are_counted_with_their_new_classifier():
+def test_fine_tuned_networks_are_counted_with_their_new_classifier() -> None:
     rows = cost_rows(load_study("fixres"), model_cost)
     assert {(row["classes"], row["parameters"]) for row in rows if row["condition"]} == {
         (120, 826_608_056)
@@ -243,7 +251,7 @@ def test_fine_tuned_networks_are_counted_with_their_new_classifier():
         (HE.replace('quantity = "error"', 'quantity = "eror"') + "value = 8.75\n", "error"),
     ],
 )
-def test_mistakes_are_reported_in_one_line(tmp_path, text, message):
+def test_mistakes_are_reported_in_one_line(tmp_path: Path, text: str, message: str) -> None:
     path = tmp_path / "x.toml"
     path.write_text(text, encoding="utf-8")
     with pytest.raises(InputError, match=message) as caught:
@@ -251,12 +259,12 @@ def test_mistakes_are_reported_in_one_line(tmp_path, text, message):
     assert all("\n" not in str(problem) for problem in caught.value.problems)
 
 
-def study(published, **changes):
+def study(published: object, **changes: Any) -> Study:
     raw, where = read_named("studies", "degradation", "study")
     return parse_study(raw | {"references": published} | changes, where, Overrides())
 
 
-def test_a_number_is_assigned_to_the_condition_of_its_network():
+def test_a_number_is_assigned_to_the_condition_of_its_network() -> None:
     changed_study = study("he2016-cifar10").references
     values = [(item.condition, item.value.value) for item in changed_study]
     assert values == [("residual 20 (A)", 8.75), ("residual 56 (A)", 6.97)]
@@ -265,7 +273,7 @@ def test_a_number_is_assigned_to_the_condition_of_its_network():
     assert not {"references", "unmatched_references"} & set(without_defaults(load_study("digits")))
 
 
-def test_numbers_without_a_matching_condition_are_listed_separately():
+def test_numbers_without_a_matching_condition_are_listed_separately() -> None:
     changed_study = study(["he2016-cifar10", "he2016-figure6"])
     values = {pair.value.label for pair in changed_study.unmatched_references}
     assert {"ResNet-32", "ResNet-110, mean of 5", "plain 44"} <= values
@@ -283,12 +291,12 @@ def test_numbers_without_a_matching_condition_are_listed_separately():
         (["he2016-cifar10", "he2016-cifar10"], "a source is given twice"),
     ],
 )
-def test_a_reference_without_a_matching_number_is_refused(published, message):
+def test_a_reference_without_a_matching_number_is_refused(published: object, message: str) -> None:
     with pytest.raises(InputError, match=message):
         study(published)
 
 
-def test_the_field_at_selects_one_of_several_numbers_of_a_network(tmp_path):
+def test_the_field_at_selects_one_of_several_numbers_of_a_network(tmp_path: Path) -> None:
     path = tmp_path / "mine.toml"
     path.write_text(HE + 'value = 8.75\nat = { "recipe.epochs" = 10 }\n', encoding="utf-8")
     assert [item.condition for item in study(str(path)).references] == ["residual 20 (A)"]
@@ -297,7 +305,7 @@ def test_the_field_at_selects_one_of_several_numbers_of_a_network(tmp_path):
         study(str(path))
 
 
-def test_a_number_for_several_variants_of_a_network_is_assigned_to_each(tmp_path):
+def test_a_number_for_several_variants_of_a_network_is_assigned_to_each(tmp_path: Path) -> None:
     path = tmp_path / "mine.toml"
     text = (
         HE.replace('"cifar-resnet20"', '["cifar-resnet20", { name = "cifar-plain20" }]')
@@ -315,14 +323,14 @@ def test_a_number_for_several_variants_of_a_network_is_assigned_to_each(tmp_path
         load_reference_source(str(path))
 
 
-def test_the_mean_losses_of_the_shortcut_report_equal_its_runs():
+def test_the_mean_losses_of_the_shortcut_report_equal_its_runs() -> None:
     values = [
         value("shortcut-report", f"ResNet {depth} B, loss").value for depth in (20, 32, 44, 56)
     ]
     assert values == [0.583, 0.567, 0.564, 0.555]
 
 
-def test_numbers_by_depth_equal_the_source_and_a_deeper_network_may_be_worse():
+def test_numbers_by_depth_equal_the_source_and_a_deeper_network_may_be_worse() -> None:
     (series,) = depth_series(load_study("he2016-1202"))
     assert series.points == (
         (20, 8.75),
@@ -343,7 +351,7 @@ def test_numbers_by_depth_equal_the_source_and_a_deeper_network_may_be_worse():
     assert depth_series(load_study("blocks-110")) == ()
 
 
-def test_numbers_by_depth_are_plotted_and_refused_for_a_single_depth(tmp_path):
+def test_numbers_by_depth_are_plotted_and_refused_for_a_single_depth(tmp_path: Path) -> None:
     path = tmp_path / "depth.svg"
     done = CliRunner().invoke(app, ["study", "references", "he2016-1202", "--draw", str(path)])
     assert done.exit_code == 0, done.output
@@ -357,7 +365,7 @@ def test_numbers_by_depth_are_plotted_and_refused_for_a_single_depth(tmp_path):
     assert losses == [0.583, 0.567, 0.564, 0.555]
 
 
-def test_the_runs_of_the_shortcut_report_are_available_by_epoch():
+def test_the_runs_of_the_shortcut_report_are_available_by_epoch() -> None:
     """63 runs of 10 epochs; the last epoch is the value, and a source may have one run only."""
     source = load_reference_source("shortcut-report")
     accuracies = [reported for reported in source.value if reported.quantity == "accuracy"]
@@ -391,21 +399,23 @@ WITH_RUNS = HE.replace("[protocol]", 'runs_file = "runs.csv"\n[protocol]').repla
         (WITH_RUNS.replace('runs_file = "runs.csv"\n', ""), "", "without a file of runs"),
     ],
 )
-def test_an_invalid_file_of_runs_is_refused(tmp_path, text, rows, message):
+def test_an_invalid_file_of_runs_is_refused(
+    tmp_path: Path, text: str, rows: str, message: str
+) -> None:
     (tmp_path / "runs.csv").write_text(RUNS + rows)
     (tmp_path / "x.toml").write_text(text)
     with pytest.raises(InputError, match=message):
         load_reference_source(str(tmp_path / "x.toml"))
 
 
-def test_a_file_of_runs_beside_the_numbers_is_read(tmp_path):
+def test_a_file_of_runs_beside_the_numbers_is_read(tmp_path: Path) -> None:
     (tmp_path / "runs.csv").write_text(RUNS + "net,1,1,50,2\nnet,1,2,60,1\n")
     (tmp_path / "x.toml").write_text(WITH_RUNS)
     reported = load_reference_source(str(tmp_path / "x.toml")).value[0]
     assert reported.run_curves == ((50.0, 60.0),)
 
 
-def test_the_order_of_published_numbers_is_not_called_an_effect_of_depth():
+def test_the_order_of_published_numbers_is_not_called_an_effect_of_depth() -> None:
     lines = depth_sentences(depth_series(load_study("shortcuts")))
     (option_b,) = [line for line in lines if "accuracy of cifar residual (B)" in line]
     assert option_b.endswith("with 56; the best number is 81.88 % with 32.")

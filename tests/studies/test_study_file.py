@@ -825,7 +825,7 @@ def test_the_path_of_a_recipe_is_relative_to_the_study(
     assert load_study(path).conditions[0].recipe.epochs == 7
 
 
-def test_an_axis_of_networks_accepts_every_kind_of_network(tmp_path):
+def test_an_axis_of_networks_accepts_every_kind_of_network(tmp_path: Path) -> None:
     """Claims about networks that are not there any more are left out and named."""
     file = tmp_path / "mine.toml"
     file.write_text('source = "torchvision.models:resnet18"\nweights = "mine.safetensors"\n')

@@ -9,16 +9,16 @@ import random
 import subprocess
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 
 import resnetlab as rl
-from resnetlab.errors import InputError
 from resnetlab.studies.plan import Plan
 from resnetlab.studies.timing import network_speed as module
-from resnetlab.studies.timing.network_speed import decode_timing, measure, time_runs, timed_network
+from resnetlab.studies.timing.network_speed import measure, time_runs, timed_network
 from resnetlab.studies.timing.time_estimate import Timing
 
 
@@ -52,7 +52,7 @@ def test_a_separate_process_measures_the_speed_of_each_network_once(
 
 
 def test_nothing_is_measured_unless_requested(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_measure_in_process", lambda _: pytest.fail("measured"))
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: pytest.fail("measured"))
     assert time_runs(plan.runs, pytest.fail, measure=False) == {}
 
 
@@ -122,23 +122,45 @@ def test_a_process_that_hangs_returns_its_earlier_measurements(
 
 
 @pytest.mark.parametrize(
-    "table",
+    "content",
     [
-        {},
-        {"train_images_per_second": 1.0},
-        {"train_images_per_second": 0.0, "evaluation_images_per_second": 1.0},
-        {"train_images_per_second": "x", "evaluation_images_per_second": 1.0},
+        "",
+        "{",
+        "{}",
+        "[]",
+        '{"train_images_per_second": 1.0}',
+        '{"train_images_per_second": 0.0, "evaluation_images_per_second": 1.0}',
+        '{"train_images_per_second": "x", "evaluation_images_per_second": 1.0}',
+        '{"train_images_per_second": NaN, "evaluation_images_per_second": 1.0}',
     ],
 )
-def test_a_damaged_cache_file_is_measured_again(table: Any) -> None:
-    with pytest.raises(InputError):
-        decode_timing(table)
+def test_a_network_with_a_damaged_cache_file_is_measured_again(
+    content: str, plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured: list[int] = []
+
+    def measure_all(_: list[str], input: str, **__: object) -> SimpleNamespace:
+        measured.append(len(json.loads(input)))
+        speeds = {"train_images_per_second": 7.0, "evaluation_images_per_second": 21.0}
+        lines = [json.dumps({"index": index} | speeds) for index in range(measured[-1])]
+        return SimpleNamespace(stdout="\n".join(lines))
+
+    monkeypatch.setattr(subprocess, "run", measure_all)
+    timings = time_runs(plan.runs, lambda _: None, measure=True)
+    assert len(timings) == len(plan.runs)
+    paths = sorted((tmp_path / "cache" / "timings").iterdir())
+    paths[0].write_text(content)
+    assert len(time_runs(plan.runs, lambda _: None, measure=False)) < len(plan.runs)
+    assert time_runs(plan.runs, lambda _: None, measure=True) == timings
+    assert measured == [2, 1]  # both networks, then the one with the damaged file
+    assert paths[0].read_text() == paths[1].read_text()
+    assert time_runs(plan.runs, lambda _: None, measure=False) == timings
 
 
 def test_a_network_that_is_far_too_large_is_reported_and_not_timed(
     plan: Plan, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "_measure_in_process", lambda _: pytest.fail("measured"))
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: pytest.fail("measured"))
     monkeypatch.setattr(module, "total_memory_bytes", lambda: 16_000_000_000)
     run, notes = plan.runs[0], list[str]()
     file = replace(run.file, parameters=3 * 10**9, macs=1)

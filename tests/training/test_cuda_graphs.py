@@ -70,7 +70,7 @@ CASES = {
 
 
 class Gpu:
-    """Learners that may capture, on the processor."""
+    """Maker of train states on the CPU whose steps may be captured as CUDA graphs."""
 
     def __init__(self, small: SmallTraining) -> None:
         self.small = small

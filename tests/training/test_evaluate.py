@@ -35,6 +35,8 @@ class BufferChangingNetwork(nn.Module):
     there.
     """
 
+    count: Tensor
+
     def __init__(self) -> None:
         super().__init__()
         self.register_buffer("seen", torch.zeros(3))

@@ -118,16 +118,16 @@ def test_the_measured_seconds_exclude_the_body_of_the_loop_of_the_caller(
     assert seconds == [0.0, 3.0, 6.0, 9.0]
 
 
-@pytest.mark.parametrize("how", ["to the end", "closed", "a body that raises"])
-def test_the_random_state_of_the_process_is_restored(small: SmallTraining, how: str) -> None:
+@pytest.mark.parametrize("end", ["to the end", "closed", "a body that raises"])
+def test_the_random_state_of_the_process_is_restored(small: SmallTraining, end: str) -> None:
     model = CifarConfig(blocks=(1, 1, 1), widths=(4, 6, 8), dropout=0.3)
     train_state = small.train_state(Recipe(batch_size=8, epochs=1), model=model)
     torch.manual_seed(11)
     before = torch.get_rng_state()
     running = small.events(train_state)
-    if how == "to the end":
+    if end == "to the end":
         list(running)
-    elif how == "closed":
+    elif end == "closed":
         next(running)
         next(running)
         running.close()
@@ -363,7 +363,7 @@ def test_the_running_loss_and_error_are_means_over_the_images_of_the_epoch_so_fa
     images = small.images(count)
     train_state = small.train_state(Recipe(batch_size=8, epochs=2, label_smoothing=0.1), images)
     assert train_state.train_metrics() == (0.0, 0.0)
-    sums = []
+    sums: list[tuple[float, int, int]] = []
 
     def watch(pixels: Tensor, labels: Tensor) -> None:
         with torch.no_grad():
@@ -425,16 +425,19 @@ def test_a_train_state_with_an_ema_is_evaluated_with_its_ema(small: SmallTrainin
         Recipe(batch_size=8, epochs=2, ema=0.9, optimizer=SGD(lr=0.3)), images
     )
     small.run(train_state, images)
-    judged = copy.deepcopy(train_state.model).eval()
-    judged.load_state_dict(train_state.eval_state_dict())
+    ema_model = copy.deepcopy(train_state.model).eval()
+    ema_model.load_state_dict(train_state.eval_state_dict())
     train_state.model.eval()
     device_images = DeviceImages.from_images(images, small.cpu)
     x = train_state.normalizer(device_images.pixels)
     with torch.no_grad():
         torch.testing.assert_close(
-            train_state.eval_forward_pixels(device_images.pixels), judged(x), rtol=1e-4, atol=1e-5
+            train_state.eval_forward_pixels(device_images.pixels),
+            ema_model(x),
+            rtol=1e-4,
+            atol=1e-5,
         )
-        assert not torch.allclose(train_state.model(x), judged(x), rtol=1e-3, atol=1e-3)
+        assert not torch.allclose(train_state.model(x), ema_model(x), rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.parametrize(

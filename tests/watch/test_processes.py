@@ -36,8 +36,13 @@ POLICY = re.compile(r'<meta http-equiv="Content-Security-Policy"[^>]*>')
 def watching(*words: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """Start the command on a free port. Yields its process and its address."""
     command = [sys.executable, "-m", "resnetlab", "watch", *words, "--port", "0"]
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    process = subprocess.Popen(command, text=True, env=environment(PYTHONUNBUFFERED="1"), **pipes)
+    process = subprocess.Popen(
+        command,
+        text=True,
+        env=environment(PYTHONUNBUFFERED="1"),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
     try:
         assert process.stdout is not None
         line = process.stdout.readline()

@@ -52,7 +52,7 @@ def watcher_of(root: Path, plan: Plan) -> StudyWatcher:
 def refresh(watcher: StudyWatcher) -> str:
     """Look and write the report now. Returns the status line."""
     watcher.poll()
-    watcher._next_report = 0.0
+    watcher.next_report = 0.0
     watcher.refresh_report()
     return watcher.latest_page.page.status
 

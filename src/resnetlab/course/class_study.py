@@ -139,7 +139,7 @@ def variance_sentences(submissions: Sequence[Submission], lesson: Lesson) -> lis
     for claim in lesson.claim:
         left, right = accuracies[claim.left], accuracies[claim.right]
         if min(len(left), len(right)) >= MIN_STUDENTS:
-            sentences.append(_reversals(claim.left, claim.right, left, right))
+            sentences.append(reversal_sentence(claim.left, claim.right, left, right))
     return sentences
 
 
@@ -155,8 +155,17 @@ def _spread(name: str, values: Sequence[float]) -> Text:
     )
 
 
-def _reversals(better: str, worse: str, left: Sequence[float], right: Sequence[float]) -> Text:
-    """Count the pairs of two students in which one run each would show the opposite order."""
+def reversal_sentence(
+    better: str, worse: str, left: Sequence[float], right: Sequence[float]
+) -> Text:
+    """Return a sentence about the pairs of students whose two runs show the opposite order.
+
+    Args:
+        better: Name of the exercise that the claim puts above.
+        worse: Name of the other exercise.
+        left: Test accuracies of `better` in percent, one of each student.
+        right: Test accuracies of `worse` in percent, of the same students in the same order.
+    """
     pairs = [
         (a, b) for (i, a), (j, b) in itertools.product(enumerate(left), enumerate(right)) if i != j
     ]

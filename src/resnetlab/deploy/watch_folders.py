@@ -44,7 +44,7 @@ def watch_folders(
     before: dict[Path, FileState] = {}
     finished: dict[Path, FileState] = {}
     while not should_stop():
-        now = _file_states(folders, follow_links)
+        now = file_states(folders, follow_links)
         complete = {
             path: state
             for path, state in now.items()
@@ -59,8 +59,13 @@ def watch_folders(
             time.sleep(WAIT_SECONDS)
 
 
-def _file_states(folders: Sequence[Path], follow_links: FollowLinks) -> dict[Path, FileState]:
-    """Return the state of each photograph of the folders that is not empty."""
+def file_states(folders: Sequence[Path], follow_links: FollowLinks) -> dict[Path, FileState]:
+    """Return the size in bytes and the time of change of each photograph that is not empty.
+
+    Args:
+        folders: Folders that are searched with their subfolders.
+        follow_links: Links that are followed, as in `find_image_paths`.
+    """
     check_watched_folders(folders)
     states: dict[Path, FileState] = {}
     for path in find_image_paths(folders, follow_links)[0]:

@@ -112,7 +112,7 @@ class PhotoSplit:
         Returns:
             The photograph (H, W, 3), and the full width and height.
         """
-        cache = self._image_cache
+        cache = self.image_cache
         if (
             index in cache.sizes
             and (cached := cache.arrays.get((index, reduction(*cache.sizes[index])))) is not None
@@ -126,7 +126,8 @@ class PhotoSplit:
         return photo, size
 
     @cached_property
-    def _image_cache(self) -> DecodedImageCache:
+    def image_cache(self) -> DecodedImageCache:
+        """Cache of decoded photographs, which `load_reduced` fills and reads."""
         return DecodedImageCache()
 
     def _read(self, index: int) -> bytes:

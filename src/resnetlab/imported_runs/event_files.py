@@ -122,14 +122,14 @@ def read_scalars(path: Path) -> tuple[list[Scalar], bool]:
         if len(head) < 12:
             return scalars, False
         (length,) = struct.unpack_from("<Q", head)
-        if struct.unpack_from("<I", head, 8)[0] != _masked_crc(head[:8]):
+        if struct.unpack_from("<I", head, 8)[0] != masked_crc32c(head[:8]):
             raise _damaged(path, start)
         end = start + 12 + length
         data = content[start + 12 : end]
         if end + 4 > len(content):
             return scalars, False
         (checksum,) = struct.unpack_from("<I", content, end)
-        if length <= MAX_CHECKED_BYTES and checksum != _masked_crc(data):
+        if length <= MAX_CHECKED_BYTES and checksum != masked_crc32c(data):
             raise _damaged(path, start)
         try:
             scalars += _event_scalars(data)
@@ -242,8 +242,11 @@ def _crc_table() -> tuple[int, ...]:
     return tuple(table)
 
 
-def _masked_crc(data: bytes) -> int:
-    """Return the masked CRC-32C of a TFRecord: rotated by 15 bits, plus a constant."""
+def masked_crc32c(data: bytes) -> int:
+    """Return the masked CRC-32C of bytes of a TFRecord: rotated by 15 bits, plus a constant.
+
+    The format has it after the length of a record and after its data.
+    """
     table, crc = _crc_table(), 0xFFFFFFFF
     for byte in data:
         crc = table[(crc ^ byte) & 0xFF] ^ crc >> 8

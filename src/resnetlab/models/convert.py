@@ -177,7 +177,7 @@ def _load_network(file: Path, config: ImportedConfig, key: str) -> tuple[nn.Modu
         convert_key if isinstance(config, CifarConfig | ImageNetConfig) else str
     )
     if isinstance(config, VGGConfig):
-        checkpoint = _vgg_in_order(file, checkpoint, template)
+        checkpoint = map_vgg_in_order(file, checkpoint, template)
     checkpoint = select_network(checkpoint, template.state_dict().keys(), convert)
     head = f"{_head_name(template, config)}.weight"
     checkpoint = _with_head(file, checkpoint, template, head)
@@ -244,11 +244,19 @@ def _with_head(
     )
 
 
-def _vgg_in_order(file: Path, checkpoint: ImportedFile, template: nn.Module) -> ImportedFile:
+def map_vgg_in_order(file: Path, checkpoint: ImportedFile, template: nn.Module) -> ImportedFile:
     """Return the tensors of a VGG under this package's names.
 
     torchvision, timm and others number the same layers in the same order, so the order maps them;
     timm's first linear layer is a 7x7 convolution of the same numbers.
+
+    Args:
+        file: Path of the checkpoint, for the error.
+        checkpoint: Tensors of the file, returned as they are if they have this package's names.
+        template: Network whose names and order of tensors are used; it may be uninitialized.
+
+    Raises:
+        InputError: The file has another number of tensors than the network.
     """
     expected = template.state_dict()
     if expected.keys() & checkpoint.tensors.keys():

@@ -168,7 +168,7 @@ def build_page(
         cuts=tuple(_describe_cut(cut, full_command) for cut in result.time_limit_cuts),
         untested=_untested(result),
         calibration=describe_calibration(scores),
-        doubtful=_doubtful_table(scores),
+        doubtful=doubtful_table(scores),
         suspects_command=surroundings.suspects_command,
         details=tuple(_details(result, scores, surroundings)),
         made_by=tr(surroundings.made_by),
@@ -267,8 +267,12 @@ def describe_calibration(scores: ModelEvaluation) -> str:
     )
 
 
-def _doubtful_table(scores: ModelEvaluation) -> Table:
-    """Return the evaluated photographs of whose label the network is very unsure."""
+def doubtful_table(scores: ModelEvaluation) -> Table:
+    """Return the evaluated photographs whose label is probably wrong, as a table.
+
+    The network gives their predicted class a probability that is at least `DOUBTFUL_MARGIN` above
+    that of the label. The largest difference comes first; there are at most `MAX_DOUBTFUL` rows.
+    """
     margins = {item.name: item.probability - item.label_probability for item in scores.mistakes}
     doubtful = sorted(
         (item for item in scores.mistakes if margins[item.name] >= DOUBTFUL_MARGIN),

@@ -55,7 +55,8 @@ class StudyWatcher:
         self._running: frozenset[str] = frozenset()
         self._reported: StudyRecord | None = None
         self._refreshed, self._problem = "", ""
-        self._next_report = 0.0
+        self.next_report = 0.0
+        """Time of `time.monotonic` before which the report is not written again."""
 
     def watch(self, should_stop: Callable[[], bool] = lambda: False) -> None:
         """Read the files again and again, until `should_stop` returns True."""
@@ -78,7 +79,7 @@ class StudyWatcher:
     def refresh_report(self) -> None:
         """Write the report again if the runs have changed and it is time to do so."""
         record = self._record
-        if record is None or record == self._reported or time.monotonic() < self._next_report:
+        if record is None or record == self._reported or time.monotonic() < self.next_report:
             return
         self._reported = record
         start = time.thread_time()
@@ -95,7 +96,7 @@ class StudyWatcher:
                 status=self._status(record), version=version, report=page, files=files
             )
         cost = (time.thread_time() - start) / (REPORT_SHARE if self._running else 1.0)
-        self._next_report = time.monotonic() + max(MIN_REPORT_SECONDS, cost)
+        self.next_report = time.monotonic() + max(MIN_REPORT_SECONDS, cost)
 
     def _read_plan(self) -> None:
         """Read the plan again if a study that runs has written another one."""

@@ -26,7 +26,7 @@ _MODES = ("L", "RGB")
 
 
 @dataclass(frozen=True)
-class _Decoder:
+class Decoder:
     """Function that decodes a JPEG file, or None and the reason why Pillow decodes all files."""
 
     decode: Callable[..., NDArray[np.uint8]] | None
@@ -43,7 +43,7 @@ def decode_rgb(raw: bytes, image: Image.Image) -> NDArray[np.uint8] | None:
     Returns:
         RGB pixels (H, W, 3) in the orientation of the file; a gray file has three equal channels.
     """
-    decode = _checked_decoder().decode
+    decode = checked_decoder().decode
     if decode is None or image.format not in _FORMATS or image.mode not in _MODES:
         return None
     return _decode(decode, raw, image.size)
@@ -51,21 +51,22 @@ def decode_rgb(raw: bytes, image: Image.Image) -> NDArray[np.uint8] | None:
 
 def fallback_note() -> str:
     """Return why simplejpeg is not used although it is installed, as a line; otherwise ''."""
-    return _checked_decoder().note
+    return checked_decoder().note
 
 
 @functools.cache
-def _checked_decoder() -> _Decoder:
-    """Return the decoder of simplejpeg after a check of its pixels on this machine."""
+def checked_decoder() -> Decoder:
+    """Return the decoder of simplejpeg after a check of its pixels on this machine.
+
+    The result is cached for the rest of the process.
+    """
     try:
         import simplejpeg
     except ModuleNotFoundError:
-        return _Decoder(None)
+        return Decoder(None)
     except Exception as error:  # such as a build for another version of numpy
         reason = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
-        return _Decoder(
-            None, f"simplejpeg cannot be imported ({reason}): Pillow decodes the images"
-        )
+        return Decoder(None, f"simplejpeg cannot be imported ({reason}): Pillow decodes the images")
     decode: Callable[..., NDArray[np.uint8]] = simplejpeg.decode_jpeg
     for raw in _test_images():
         for factor in DRAFT_FACTORS:
@@ -73,12 +74,12 @@ def _checked_decoder() -> _Decoder:
             image.draft(None, (image.width // factor, image.height // factor))
             pixels = _decode(decode, raw, image.size)
             if pixels is None or not np.array_equal(pixels, np.asarray(image.convert("RGB"))):
-                return _Decoder(
+                return Decoder(
                     None,
                     f"simplejpeg {simplejpeg.__version__} gives other pixels than Pillow on this "
                     "machine: Pillow decodes the images",
                 )
-    return _Decoder(decode)
+    return Decoder(decode)
 
 
 def _decode(

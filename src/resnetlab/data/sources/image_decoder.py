@@ -209,8 +209,11 @@ def is_heif_installed() -> bool:
 
 
 @functools.cache
-def _has_heif() -> bool:
-    """Return True if Pillow can read HEIF; registers the reader of pillow-heif."""
+def register_heif() -> bool:
+    """Register the reader of pillow-heif with Pillow. Returns False if it is not installed.
+
+    The result is cached for the rest of the process.
+    """
     try:
         import pillow_heif
     except ImportError:
@@ -224,7 +227,7 @@ def _allowed_formats(raw: bytes) -> tuple[str, ...]:
     without_heif = FORMATS[:-1]
     if raw[4:8] != b"ftyp" or raw[8:12] in _AVIF_BRANDS:
         return without_heif
-    if not _has_heif():
+    if not register_heif():
         raise BadImageError('a HEIC photograph; pip install "resnetlab[heif]" reads it')
     return FORMATS
 

@@ -43,6 +43,11 @@ class BatchedNetwork:
         self.seconds_per_image = 0.1
         """Duration of the last batch, divided by the number of its photographs."""
 
+    @property
+    def num_waiting(self) -> int:
+        """Number of photographs that wait for the next batch."""
+        return len(self._waiting)
+
     def predict(self, views: NDArray[np.uint8]) -> tuple[PhotoOutputs, int]:
         """Wait for the outputs of the batch of a photograph; return them and its row there.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -137,7 +137,7 @@ def train_stage(
         finetune_model.features_or_pixels(partitioned, photos.train, transform)
     initial = clone_tensors(trainable_part.state_dict())
 
-    def train_at(recipe: Recipe) -> tuple[FinetuneState, _LrResult]:
+    def train_at(recipe: Recipe) -> tuple[FinetuneState, LrResult]:
         trainable_part.load_state_dict(initial)
         state = FinetuneState(
             finetune_model,
@@ -155,7 +155,9 @@ def train_stage(
                 state, validation, start, should_stop, should_finish, on_event
             )
 
-    best, state, complete = _select_lr(stage, train_at, world, should_stop, should_finish, notify)
+    best, state, complete = _train_each_lr(
+        stage, train_at, world, should_stop, should_finish, notify
+    )
     trainable_part.load_state_dict(best.weights if best else initial)
     invalidate_features(finetune_model, partitioned, stage)
     seconds = time.monotonic() - start
@@ -183,28 +185,28 @@ def _recipes(stage: Stage) -> list[Recipe]:
     return [with_lr(stage.recipe, lr) for lr in stage.lrs] or [stage.recipe]
 
 
-def _select_lr(
+def _train_each_lr(
     stage: Stage,
-    train_at: Callable[[Recipe], tuple[FinetuneState, _LrResult]],
+    train_at: Callable[[Recipe], tuple[FinetuneState, LrResult]],
     world: World,
     should_stop: Callable[[], bool],
     should_finish: Callable[[], bool],
     notify: Notify,
-) -> tuple[_LrResult | None, FinetuneState, bool]:
+) -> tuple[LrResult | None, FinetuneState, bool]:
     """Train with each learning rate of a stage and select the best result.
 
     Returns:
         The best result, or None if no epoch ended with a finite loss; the state of the last
         training; and False if the stage was stopped before its end.
     """
-    best: _LrResult | None = None
+    best: LrResult | None = None
     recipes = _recipes(stage)
     for recipe in recipes:
         state, result = train_at(recipe)
         if result.epochs:
             notify(f"{stage.name}: learning rate {result.lr:g}, {result.best_epoch}")
-            if best is None or result.selection_key > best.selection_key:
-                best = result
+        # Only the weights of the best learning rate so far stay in memory.
+        best = select_lr([result] if best is None else [best, result])
         ends = should_stop() or (best is not None and should_finish())
         # A stage that ends before its last learning rate is not complete.
         complete = result.complete and (recipe is recipes[-1] or not world.any_rank(ends))
@@ -228,7 +230,7 @@ def invalidate_features(
 
 
 @dataclass
-class _LrResult:
+class LrResult:
     """Result of a stage with one learning rate."""
 
     lr: float
@@ -248,7 +250,23 @@ class _LrResult:
 
     @property
     def best_epoch(self) -> EpochResult:
+        """Epoch with the highest validation accuracy, then the lowest loss."""
         return max(self.epochs, key=_selection_key)
+
+
+def select_lr(results: Iterable[LrResult]) -> LrResult | None:
+    """Return the result of the best learning rate of a stage.
+
+    Args:
+        results: Results of the learning rates, in any order.
+
+    Returns:
+        The result with the highest validation accuracy; of equal ones that with the lowest smoothed
+        validation loss (see `TIE_SMOOTHING`), then that with the smallest learning rate. None if no
+        epoch ended with a finite loss.
+    """
+    trained = (result for result in results if result.epochs)
+    return max(trained, key=lambda result: result.selection_key, default=None)
 
 
 def _train_one_lr(
@@ -258,9 +276,9 @@ def _train_one_lr(
     should_stop: Callable[[], bool],
     should_finish: Callable[[], bool],
     on_event: EventCallback,
-) -> _LrResult:
+) -> LrResult:
     """Train with one learning rate, until the loss is not finite or no longer falls."""
-    result = _LrResult(state.recipe.optimizer.lr)
+    result = LrResult(state.recipe.optimizer.lr)
     forward = state.finetune_model.make_forward(state.partitioned, state.eval_forward)
     is_pixels = validation.pixels.dtype == torch.uint8
     batch_size = FEATURE_BATCH_SIZE if is_pixels else EVAL_BATCH_SIZE

@@ -133,7 +133,7 @@ class LocalExecutor:
             return
         worker.close()
         code = (worker.process.returncode if worker.process else 0) or 0
-        kills, worker.jobs = _memory_kills(), {}
+        kills, worker.jobs = count_memory_kills(), {}
         # With several runs it is not known which one used up the memory, so each is tried again
         # alone.
         short_of_memory = code == -9 and kills > worker.memory_kills and len(jobs) == 1
@@ -155,7 +155,7 @@ class _Worker:
     jobs: dict[str, Job] = field(default_factory=dict)
     listener: threading.Thread | None = None
     has_exited: bool = True
-    memory_kills: int = field(default_factory=lambda: _memory_kills())
+    memory_kills: int = field(default_factory=lambda: count_memory_kills())
 
     @property
     def log(self) -> Path:
@@ -202,7 +202,7 @@ class _Worker:
             if launcher and not launcher.has_exited
             else self._start_process()
         )
-        self.has_exited, self.memory_kills = False, _memory_kills()
+        self.has_exited, self.memory_kills = False, count_memory_kills()
         self.listener = threading.Thread(target=self._listen, args=(self.process,), daemon=True)
         self.listener.start()
 
@@ -239,7 +239,7 @@ def _environment(threads: int) -> dict[str, str]:
     return {**os.environ, **dict.fromkeys(names, str(threads))}
 
 
-def _memory_kills() -> int:
+def count_memory_kills() -> int:
     """Return the number of processes killed for lack of memory, as the system reports it."""
     count = 0
     for path, word in (

@@ -233,8 +233,17 @@ def _versions() -> dict[str, str]:
     return {name: importlib.metadata.version(name) for name in ("resnetlab", "torch")}
 
 
-def _enter_driver_environment(driver_environment: dict[str, str]) -> None:
-    """Enter the driver's folder and settings. Raises InputError if the machine differs."""
+def enter_driver_environment(driver_environment: dict[str, str]) -> None:
+    """Enter the driver's folder and settings on a machine of the cluster.
+
+    Args:
+        driver_environment: The driver's "folder", the path "marker" of a file on the shared storage
+            and its "text", the versions of "resnetlab" and "torch", and the environment variables
+            for the cache and for offline use, if they are set.
+
+    Raises:
+        InputError: The machine has other versions, or does not see the shared storage.
+    """
     node = ray.util.get_node_ip_address()
     for name, version in _versions().items():
         if version != driver_environment[name]:
@@ -274,7 +283,7 @@ def _resolve_numerics(
     from resnetlab.training.resolve import resolve_numerics
 
     try:
-        _enter_driver_environment(driver_environment)
+        enter_driver_environment(driver_environment)
         return encode(resolve_numerics(decode(Numerics, numerics, "driver"), single_run=False)), ()
     except InputError as error:
         return None, error.problems
@@ -309,7 +318,7 @@ def _run_job(
             stop.wait(STOP_POLL_SECONDS)
 
     try:
-        _enter_driver_environment(driver_environment)
+        enter_driver_environment(driver_environment)
         decoded: JobRequest = decode(JobRequest, request, "driver")
     except InputError as error:
         run_id = request["job"]["id"]

@@ -172,7 +172,7 @@ def decode_timing(table: dict[str, float]) -> Timing:
     """Return the timing of a table. Raises InputError if a number is missing or not positive."""
     try:
         timing = Timing(**{name: float(value) for name, value in table.items()})
-    except (TypeError, ValueError):
+    except (AttributeError, TypeError, ValueError):  # also a list instead of a table
         raise InputError() from None
     if not min(timing.train_images_per_second, timing.evaluation_images_per_second) > 0:
         raise InputError()
