@@ -155,6 +155,11 @@ def test_a_text_answer_is_saved_and_a_number_is_read_in_both_notations(tmp_path:
     cases = {"1,191,170": 1191170, "1 191 170": 1191170, "23,8": 23.8, "23.8": 23.8, "86 %": 86}
     assert {text: parse_number(text) for text in cases} == cases
     assert parse_number("many") is None
+    assert {text: parse_number(text) for text in ("2,303", "0,875")} == {
+        "2,303": 2303,
+        "0,875": 0.875,
+    }
+    assert check_answer("Q17", ["2,303"], tmp_path).is_correct
     assert check_answer("Q11", ["total=1 191 170", "ratio=23,8"], tmp_path).is_correct
 
 

@@ -62,15 +62,6 @@ def test_the_test_equals_the_welch_test() -> None:
     assert interval.high == pytest.approx(93.5 + half, rel=1e-12)
 
 
-@pytest.mark.parametrize(
-    "text",
-    ["A: 93.5 ± 0.2, n=5", "A: 93,5 +- 0,2; n = 5", "A: 93.5 % +/- 0.2 % (n=5)", "A:93.5±0.2 5"],
-)
-def test_common_forms_of_a_summary_are_read(text: str) -> None:
-    (row,) = parse_summaries([text]).rows
-    assert row.cells == {"condition": "A", "mean": "93.5", "sd": "0.2", "n": "5"}
-
-
 def test_fractions_become_percent_together_with_their_deviation() -> None:
     report = judge_summaries(
         parse_summaries(["A: 0.935 ± 0.002, n=5", "B: 0.93 ± 0.002, n=5"]), declare(claims="A > B")
@@ -122,3 +113,42 @@ def test_mistakes_are_reported_in_one_line(words: list[str], message: str, tmp_p
 def test_a_claim_about_failures_is_refused_for_summaries() -> None:
     with pytest.raises(rl.InputError, match="needs the runs"):
         judge_summaries(table(), declare(claims="A fails and B trains"))
+
+
+@pytest.mark.parametrize(
+    "text", ["A: 93.5 ± 0.25", "A: 93.5 ± 12", "A: 93,5 ± 0,25", "A: 93.5 ± 0.2", "A: 93.5 ± 0.2.5"]
+)
+def test_no_number_of_runs_is_read_from_the_digits_of_the_sd(text: str) -> None:
+    with pytest.raises(rl.InputError, match="not NAME: MEAN ± SD, n=N"):
+        parse_summaries([text])
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "A: 93.5 ± 0.2, n=5",
+        "A: 93,5 ± 0,2 n=5",
+        "A: 93.5 +- 0.2 (n=5)",
+        "A: 93.5 ± 0.2 (5)",
+        "A: 93.5 ± 0.2n=5",
+        "A\t93.5\t0.2\t5",
+        "A; 93.5; 0.2; 5",
+        "A:93.5±0.2 5",
+        "A: 93,5 +- 0,2; n = 5",
+        "A: 93.5 % +/- 0.2 % (n=5)",
+    ],
+)
+def test_every_form_of_a_summary_has_the_same_numbers(text: str) -> None:
+    (row,) = parse_summaries([text]).rows
+    cells = {name: str(cell).removesuffix("%") for name, cell in row.cells.items()}
+    assert cells == {"condition": "A", "mean": "93.5", "sd": "0.2", "n": "5"}
+
+
+def test_percent_signs_of_means_are_read() -> None:
+    texts = ["A: 0.52% ± 0.03%, n=5", "B: 0.55 % ± 0.03 %, n=5"]
+    declared = declare(claims="A = B within 0.2", measure="test error")
+    report = judge_summaries(parse_summaries(texts), declared)
+    (verdict,) = report.statistics
+    assert report.measure.unit == "%"
+    assert verdict.label == "reproduced"
+    assert abs(verdict.effect.estimate) == pytest.approx(0.03)  # type: ignore[union-attr]

@@ -291,6 +291,14 @@ def test_a_mistake_is_reported_in_one_line_with_its_row_and_a_fix(
         ("testErrorRate", ("8.1", "9.2"), "%", False),
         ("loss_acc", ("91", "93"), "%", True),
         ("test_mIoU", ("0.5", "0.75"), "%", True),
+        ("testerr", ("8.1", "9.2"), "%", False),
+        ("nrmse", ("310", "420"), "", False),
+        ("valnll", ("0.31", "0.42"), "", False),
+        ("false_positive_rate", ("0.3", "0.4"), "", False),
+        ("latency_ms", ("3.1", "4.2"), "", False),
+        ("test_acc_at_best_val_loss", ("91", "93"), "%", True),
+        ("acc@best_loss", ("91", "93"), "%", True),
+        ("best_error", ("8.1", "9.2"), "%", False),
     ],
 )
 def test_unit_and_direction_are_detected_and_stated_in_the_report(
@@ -340,3 +348,48 @@ def test_a_file_that_is_not_a_table_is_refused_in_one_line(content: bytes, tmp_p
     (line,) = str(error.value).splitlines()
     assert line.startswith(str(path))
     assert "Fix: " in line
+
+
+def test_epochs_without_seeds_are_not_counted_as_runs(tmp_path: Path) -> None:
+    rows = [f"{name},{epoch},{90 + epoch / 10}" for name in "AB" for epoch in range(12)]
+    text = "\n".join(["model,epoch,test_acc", *rows])
+    with pytest.raises(InputError, match="12 rows of A with epochs, but without seeds") as error:
+        report_of(text, tmp_path, claims=CLAIM)
+    assert "Fix: --seed COLUMN; or --ignore epoch, if each row is a run" in str(error.value)
+    assert report_of(text, tmp_path, claims=CLAIM, ignore=("epoch",)).study_data.rows
+    one_each = "model,epoch,test_acc\nA,7,91\nB,9,92\n"
+    study = report_of(one_each, tmp_path, claims=CLAIM).study_data.study
+    assert study.imported is not None
+    assert study.imported.untested == ("A has a higher test acc than B",)
+
+
+def test_the_value_of_a_run_is_that_of_its_last_evaluated_epoch(tmp_path: Path) -> None:
+    text = "model,seed,epoch,test_acc\n" + "".join(
+        f"{name},{seed},{epoch},{'' if epoch == 3 else 90 + seed + epoch}\n"
+        for name in "AB"
+        for seed in range(2)
+        for epoch in range(1, 4)
+    )
+    rows = report_of(text, tmp_path).study_data.rows
+    assert [(row.status, row.value) for row in rows] == [("trained", 92.0), ("trained", 93.0)] * 2
+
+
+@pytest.mark.parametrize("published", ["A = 0.92 of 5", "A = 92 of 5"])
+def test_a_published_fraction_is_compared_in_percent(published: str, tmp_path: Path) -> None:
+    text = long_rows(A=[0.915, 0.92, 0.925], B=[0.9, 0.91, 0.905])
+    report = report_of(text, tmp_path, measure="accuracy", published=(published,))
+    assert report.study_data.study.imported is not None
+    (value,) = report.study_data.study.imported.published
+    assert value.value == pytest.approx(92.0)
+
+
+def test_a_chance_below_one_percent_is_accepted_for_fractions(tmp_path: Path) -> None:
+    text = long_rows(A=[0.31, 0.32, 0.33], B=[0.3, 0.31, 0.3])
+    report = report_of(text, tmp_path, measure="accuracy", chance=0.5, test_images=10_000)
+    assert report.study_data.study.measure.chance == 0.5
+
+
+@pytest.mark.parametrize("name", ["my  method", "my\u00a0method"])
+def test_a_condition_with_unusual_spaces_can_be_claimed(name: str, tmp_path: Path) -> None:
+    text = LONG.replace("\nA,", f"\n{name},")
+    assert verdicts(report_of(text, tmp_path, claims=(f"{name} > B",))) == ["reproduced"]

@@ -17,7 +17,7 @@ import pytest
 from helpers.commands import run_command
 from helpers.documents import DOCS, ROOT
 from resnetlab.errors import InputError
-from resnetlab.imported_runs.two_groups import answer, split_column, write_table
+from resnetlab.imported_runs.two_groups import answer, split_line, write_table
 
 BARE = """
 import sys
@@ -89,16 +89,41 @@ def test_a_missing_run_is_counted_in_the_denominator(bare_answers: list[dict[str
 @pytest.mark.parametrize(
     ("text", "cells"),
     [
-        ("1\n2\n", ["1", "2"]),
-        ("\n1,5\r\n2,5 %\n", ["1.5", "2.5%"]),
-        ("1\n\n3", ["1", "", "3"]),
+        ("1", ["1"]),
+        ("1,5\r", ["1.5"]),
+        ("2,5 %", ["2.5%"]),
         ("1; 2, 3\t4", ["1", "2", "3", "4"]),
         ("93.1,93.2", ["93.1", "93.2"]),
-        ("  ", []),
+        ("93,1 93,4", ["93.1", "93.4"]),
+        ("0,931; 0,942", ["0.931", "0.942"]),
+        ("93,1\t92,5", ["93.1", "92.5"]),
+        ("91,92,93", ["91", "92", "93"]),
+        ("  ", [""]),
     ],
 )
-def test_pasted_columns_are_split_into_cells(text: str, cells: list[str]) -> None:
-    assert split_column(text) == cells
+def test_a_pasted_line_is_split_into_cells(text: str, cells: list[str]) -> None:
+    assert split_line(text) == cells
+
+
+@pytest.mark.parametrize(
+    ("columns", "rows"),
+    [
+        (("1\n2\n", "3\n4\n\n"), "A,0,1 A,1,2 B,0,3 B,1,4"),
+        (("\n2\n3", "4\n5\n6"), "A,0, A,1,2 A,2,3 B,0,4 B,1,5 B,2,6"),
+        (("1\n\n3", "4\n5\n6"), "A,0,1 A,1, A,2,3 B,0,4 B,1,5 B,2,6"),
+        (("1\n2\n", "4\n5\n6"), "A,0,1 A,1,2 B,0,4 B,1,5 B,2,6"),
+        (("\n\n1\n2", "\n\n3\n4"), "A,0,1 A,1,2 B,0,3 B,1,4"),
+        (("1\n2", "3 4"), "A,0,1 A,1,2 B,0,3 B,1,4"),
+    ],
+)
+def test_the_seed_of_a_value_is_the_number_of_its_line(columns: tuple[str, str], rows: str) -> None:
+    assert write_table(("A", "B"), columns, is_paired=True).split()[1:] == rows.split(" ")
+
+
+def test_a_missing_first_run_leaves_the_other_pairs_together(tmp_path: Path) -> None:
+    columns = ("\n92.0\n93.1\n96.2", "90\n91\n92\n95")
+    result = answer({"columns": columns, "paired": True}, tmp_path)
+    assert result["estimate"] == pytest.approx((1.0 + 1.1 + 1.2) / 3)
 
 
 def test_names_with_commas_and_quotes_are_one_cell() -> None:
@@ -112,6 +137,7 @@ def test_names_with_commas_and_quotes_are_one_cell() -> None:
         ({"columns": ("", "2")}, "the values of A: empty"),
         ({"columns": ("90", "91")}, "one run of each group gives no verdict"),
         ({"columns": ("90\nx", "91\n92")}, "runs.csv: row 3, column value: not a value"),
+        ({"columns": ("90 91\n92", "91\n92"), "paired": True}, "several values in a line"),
         ({"columns": COLUMNS, "margin": -1.0}, "the margin: not a number from 0 on"),
         ({"columns": COLUMNS, "kind": "equal"}, "within 0 cannot be shown"),
         ({"summaries": ("A: 1 ± 1, n=2",)}, "the summaries: not two lines"),

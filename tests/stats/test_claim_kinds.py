@@ -200,6 +200,13 @@ def test_a_relative_claim_is_in_percent_of_the_right_side() -> None:
     assert verdict_label(far) == "partly reproduced"
 
 
+def test_a_claim_in_percent_of_a_mean_of_zero_is_not_decided() -> None:
+    arms = (arm((0.1, 0.1, 0.2), bounds=(0, 100)), arm((0.0, 0.0, 0.0), bounds=(0, 100)))
+    verdict = compute_verdicts([MeansHypothesis(arms, region=Region(18, 38), relative=True)])[0]
+    assert verdict.label == "inconclusive"
+    assert str(verdict.reason) == "a mean of the right side is 0, of which nothing is a percentage"
+
+
 def test_a_ratio_is_not_computed_from_converged_runs_if_most_runs_failed() -> None:
     left = arm((60.0, 61.0), at_chance=[10.0] * 200)
     right = arm([50.0 + i / 10 for i in range(20)])
@@ -287,6 +294,15 @@ def test_a_claim_of_fewer_epochs_to_an_accuracy_gets_its_verdict() -> None:
         str(compute_verdicts([faster((INF,) * 5, (INF,) * 5)])[0].reason)
         == "no run of either condition reached the accuracy"
     )
+
+
+@pytest.mark.parametrize("count", [3, 5])
+def test_a_race_against_an_arm_without_finished_runs_is_not_decided(count: int) -> None:
+    right = (3.0,) * count
+    race = SpeedHypothesis((arm(missing=[0.0] * count), arm(MIDDLE[:count])), ((), right))
+    verdict = compute_verdicts([race])[0]
+    assert verdict.label == "inconclusive"
+    assert str(verdict.reason) == "missing runs could change the verdict"
 
 
 def test_an_undecided_race_forecasts_the_number_of_seeds() -> None:

@@ -85,6 +85,14 @@ def test_a_constant_answer_is_at_chance_if_the_images_can_decide() -> None:
     assert compare_with_chance(50.0, 1 / 3, 2, 9, (few, np.zeros_like(few))) == "cannot be told"
 
 
+def test_chance_is_the_class_share_of_the_images_that_were_evaluated() -> None:
+    """A validation split of 80 to 20, from an uneven train split, and an even test split."""
+    even = np.repeat([0, 1], 500)
+    test = even, np.zeros_like(even)
+    assert compare_with_chance(80.0, 0.8, 1000, 20, test, test_class_share=0.5) == "at chance"
+    assert compare_with_chance(65.0, 0.5, 1000, 20, test, test_class_share=0.8) == "above chance"
+
+
 def test_a_decidable_validation_split_decides_unless_the_test_split_is_requested() -> None:
     labels = np.repeat(np.arange(10), 100)
     assert is_decidable(0.1, 360, 10)

@@ -135,7 +135,7 @@ def _parse_cell(hint: Any, text: str, where: str, name: str) -> object:
         if int in kinds:
             return int(text)
         return float(text) if float in kinds else text
-    except ValueError:
+    except (TypeError, ValueError):  # a row has too few cells, or too many
         raise input_error(
             where, "not a number", "restore the file from its commit", field=name, got=text
         ) from None

@@ -233,7 +233,8 @@ def _two_arm_hypothesis(
     return MeansHypothesis(
         arms,
         region=region,
-        pairs=tuple(a - b for a, b in values if a is not None and b is not None),
+        # Rounded, so that equal differences of decimal numbers are equal floats.
+        pairs=tuple(round(a - b, 12) for a, b in values if a is not None and b is not None),
         direction=direction,
         without_partner=(without_partner(left, right), without_partner(right, left)),
     )

@@ -21,6 +21,7 @@ from resnetlab.reports.run_page.write import MAX_DEFAULT_PAGES, write_run_pages
 from resnetlab.reports.study.assemble import build_report
 from resnetlab.reports.write import write_report
 from resnetlab.schema import encode
+from resnetlab.shell import command_line, split_command
 from resnetlab.studies.command_lines import with_output
 from resnetlab.studies.execution import (
     check_licenses,
@@ -427,7 +428,11 @@ class LoadedStudy:
         command = with_output(self.resume_command, output)
         if self.file_text:
             path = study_file_path(self.study.name)
-            command = command.replace(str(path), str(Path(output) / path), 1)
+            words = [
+                str(Path(output) / path) if word == str(path) else word
+                for word in split_command(command)
+            ]
+            command = command_line(words)
         if max_seeds is None or "--until-decided" in command:
             return command
         return f"{command} --until-decided --max-seeds {max_seeds}"

@@ -158,7 +158,7 @@ def _study_of_run(study_data: StudyData, row: RunRow, data: str, where: str) -> 
     _check_bf16_support(numerics, where)
     return replace(
         study_data.study,
-        conditions=(_with_data(condition, data),),
+        conditions=(replace(_with_data(condition, data), numerics=None),),
         seeds=(row.seed,),
         claims=(),
         references=(),

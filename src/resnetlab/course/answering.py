@@ -11,6 +11,7 @@ from typing import Any
 from resnetlab.course.lessons import Lesson, LessonQuestion, NumberPart, find_question
 from resnetlab.course.student import (
     NumberAnswer,
+    is_correct,
     read_answers,
     save_number,
     save_text,
@@ -147,33 +148,44 @@ def _parse_numbers(
     if not question.numbers:
         return None
     if len(values) == 1 and len(question.numbers) == 1:
-        number = parse_number(values[0].rpartition("=")[2])
+        number = parse_number(values[0].rpartition("=")[2], question.numbers[0])
         return None if number is None else [(question.numbers[0], number)]
     parsed = []
     for value in values:
         name, equals, text = value.partition("=")
-        number = parse_number(text)
-        if not equals or number is None:
+        if not equals or parse_number(text) is None:
             if len(values) == 1 and parse_number(value) is not None:
                 names = " ".join(f"{part.name}=..." for part in question.numbers)
                 problem = "the question asks for several numbers"
                 raise input_error("ANSWER", problem, names, field=question.key, got=value)
             return None
-        parsed.append((question.part(name.strip()), number))
+        part = question.part(name.strip())
+        number = parse_number(text, part)
+        assert number is not None
+        parsed.append((part, number))
     return parsed
 
 
-def parse_number(text: str) -> float | None:
+def parse_number(text: str, part: NumberPart | None = None) -> float | None:
     """Return the number in a text, or None: `1,191,170`, `1 191 170`, `23.8`, `23,8`.
 
-    A comma is a decimal comma unless three digits follow each one.
+    A comma is a decimal comma unless three digits follow each one. `2,303` is 2303, unless `part`
+    asks for a number that 2.303 answers; `0,875` is 0.875.
     """
     compact = "".join(text.split()).removesuffix("%")
-    groups = compact.lstrip("+-").split(",")
-    is_grouped = len(groups) > 1 and all(len(g.partition(".")[0]) == 3 for g in groups[1:])
-    compact = compact.replace(",", "" if is_grouped else ".")
+    decimal = _finite_number(compact.replace(",", "."))
+    first, *groups = compact.lstrip("+-").split(",")
+    is_grouped = first != "0" and all(len(group.partition(".")[0]) == 3 for group in groups)
+    if not groups or not is_grouped:
+        return decimal
+    if part is not None and decimal is not None and is_correct(part, decimal):
+        return decimal
+    return _finite_number(compact.replace(",", ""))
+
+
+def _finite_number(text: str) -> float | None:
     try:
-        number = float(compact)
+        number = float(text)
     except ValueError:
         return None
     return number if math.isfinite(number) else None

@@ -32,7 +32,11 @@ from resnetlab.runs.records import Evaluation, Result, Scores, Status
 from resnetlab.runs.run_folder import RunFolder
 from resnetlab.runs.writer import commit_result
 from resnetlab.schema import encode
-from resnetlab.stats.chance import compare_with_chance, status_from_chance
+from resnetlab.stats.chance import (
+    compare_with_chance,
+    largest_class_share,
+    status_from_chance,
+)
 from resnetlab.training.evaluate import MAX_CLASSES_WITHOUT_TOP5
 from resnetlab.training.events import TrainEvent
 
@@ -228,11 +232,18 @@ class FinetuneSession:
             line.top1_error_pct for line in self.run_folder.metrics() if line.split == "validation"
         ]
         count, best = len(self.photos.validation), 100 - min(errors)
-        reached, share = 100 * float(test.correct.mean()), self.file.class_share
+        reached = 100 * float(test.correct.mean())
+        share = largest_class_share(self.photos.validation.labels)
         # A small folder has too few validation images to show that a good network is above chance:
         # test decides too.
         chance = compare_with_chance(
-            best, share, count, len(errors), (test.labels, test.predicted), use_test_split=True
+            best,
+            share,
+            count,
+            len(errors),
+            (test.labels, test.predicted),
+            test_class_share=self.file.class_share,
+            use_test_split=True,
         )
         numbers = (
             f"at best {best:.1f} % of {count:,} validation images, {reached:.1f} % of "

@@ -128,7 +128,7 @@ class _Names:
         self.conditions, self.text, self.where = conditions, text, where
 
     def is_known(self, name: str) -> bool:
-        return name in self.conditions
+        return any(_folded(one) == _folded(name) for one in self.conditions)
 
     def condition(self, name: str) -> str:
         """Return the condition with a name, in quotes or not.
@@ -140,7 +140,8 @@ class _Names:
             bare = bare[1:-1]
         if bare in self.conditions:
             return bare
-        same = [one for one in self.conditions if one.lower() == bare.lower()]
+        # Spaces are one space in the text of a claim.
+        same = [one for one in self.conditions if _folded(one) == _folded(bare)]
         if len(same) == 1:
             return same[0]
         raise self._error(bare)
@@ -163,6 +164,10 @@ class _Names:
         return input_error(
             self.where, f"{self.text}: no such condition", fix, got=name, allowed=allowed
         )
+
+
+def _folded(name: str) -> str:
+    return " ".join(name.lower().split())
 
 
 def _example(conditions: Sequence[str]) -> str:

@@ -15,19 +15,27 @@ from resnetlab.studies.measure import Measure, Unit
 
 _HIGHER_IS_BETTER = {
     *("acc", "accuracy", "correct", "precision", "recall", "f1", "reward"),
-    *("ap", "map", "auc", "auroc", "iou", "miou", "dice"),
+    *("ap", "map", "auc", "auroc", "iou", "miou", "dice", "tpr", "tnr"),
 }
 _LOWER_IS_BETTER = {
-    *("err", "error", "errors", "errorrate", "cer", "wer", "mae", "mape", "mse", "rmse"),
-    *("loss", "losses", "nll", "entropy", "perplexity", "ppl", "brier", "ece", "fid"),
+    *("err", "error", "errors", "errorrate", "misclassification", "fpr", "fnr", "false", "eer"),
+    *("cer", "wer", "mae", "mape", "mse", "rmse", "fid", "brier", "ece", "regret", "latency"),
+    *("loss", "losses", "nll", "entropy", "perplexity", "ppl", "kl", "divergence", "bpd"),
 }
 _JOINED_ENDS = ("error", "loss", "entropy", "accuracy", "acc")
 """Ends of names that are written as one word, such as valloss."""
 
+_PREFIX = re.compile(r"train|test|validation|valid|val|dev|eval|mean|n|s")
+"""Beginnings of names that are written as one word, such as testerr and nrmse."""
+
+_CONDITION_WORDS = {"at", "best", "min", "max", "for", "with", "without", "when"}
+"""Words after which another quantity tells which value was taken: acc_at_best_loss."""
+
 _PERCENT = {
     *("acc", "accuracy", "correct", "precision", "recall", "f1", "top1", "top5"),
     *("ap", "map", "auc", "auroc", "iou", "miou", "dice"),
-    *("err", "error", "errors", "errorrate", "pct", "percent", "%"),
+    *("err", "error", "errors", "errorrate", "misclassification", "fpr", "fnr", "tpr", "tnr"),
+    *("eer", "pct", "percent", "%"),
 }
 """Words in the names of quantities that are usually percentages or fractions."""
 
@@ -77,9 +85,8 @@ def detect_measure(
     chance = declaration.chance
     if chance is not None and not math.isfinite(chance):
         raise input_error("--chance", "not finite", "--chance 10", got=chance)
-    if chance is not None and factor == 100 and 0 < chance < 1:
-        fix = f"--chance {100 * chance:g}"
-        raise input_error("--chance", "not in percent, the unit of the report", fix, got=chance)
+    if chance is not None and factor == 100:
+        sentences.append(f"Chance is taken as {chance:g} %; --chance is in percent.")
     measure = Measure(name=name, unit=unit, higher_is_better=higher, chance=chance)
     return measure, factor, sentences
 
@@ -91,7 +98,18 @@ def _words(name: str) -> list[str]:
         known = token.lower() in _HIGHER_IS_BETTER | _LOWER_IS_BETTER
         spaced = token if known else re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=\d)(?=[a-zA-Z])", " ", token)
         words += spaced.lower().split()
-    return [next((end for end in _JOINED_ENDS if word.endswith(end)), word) for word in words]
+    return [_bare_word(word) for word in words]
+
+
+def _bare_word(word: str) -> str:
+    """Return a known word without what it is joined to: `loss` for valloss, `err` for testerr."""
+    known = _HIGHER_IS_BETTER | _LOWER_IS_BETTER
+    if word in known:
+        return word
+    prefix = _PREFIX.match(word)
+    if prefix and word[prefix.end() :] in known:
+        return word[prefix.end() :]
+    return next((end for end in _JOINED_ENDS if word.endswith(end)), word)
 
 
 def _is_higher_better(name: str) -> bool:
@@ -100,8 +118,12 @@ def _is_higher_better(name: str) -> bool:
     Only whole words count: wer is an error, and answer_accuracy is an accuracy. Where nothing tells
     it, higher is better.
     """
-    known = [word for word in _words(name) if word in _HIGHER_IS_BETTER | _LOWER_IS_BETTER]
-    return not known or known[-1] in _HIGHER_IS_BETTER
+    last = ""
+    for word in _words(name):
+        if last and word in _CONDITION_WORDS:
+            break
+        last = word if word in _HIGHER_IS_BETTER | _LOWER_IS_BETTER else last
+    return last not in _LOWER_IS_BETTER
 
 
 def _is_percent_like(name: str) -> bool:

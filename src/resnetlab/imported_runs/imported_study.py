@@ -80,7 +80,7 @@ def import_runs(table: RawTable, declaration: Declaration, command: str = "") ->
         paired_by=_pair_word(declaration, columns),
         folds=_number_of_folds(table, declaration, columns, runs),
         best_of=declaration.best_of,
-        published=_published(declaration, conditions),
+        published=_published(declaration, conditions, factor),
         untested=untested,
     )
     seeds = _seed_numbers(runs)
@@ -217,7 +217,10 @@ def _pair_word(declaration: Declaration, columns: Columns) -> str:
     return "seed and fold" if both else declaration.paired_by
 
 
-def _published(declaration: Declaration, conditions: Sequence[str]) -> tuple[PublishedValue, ...]:
+def _published(
+    declaration: Declaration, conditions: Sequence[str], factor: float
+) -> tuple[PublishedValue, ...]:
+    """Return the published numbers in the unit of the report; a fraction becomes percent."""
     values = [parse_published(text, conditions, "--published") for text in declaration.published]
     for value in declaration.reference:
         if value.condition not in conditions:
@@ -231,7 +234,19 @@ def _published(declaration: Declaration, conditions: Sequence[str]) -> tuple[Pub
                 got=value.condition,
                 allowed=allowed,
             )
-    return (*values, *declaration.reference)
+    return tuple(_in_percent(value, factor) for value in (*values, *declaration.reference))
+
+
+def _in_percent(published: PublishedValue, factor: float) -> PublishedValue:
+    """Return a published number times the factor of the runs, unless it is in percent already."""
+    if factor == 1 or abs(published.value) > 1:
+        return published
+    half_width = published.half_width
+    return replace(
+        published,
+        value=round(factor * published.value, 12),
+        half_width=None if half_width is None else factor * half_width,
+    )
 
 
 def _seed_numbers(runs: Sequence[ImportedRun]) -> dict[str, int]:

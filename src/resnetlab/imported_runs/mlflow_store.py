@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import sqlite3
+import sys
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -107,6 +109,8 @@ def read_sqlite(path: Path, metric: str = "") -> RawTable:
             for key, name, step, value, is_nan in database.execute(points):
                 if key in runs:
                     number = float("nan") if is_nan else float(value)
+                    if abs(number) >= sys.float_info.max:  # MLflow's text for an infinite value
+                        number = math.copysign(math.inf, number)
                     runs[key].metrics.setdefault(name, {})[int(step)] = number
     except (sqlite3.Error, TypeError, ValueError) as error:
         fix = "give the database of an MLflow tracking server, such as mlflow.db"

@@ -81,6 +81,8 @@ def read_runs(
     )
     if not cells:
         raise input_error(table.where, "no rows", "give a table with a row for each run")
+    if columns.epoch and not (columns.seed or columns.fold or RUN_COLUMN in table.columns):
+        _check_one_row_each(table, columns, cells)
     groups: dict[tuple[str, str], list[_Cell]] = {}
     for cell in cells:
         groups.setdefault((cell.condition, cell.key), []).append(cell)
@@ -92,6 +94,22 @@ def read_runs(
         column = columns.value or group[0].condition
         runs.append(_run(table, column, group, by_epoch))
     return runs, _reading(table, columns, runs, by_epoch, bool(declaration.paired_by))
+
+
+def _check_one_row_each(table: RawTable, columns: Columns, cells: Sequence[_Cell]) -> None:
+    """Raise InputError for several rows of a condition whose epochs nothing assigns to runs."""
+    rows: dict[str, list[str]] = {}
+    for cell in cells:
+        rows.setdefault(cell.condition, []).append(cell.row.origin)
+    for condition, origins in rows.items():
+        if len(origins) > 1:
+            message = (
+                f"{len(origins)} rows of {condition} with epochs, but without seeds: they may be "
+                "epochs of one run, or runs"
+            )
+            fix = f"--seed COLUMN; or --ignore {columns.epoch}, if each row is a run"
+            field = f"{origins[0]} to {origins[-1]}"
+            raise input_error(table.where, message, fix, field=field)
 
 
 def _long_cells(table: RawTable, columns: Columns, declaration: Declaration) -> Iterator[_Cell]:
@@ -166,7 +184,8 @@ def _run(table: RawTable, column: str, group: Sequence[_Cell], by_epoch: bool) -
     ordered = sorted(group, key=lambda cell: -1.0 if cell.epoch is None else cell.epoch)
     if by_epoch:
         _check_epochs(table, ordered)
-    last = ordered[-1]
+    # Not each epoch needs an evaluation.
+    last = next((cell for cell in reversed(ordered) if cell_text(cell.value)), ordered[-1])
     number, word = _read_value(table, column, last)
     status = word or _outcome(table, last)
     reason, value = "", number

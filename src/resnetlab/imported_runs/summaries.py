@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 from resnetlab.analysis.hypotheses import ConditionRuns, ScoreScale, to_hypothesis
@@ -31,11 +31,14 @@ LIMITS = (
 )
 """Limitations of verdicts on means."""
 
-_NUMBER = r"([+-]?\d+(?:[.,]\d+)?)\s*%?"
+_NUMBER = r"([+-]?\d+(?:[.,]\d+)?(?![.,]?\d)\s*%?)"
 _SUMMARY = re.compile(
-    rf"(.+?)\s*[:;\t]\s*{_NUMBER}\s*(?:±|\+/?-|;|\t)\s*{_NUMBER}\s*[,;(\t]?\s*(?:n\s*=\s*)?(\d+)\)?",
+    rf"(.+?)\s*[:;\t]\s*{_NUMBER}\s*(?:±|\+/?-|;|\t)\s*{_NUMBER}(?:\s*[,;(\t]\s*|\s+|(?=n))"
+    r"(?:n\s*=\s*)?(\d+)\)?",
     re.IGNORECASE,
 )
+"""Text of a summary. Something must stand between the sd and n: 0.25 is no sd of 0.2 with n = 5."""
+
 _SD_NAMES, _N_NAMES = ("sd", "std", "stdev", "std_dev"), ("n", "runs", "seeds", "n_runs")
 _ALLOWED = (
     *("claims", "claim", "measure", "unit", "higher_is", "condition", "where", "ignore"),
@@ -91,7 +94,7 @@ def parse_summaries(texts: Sequence[str]) -> RawTable:
         if match is None:
             raise input_error(OPTION, "not NAME: MEAN ± SD, n=N", EXAMPLE, got=text)
         name, *values = match.groups()
-        mean, sd, n = (value.replace(",", ".") for value in values)
+        mean, sd, n = ("".join(value.split()).replace(",", ".") for value in values)
         cells = {"condition": name.strip(), "mean": mean, "sd": sd, "n": n}
         rows.append(Row(f"summary {number}", cells))
     return RawTable(OPTION, ("condition", "mean", "sd", "n"), tuple(rows))
@@ -117,8 +120,9 @@ def judge_summaries(table: RawTable, declaration: Declaration) -> SummaryReport:
     _check_declaration(declaration)
     rows = _read_rows(table, declaration)
     conditions = tuple(rows)
-    name = declaration.measure or "accuracy"
-    columns = Columns((), "", "", name, "", "")
+    declaration = replace(declaration, measure=declaration.measure or "accuracy")
+    mean_column = next(name for name in table.columns if name.lower() == "mean")
+    columns = Columns((), "", "", mean_column, "", "")
     means = [
         ImportedRun(label, "0", "trained", row.mean, (), f"condition {label}")
         for label, row in rows.items()

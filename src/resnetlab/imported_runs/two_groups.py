@@ -111,7 +111,7 @@ def _judge(request: TwoGroupsRequest, folder: Path) -> GroupsVerdict:
         return _answer(*words, report.reading, "", command)
     claim = _claim(request.names, request)
     path = folder / TABLE
-    text = write_table(request.names, request.columns)
+    text = write_table(request.names, request.columns, is_paired=request.paired)
     path.write_text(text, encoding="utf-8")
     paired: Literal["", "seed"] = "seed" if request.paired else ""
     declaration = replace(declaration, claims=(claim,), paired_by=paired)
@@ -160,13 +160,15 @@ def _claim(names: Sequence[str], request: TwoGroupsRequest) -> str:
     return f"{left} > {right}" + (f" + {margin}" if request.margin else "")
 
 
-def write_table(names: Sequence[str], columns: Sequence[str]) -> str:
+def write_table(names: Sequence[str], columns: Sequence[str], *, is_paired: bool = False) -> str:
     """Return the values of pasted columns as CSV, with a row for each run.
 
-    The seed of a value is the number of its line. An empty line between values is a missing run.
+    The seed of a value is the number of its line. An empty line is a missing run, except where both
+    columns begin with one, and after the last value of a column.
 
     Raises:
-        InputError: A column has no value, or both groups have one name.
+        InputError: A column has no value, both groups have one name, or a line of pairs has several
+            values.
     """
     names = [name.strip() for name in names]
     if not all(names) or names[0] == names[1]:
@@ -174,24 +176,28 @@ def write_table(names: Sequence[str], columns: Sequence[str]) -> str:
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(["condition", "seed", "value"])
-    for name, column in zip(names, columns, strict=True):
-        cells = split_column(column)
-        if not cells:
+    lines = [column.rstrip().splitlines() for column in columns]
+    for name, of_column in zip(names, lines, strict=True):
+        if not any(line.strip() for line in of_column):
             raise input_error(f"the values of {name}", "empty", "a value in each line")
+    while not any(of_column[0].strip() for of_column in lines):
+        lines = [of_column[1:] for of_column in lines]
+    for name, of_column in zip(names, lines, strict=True):
+        by_line = [split_line(line) for line in of_column]
+        if is_paired and len(by_line) > 1 and any(len(cells) > 1 for cells in by_line):
+            message = "several values in a line, and values in one line are a pair"
+            raise input_error(f"the values of {name}", message, "a value in each line")
+        cells = [cell for cells in by_line for cell in cells]
         writer.writerows([name, number, cell] for number, cell in enumerate(cells))
     return file.getvalue()
 
 
-def split_column(text: str) -> list[str]:
-    """Return the values of a pasted column; a decimal comma becomes a point.
+def split_line(line: str) -> list[str]:
+    """Return the values of a line; a decimal comma becomes a point.
 
-    Each line has a value, or several between spaces, semicolons or commas. An empty line is an
-    empty value, except before the first and after the last one.
+    The values are separated by spaces, semicolons or commas. An empty line is an empty value.
     """
-    cells: list[str] = []
-    for line in text.strip().splitlines():
-        line = re.sub(r"\s+%", "%", line.strip())
-        if re.fullmatch(r"[+-]?\d+,\d+%?", line):
-            line = line.replace(",", ".")
-        cells += [cell for cell in re.split(r"[;\s]+|,\s*", line) if cell] or [""]
-    return cells
+    parts = [part for part in re.split(r"[;\s]+", re.sub(r"\s+%", "%", line)) if part]
+    if all(re.fullmatch(r"[+-]?\d+,\d+%?", part) for part in parts):
+        return [part.replace(",", ".") for part in parts] or [""]
+    return [cell for part in parts for cell in part.split(",") if cell]

@@ -15,7 +15,11 @@ from resnetlab.data.device_images import DeviceImageCache, DeviceImages
 from resnetlab.recipes.train import train_subset_size
 from resnetlab.runs.records import Evaluation, RunFile, Scores, TrainModeEvaluation
 from resnetlab.schema import finite_or_none
-from resnetlab.stats.chance import compare_with_chance, status_from_chance
+from resnetlab.stats.chance import (
+    compare_with_chance,
+    largest_class_share,
+    status_from_chance,
+)
 from resnetlab.training.evaluate import SplitEvaluation, evaluate, evaluate_in_train_mode
 from resnetlab.training.events import TrainEvent
 from resnetlab.training.from_scratch_state import FromScratchState
@@ -204,7 +208,12 @@ class RunEvaluator:
             split, errors, images = "test", [test.top1_error_pct], len(self.test)
         best = 100 - min(errors)
         predictions = self.test.labels.cpu().numpy(), test.logits.argmax(1).numpy()
-        chance = compare_with_chance(best, self.file.class_share, images, len(errors), predictions)
+        share = test_share = self.file.class_share
+        if split == "validation":
+            share = largest_class_share(self.splits[split].labels.cpu().numpy())
+        chance = compare_with_chance(
+            best, share, images, len(errors), predictions, test_class_share=test_share
+        )
         return status_from_chance(chance, f"at best {best:.1f} % of {images:,} {split} images")
 
     def scores(self, results: dict[Split, SplitEvaluation]) -> dict[str, Scores]:

@@ -32,6 +32,13 @@ run, and again for its predictions on the test split if they are asked.
 """
 
 
+def largest_class_share(labels: NDArray[np.int64]) -> float:
+    """Return the largest share of one class among labels (N,)."""
+    import numpy as np
+
+    return float(np.bincount(labels).max()) / len(labels)
+
+
 def chance_upper_bound_pct(class_share: float, images: int, evaluations: int) -> float:
     """Return the highest accuracy in percent that a network at chance level reaches by luck.
 
@@ -106,6 +113,7 @@ def compare_with_chance(
     evaluations: int,
     test: tuple[NDArray[np.int64], NDArray[np.int64]],
     *,
+    test_class_share: float | None = None,
     use_test_split: bool = False,
 ) -> ChanceDecision:
     """Decide whether a run rose above chance.
@@ -114,11 +122,12 @@ def compare_with_chance(
 
     Args:
         best_accuracy_pct: Best accuracy of the evaluations during training.
-        class_share: Largest share of one class, 0 to 1.
+        class_share: Largest share of one class among the images of each evaluation, 0 to 1.
         images: Number of images of each evaluation.
         evaluations: Number of evaluations.
         test: Labels (N,) and predicted classes (N,) of the test split at the end. They are asked
             only if `images` cannot tell.
+        test_class_share: Largest share of one class of the test split; None if it is `class_share`.
         use_test_split: True if the test split is used also if `images` can tell.
     """
     if not is_at_chance(best_accuracy_pct, class_share, images, evaluations):
@@ -126,14 +135,15 @@ def compare_with_chance(
     if is_decidable(class_share, images, evaluations) and not use_test_split:
         return "at chance"
     labels, predicted = test
+    test_share = class_share if test_class_share is None else test_class_share
     test_pct = 100 * float((labels == predicted).mean())
     if (
-        not is_at_chance(test_pct, class_share, len(labels), 1)
+        not is_at_chance(test_pct, test_share, len(labels), 1)
         or agreement_p_value(labels, predicted) < FALSE_POSITIVE_RATE
     ):
         return "above chance"
-    bounds = ((images, evaluations), (len(labels), 1))
-    decidable = any(chance_upper_bound_pct(class_share, *sizes) < 100 - 1e-9 for sizes in bounds)
+    bounds = ((class_share, images, evaluations), (test_share, len(labels), 1))
+    decidable = any(chance_upper_bound_pct(*bound) < 100 - 1e-9 for bound in bounds)
     decidable = decidable or agreement_p_value(labels, labels) < FALSE_POSITIVE_RATE
     return "at chance" if decidable and max(best_accuracy_pct, test_pct) < 100 else "cannot be told"
 

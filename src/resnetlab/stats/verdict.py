@@ -27,7 +27,7 @@ from resnetlab.stats.hypothesis_types import (
     Region,
     SpeedHypothesis,
 )
-from resnetlab.stats.intervals import Interval, Sample, mean
+from resnetlab.stats.intervals import Interval, Sample, mean, sample_mean
 from resnetlab.stats.power import (
     ALPHA,
     SeedForecast,
@@ -161,6 +161,8 @@ def _test(hypothesis: Hypothesis) -> _TestResult:
         case MeansHypothesis():
             if short := _too_few_runs(hypothesis):
                 return _no_result(ReasonKind.TOO_FEW_TRAINED, short=short)
+            if hypothesis.relative and any(sample_mean(arm.trained) == 0 for arm in arms[1::2]):
+                return _no_result(ReasonKind.RELATIVE_TO_ZERO)
             cases = product(*(arm.missing_run_cases() for arm in arms))
             results = [_test_means(hypothesis, case) for case in cases]
             # Of several contrasts, the effect that supports the claim least.
@@ -171,6 +173,8 @@ def _test(hypothesis: Hypothesis) -> _TestResult:
             counts = product(*(dict.fromkeys((k + c.missing, k)) for k, c in failed))
             results = [_test_failure(hypothesis, case) for case in counts]
         case SpeedHypothesis():
+            if not all(hypothesis.epochs):  # nothing is known of an arm without a finished run
+                return _no_result(ReasonKind.MISSING_RUNS)
             times = product(*map(_time_cases, arms, hypothesis.epochs))
             results = [_test_speed(*case) for case in times]
         case _:
@@ -310,9 +314,11 @@ def _forecast(hypothesis: Hypothesis, effect: Effect | None, alpha: float) -> Se
             if effect and not hypothesis.overlap:  # more folds of the same images decide little
                 return forecast_seeds(effect, hypothesis.arm_sizes, hypothesis.region, alpha)
             return None
-        case SpeedHypothesis():
+        case SpeedHypothesis() if all(hypothesis.epochs):
             _, _, win_probability = exact.time_to_accuracy_rank_test(*hypothesis.epochs)
             return rank_test_seeds(win_probability, alpha, min_runs)
+        case SpeedHypothesis():
+            return None
         case FailureHypothesis():
             counts = [arm.counts for arm in hypothesis.arms]
             left, right = ((arm.at_chance + arm.diverged) / arm.ended for arm in counts)

@@ -41,6 +41,7 @@ class ReasonKind(Enum):
     )
     BOTH_FAIL = deferred("both conditions fail in most of their runs")
     NEVER_REACHED = deferred("no run of either condition reached the accuracy")
+    RELATIVE_TO_ZERO = deferred("a mean of the right side is 0, of which nothing is a percentage")
 
 
 @dataclass(frozen=True)

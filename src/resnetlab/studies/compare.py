@@ -223,7 +223,8 @@ def _disagreement(a: RunSet, b: RunSet) -> Disagreement | None:
     """Return McNemar's exact test, if both runs saved their logits on the same test images."""
     import numpy as np
 
-    if a.records[0].file.run.data.sha256 != b.records[0].file.run.data.sha256:
+    data_a, data_b = (runs.records[0].file.run.data for runs in (a, b))
+    if (data_a.sha256, data_a.folds, data_a.fold) != (data_b.sha256, data_b.folds, data_b.fold):
         return None
     folders = [Path(runs.records[0].folder) for runs in (a, b)]
     if not all((folder / LOGITS).exists() for folder in folders):
@@ -231,6 +232,8 @@ def _disagreement(a: RunSet, b: RunSet) -> Disagreement | None:
     for folder in folders:
         check_file(folder / LOGITS)
     saved = [read_logits(folder) for folder in folders]
+    if not np.array_equal(saved[0].labels, saved[1].labels):  # other folds of the same images
+        return None
     correct = [recorded.logits.argmax(1) == recorded.labels for recorded in saved]
     only_a, only_b = int(np.sum(correct[0] & ~correct[1])), int(np.sum(correct[1] & ~correct[0]))
     return Disagreement(only_a, only_b, len(correct[0]), mcnemar(only_a, only_b))

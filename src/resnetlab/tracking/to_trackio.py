@@ -44,7 +44,8 @@ class TrackioTracker:
 
     def open_run(self, run: TrackedRun, handle: str) -> str:
         """Begin or continue a run; the handle is its name in the project."""
-        handle = handle or run.title
+        # Runs of two protocols have one title, so the name also has the end of the run's id.
+        handle = handle or f"{run.title}, {run.id.rpartition('-')[2]}"
         self._runs[handle] = self._init(
             project=run.study, name=handle, group=run.condition, config=run.config()
         )

@@ -138,7 +138,9 @@ class LocalExecutor:
         # alone.
         short_of_memory = code == -9 and kills > worker.memory_kills and len(jobs) == 1
         how = f"was killed by signal {-code}" if code < 0 else f"ended with code {code}"
-        lost = f"its process {how}; its log is cache/logs/{worker.log.name}"
+        lost = f"its process {how}"
+        if worker.log.exists():
+            lost += f"; its log is cache/logs/{worker.log.name}"
         for job in jobs:
             event = job_queue.record_out_of_memory(job) if short_of_memory else None
             yield event or job_queue.finish_lost(job, lost)
@@ -155,11 +157,14 @@ class _Worker:
     jobs: dict[str, Job] = field(default_factory=dict)
     listener: threading.Thread | None = None
     has_exited: bool = True
+    num_starts: int = 0
+    """Number of processes so far; each has a log of its own."""
     memory_kills: int = field(default_factory=lambda: count_memory_kills())
 
     @property
     def log(self) -> Path:
-        return self.executor.logs / f"worker-{os.getpid()}-{self.number}.log"
+        name = f"worker-{os.getpid()}-{self.number}-{self.num_starts}.log"
+        return self.executor.logs / name
 
     def start(self, jobs: list[Job]) -> None:
         """Start `jobs` side by side, in a new process if there is none."""
@@ -195,6 +200,7 @@ class _Worker:
                 self.log.unlink()
 
     def _spawn(self) -> None:
+        self.num_starts += 1
         self.log.parent.mkdir(parents=True, exist_ok=True)
         launcher = self.executor.launcher
         self.process = (

@@ -55,6 +55,8 @@ class TimeEstimator:
     def update(self, run_id: str, step: int, total: int, now: float) -> None:
         """Record that a run took `step` of `total` steps at `now`, in seconds of any clock."""
         times = self.step_times.setdefault(run_id, _StepTimes(step, now, step, now))
+        if step < times.step:  # another attempt starts from an earlier checkpoint
+            times.first_step, times.first_time = step, now
         times.step, times.time = step, now
         self.total_steps[run_id] = total
 

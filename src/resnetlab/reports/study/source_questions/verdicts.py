@@ -166,6 +166,10 @@ REASON_WORDS = {
         "no run reached the accuracy",
         "aucun essai n'a atteint cette précision",
     ),
+    ReasonKind.RELATIVE_TO_ZERO: (
+        "a mean of the right side is 0, of which nothing is a percentage",
+        "une moyenne du côté droit est 0, dont rien n'est un pourcentage",
+    ),
     ReasonKind.ON_THE_EDGE: (
         "the difference lies on the edge of the claim",
         "l'écart est à la limite de l'affirmation",
