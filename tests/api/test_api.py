@@ -15,6 +15,7 @@ from PIL import Image
 
 import resnetlab as rl
 from resnetlab.errors import Problem, ResourceError
+from resnetlab.shell import split_command
 from resnetlab.studies.executors.messages import RunEvent
 
 
@@ -135,6 +136,8 @@ def test_the_command_in_a_report_repeats_a_study_from_a_dictionary(
     again = rl.load_study("studies/small.toml", settings=["recipe.batch_size=20"], seeds=1)
     assert again.study == study.study
     assert study.plan(tmp_path).resume_command.split()[3] == str(tmp_path / "studies/small.toml")
+    spaced = study.plan(tmp_path / "my runs").resume_command
+    assert split_command(spaced)[3] == str(tmp_path / "my runs/studies/small.toml")
 
 
 def test_events_contain_all_evaluations_and_the_end_of_each_run(

@@ -210,6 +210,28 @@ def test_another_database_is_refused(tmp_path: Path) -> None:
         open_table(path)
 
 
+def test_an_infinite_value_of_mlflow_is_a_diverged_run(tmp_path: Path) -> None:
+    """MLflow writes an infinite value as the largest float."""
+    path = tmp_path / "mlflow.db"
+    with sqlite3.connect(path) as database:
+        database.executescript(
+            "CREATE TABLE experiments (experiment_id, name);"
+            "CREATE TABLE runs"
+            " (run_uuid, name, status, lifecycle_stage, experiment_id, start_time);"
+            "CREATE TABLE params (run_uuid, key, value); CREATE TABLE tags (run_uuid, key, value);"
+            "CREATE TABLE metrics (run_uuid, key, step, value, is_nan, timestamp);"
+            "INSERT INTO experiments VALUES (1, 'cifar');"
+        )
+        for seed, value in enumerate((0.31, 0.35, 1.7976931348623157e308)):
+            run = (f"id{seed}", f"net/{seed}", "FINISHED", "active", 1, seed)
+            database.execute("INSERT INTO runs VALUES (?, ?, ?, ?, ?, ?)", run)
+            metric = (run[0], "loss", 0, value, 0, 0)
+            database.execute("INSERT INTO metrics VALUES (?, ?, ?, ?, ?, ?)", metric)
+    database.close()
+    rows = report_table(path, declare(value="loss")).study_data.rows
+    assert [row.status for row in rows] == ["trained", "trained", "diverged"]
+
+
 WANDB_CHART = """"Step","resnet18-s0 - val_acc","resnet18-s0 - val_acc__MIN",\
 "resnet18-s0 - val_acc__MAX","resnet18-s1 - val_acc","resnet18-s1 - val_acc__MIN",\
 "resnet18-s1 - val_acc__MAX","vgg-16-s0 - val_acc","vgg-16-s0 - val_acc__MIN",\

@@ -12,6 +12,7 @@ from helpers.runs_tables import A, B, long_rows, report_of, verdicts
 from resnetlab.errors import InputError
 from resnetlab.imported_runs.declaration import declare
 from resnetlab.imported_runs.report import report_table
+from resnetlab.stats.verdict_types import ReasonKind
 
 CLAIM = ("A > B",)
 LONG = long_rows(A=A, B=B)
@@ -372,6 +373,17 @@ def test_the_value_of_a_run_is_that_of_its_last_evaluated_epoch(tmp_path: Path) 
     )
     rows = report_of(text, tmp_path).study_data.rows
     assert [(row.status, row.value) for row in rows] == [("trained", 92.0), ("trained", 93.0)] * 2
+
+
+def test_equal_differences_of_pairs_have_no_spread(tmp_path: Path) -> None:
+    text = long_rows(A=[93.1, 93.4, 93.2], B=[92.8, 93.1, 92.9])
+    report = report_of(
+        text, tmp_path, measure="accuracy", claims=("A > B + 0.3",), paired_by="seed"
+    )
+    (verdict,) = report.analysis.verdicts
+    assert verdict.label == "inconclusive"
+    assert verdict.reason is not None
+    assert verdict.reason.kind is ReasonKind.ON_THE_EDGE
 
 
 @pytest.mark.parametrize("published", ["A = 0.92 of 5", "A = 92 of 5"])

@@ -206,6 +206,14 @@ def test_the_estimated_time_is_exact_for_a_constant_speed() -> None:
     assert estimate.seconds_left() == 0
 
 
+def test_an_attempt_from_an_earlier_checkpoint_has_its_own_speed() -> None:
+    plan = plan_of(load_study("digits"))
+    estimate = TimeEstimator(plan.runs[:1], (), 1)
+    for step, now in ((0, 0.0), (50, 100.0), (10, 500.0), (40, 560.0)):
+        estimate.update(plan.runs[0].id, step, 100, now)
+    assert estimate.seconds_left() == pytest.approx(60 * 2.0)
+
+
 def test_the_time_left_is_estimated_for_a_network_without_counted_operations() -> None:
     """The counter of operations counts nothing in some external networks."""
     plan = plan_of(load_study("digits"))
