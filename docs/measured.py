@@ -73,8 +73,17 @@ MAIN_CLAIMS: dict[str, dict[str, tuple[str, ...]]] = {
                 "Of one train size, a larger test size helps: train 128 and test 160 is more "
                 "accurate than 128 and 128."
             ),
+            (
+                "A train size above the test size helps: train 224 and test 160 is more accurate "
+                "than 160 and 160."
+            ),
             "The second stage helps, on average over the sizes.",
+            (
+                "Both stages, trained at 224 and tested at 288, are more accurate than the first "
+                "stage at 224 and 224."
+            ),
         ),
+        "fixres-crops": ("Ten crops are more accurate than one.",),
         "backbones": (
             "A network that is better on ImageNet is better here: ResNet-50 above ResNet-18.",
         ),

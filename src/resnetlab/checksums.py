@@ -73,7 +73,7 @@ def check_named_files(folder: Path, names: Iterable[str]) -> None:
     """Raise InputError for the first of the files `names` that differs from its checksum."""
     hashes = read_checksums(folder)
     for path in (folder / name for name in names if name in hashes):
-        if path.is_file() and sha256(path) != hashes[path.name]:
+        if path.is_file() and sha256(path) != hashes[str(path.relative_to(folder).as_posix())]:
             raise input_error(str(path), f"differs from its SHA-256 in {CHECKSUMS}", RESTORE)
 
 
@@ -81,6 +81,13 @@ def is_unchanged(folder: Path, name: str) -> bool:
     """Return True if a file equals its checksum, or is absent and has none."""
     expected, path = read_checksums(folder).get(name), folder / name
     return (sha256(path) if path.is_file() else None) == expected
+
+
+def remove_checksum(folder: Path, name: str) -> None:
+    """Remove the SHA-256 of a file that this program is about to change."""
+    hashes = read_checksums(folder)
+    hashes.pop(name, None)
+    write_json(folder / CHECKSUMS, {"sha256": hashes})
 
 
 def renew_checksum(folder: Path, name: str) -> None:

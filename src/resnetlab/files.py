@@ -256,12 +256,17 @@ def fsync_folder(folder: Path) -> None:
         os.close(handle)
 
 
+def shorten_name(name: str, max_bytes: int = 100) -> str:
+    """Return the beginning of a file's name: systems limit its bytes, and not its letters."""
+    return os.fsencode(name)[:max_bytes].decode(errors="ignore")
+
+
 @contextlib.contextmanager
 def _temporary_file(path: Path, mode: str) -> Iterator[tuple[IO[Any], str]]:
     with disk_errors_as_resource_error(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         # tempfile ignores the umask: its files cannot be read by other users of a group.
-        name = str(path.parent / f".{path.name[:100]}.{secrets.token_hex(8)}.part")
+        name = str(path.parent / f".{shorten_name(path.name)}.{secrets.token_hex(8)}.part")
         try:
             # Text has the same bytes on every system. A binary file is opened for reading too:
             # numpy writes to others in C, and then reports a full disk without its error number.

@@ -68,6 +68,8 @@ def save_study_data(study_data: StudyData, folder: Path) -> None:
     ):
         if rows:
             files.write_text(folder / name, _to_csv(row_table(row_type, rows)))
+        else:  # of an earlier report
+            (folder / name).unlink(missing_ok=True)
     write_checksums(folder, DATA_FILES)
 
 

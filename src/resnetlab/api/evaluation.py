@@ -61,7 +61,14 @@ def evaluate(
     """
     from resnetlab.deploy.inputs import open_labeled_images
 
-    labeled = open_labeled_images(data, split, Path(cache), notify, manifest_path=manifest)
+    labeled = open_labeled_images(
+        data,
+        split,
+        Path(cache),
+        notify,
+        manifest_path=manifest,
+        weights=[model.file.weights_sha256],
+    )
     return evaluate_images(
         model,
         labeled,

@@ -24,7 +24,7 @@ from resnetlab.shell import command_line, resume_command
 from resnetlab.studies.executors.base import missing_error
 from resnetlab.studies.executors.messages import Job, RunEvent, make_request
 from resnetlab.studies.progress import run_display
-from resnetlab.studies.single_run import plan_run, resume_job
+from resnetlab.studies.single_run import more_epochs_command, plan_run, resume_job
 from resnetlab.tracking.tracker_copy import (
     TrackerCopy,
     copy_reports,
@@ -94,8 +94,9 @@ def resume(
     if was_killed(run_folder.path):
         notify(f"The last process of this run {KILLED}.")
     if not run_folder.needs_work(job.file):
-        more = resume_command(folder, "--epochs", str(2 * (job.file.run.recipe.epochs or 1)))
-        notify(f"The run is finished. For another run with more epochs, from the start: {more}")
+        more = more_epochs_command(job.file, folder)
+        hint = f" For another run with more epochs, from the start: {more}" if more else ""
+        notify(f"The run is finished.{hint}")
     elif job.id != folder.resolve().name:
         notify(f"Another number of epochs is another run, from the start: {run_folder.path}")
     run_device = job.file.run.numerics.device

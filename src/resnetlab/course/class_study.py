@@ -13,9 +13,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from resnetlab.analysis.collect import collect_study_data
+from resnetlab.checksums import read_checksums
 from resnetlab.course.classroom import Submission
 from resnetlab.course.lessons import Lesson
 from resnetlab.course.texts import Text, localize
+from resnetlab.files import remove_tree
 from resnetlab.recipes.numerics import Numerics
 from resnetlab.reports.study.assemble import build_report
 from resnetlab.reports.write import write_report
@@ -78,13 +80,25 @@ def _records(honest: Sequence[Submission], lesson: Lesson, out: Path) -> dict[st
             assert run is not None
             assert run.folder is not None
             target = out / "runs" / run.folder.name
-            if not target.exists():
-                target.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copytree(run.folder, target, copy_function=_link_or_copy)
+            _copy_run(run.folder, target)
             record = RunFolder(target).record()
             assert record is not None
             records.setdefault(exercise.name, []).append(record)
     return records
+
+
+def _copy_run(folder: Path, target: Path) -> None:
+    """Link or copy a run as a whole, unless the same run is there; replace one that has changed."""
+    if target.exists():
+        if read_checksums(target) == read_checksums(folder):
+            return
+        remove_tree(target)
+    partial = target.with_name(f".{target.name}.part")
+    if partial.exists():
+        remove_tree(partial)
+    partial.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copytree(folder, partial, copy_function=_link_or_copy)
+    partial.rename(target)
 
 
 def _link_or_copy(source: str, target: str) -> None:

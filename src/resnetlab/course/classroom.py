@@ -141,7 +141,7 @@ def _read_submission(
 
 
 def _mark_equal_names(submissions: Sequence[Submission]) -> list[Submission]:
-    """Mark submissions with the seed of another one: two students cannot have one name."""
+    """Mark submissions with the seed of another one, whose runs cannot be told from copies."""
     marked = []
     for item in submissions:
         others = [
@@ -149,7 +149,8 @@ def _mark_equal_names(submissions: Sequence[Submission]) -> list[Submission]:
             for other in submissions
             if other is not item and _seed(other) is not None and _seed(other) == _seed(item)
         ]
-        problem = f"the same name as in {', '.join(others)}" if others else item.problem
+        shared = "the same name, or by chance the same seed, as in"
+        problem = f"{shared} {', '.join(others)}" if others else item.problem
         marked.append(Submission(item.folder, item.student, problem, item.answers, item.checked))
     return marked
 

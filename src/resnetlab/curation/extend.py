@@ -33,17 +33,11 @@ from resnetlab.errors import input_error
 from resnetlab.files import write_json
 from resnetlab.finetune.dataset import open_photographs
 from resnetlab.finetune.evaluation import accuracy_estimate, compare
-from resnetlab.finetune.photo_record import (
-    PhotoRecord,
-    make_folder_record,
-    read_photo_record,
-    record_dataset,
-    save_photo_record,
-    splits_of_record,
-)
+from resnetlab.finetune.photo_record import make_folder_record, record_dataset, splits_of_record
 from resnetlab.finetune.results import AccuracyEstimate
 from resnetlab.messages import ItemCallback, Notify, format_count, silent
 from resnetlab.model_folder.model_file import ModelFile
+from resnetlab.model_folder.photo_record import PhotoRecord, read_photo_record, save_photo_record
 from resnetlab.models.photo_predictions import SplitPredictions
 from resnetlab.schema import encode
 from resnetlab.stats.exact import paired_interval

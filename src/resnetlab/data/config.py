@@ -112,11 +112,14 @@ class DataConfig:
             self.follow_links, self.path_column, self.label_column, self.nested, self.group
         )
 
-    def identity(self, sha256: str, validation: float | None = None) -> DataIdentity:
+    def identity(
+        self, sha256: str, validation: float | None = None, groups_sha256: str = ""
+    ) -> DataIdentity:
         """Return the data part of a run's identity, for images with this SHA-256.
 
         `validation` is the fraction of validation images if it is not that of this config, because
-        the source has a split of its own.
+        the source has a split of its own. `groups_sha256` is that of the groups that a drawn split
+        keeps together by a rule.
         """
         return DataIdentity(
             sha256=sha256,
@@ -127,6 +130,7 @@ class DataConfig:
             train_images=self.train_images,
             folds=self.folds,
             fold=self.fold,
+            groups_sha256=groups_sha256,
         )
 
     def __post_init__(self) -> None:
@@ -226,6 +230,8 @@ class DataIdentity:
     train_images: PositiveInt | None = None
     folds: PositiveInt | None = None
     fold: NonNegativeInt = 0
+    groups_sha256: str = ""
+    """SHA-256 of the groups (`data.group`) by which a validation split or folds were drawn."""
 
 
 @dataclass(frozen=True)

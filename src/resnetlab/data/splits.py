@@ -6,6 +6,7 @@ taken, or a fold of the train images.
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import replace
 from pathlib import Path
 
@@ -41,11 +42,12 @@ def split_dataset(source: Source, data: DataConfig) -> Dataset:
     images of a split stay in the source's order. Raises InputError when a class would lose its last
     train image, or when `train_images` is more than there are or fewer than the classes.
     """
+    groups, is_drawn = source.groups, data.folds is not None
     if data.folds is not None:
         source = _take_fold(source, data.folds, data.fold, data.split_seed)
     train, validation, fraction = source.train, source.validation, 0.0
     if validation is None and data.validation:
-        fraction = data.validation
+        fraction, is_drawn = data.validation, True
         total = round(fraction * len(train))
         fix = "validation = 0, or more images of each class"
         drawn = stratify.stratified_mask(
@@ -63,7 +65,10 @@ def split_dataset(source: Source, data: DataConfig) -> Dataset:
     available = len(train)
     if data.train_images is not None:
         train = _subsample(source, train, data.train_images, data.split_seed)
-    identity = data.identity(source.sha256, fraction)
+    groups_sha256 = ""
+    if data.group and groups is not None and is_drawn:
+        groups_sha256 = hashlib.sha256(groups.astype("<i8").tobytes()).hexdigest()
+    identity = data.identity(source.sha256, fraction, groups_sha256)
     return Dataset(
         source.name,
         source.classes,

@@ -6,28 +6,27 @@ Free of torch.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Literal, get_args
 
-import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
-from resnetlab.data.config import DEFAULT_FOLDER_CHOICES, FolderChoices, FollowLinks
+from resnetlab.data.config import DEFAULT_FOLDER_CHOICES, FolderChoices, FollowLinks, Split
 from resnetlab.data.photo_loader import LazyImage, image_from_file
 from resnetlab.data.sources import decode_cache, open_source
 from resnetlab.data.sources.folder import manifest
 from resnetlab.data.sources.folder.layout import FolderListing, list_folder
 from resnetlab.data.sources.folder.manifest import ManifestRow
-from resnetlab.data.sources.folder.scan import DEFAULT_IMAGE_SIZE, scan_folder
+from resnetlab.data.sources.folder.scan import DEFAULT_IMAGE_SIZE, FolderScan, scan_folder
 from resnetlab.data.sources.folder.tree import has_image_suffix, is_hidden
 from resnetlab.data.sources.folder.types import SkippedFile
 from resnetlab.data.sources.folder.walk import walk
 from resnetlab.errors import InputError, escape_controls, input_error
 from resnetlab.messages import Notify, format_count, silent
+from resnetlab.model_folder.photo_record import splits_by_content
 
 SplitName = Literal["train", "validation", "test", "all"]
 
@@ -75,7 +74,7 @@ def find_image_paths(
                 skipped.append(SkippedFile(f"{path}/{entry.path}", reason))
             else:
                 files.append(path / entry.path)
-    return files, skipped
+    return list(dict.fromkeys(files)), skipped
 
 
 def find_ood_photos(folder: Path) -> list[LazyImage]:
@@ -108,14 +107,27 @@ def open_labeled_images(
     *,
     manifest_path: Path | None = None,
     folder_choices: FolderChoices = DEFAULT_FOLDER_CHOICES,
+    weights: Sequence[str] = (),
 ) -> EvaluationImages:
     """Open the labeled images of `split` in a folder, an `.npz` file or a named data set.
 
     The manifest at `manifest_path` defines the splits of a folder, or else the folder's layout. A
-    folder that could have been trained on, but has no test split, is split by the manifest in
-    `cache`, as in training, so that a model is not tested on its train images. A folder needs no
-    train split and no second class; without a split, the images of a single class are all used.
-    Raises InputError if there is no image, or the path cannot be read.
+    folder that could have been trained on, but has no test split, has the splits with which the
+    models were trained, so that a model is not tested on its train images: those of its record in
+    `cache`, or of the manifest that training drew there. A folder needs no train split and no
+    second class; without a split, the images of a single class are all used.
+
+    Args:
+        data: Folder, `.npz` file or name of a data set.
+        split: Split to open.
+        cache: Cache of the output folder.
+        notify: Function that gets a line about slow work.
+        manifest_path: Manifest of the splits of a folder.
+        folder_choices: Choices for reading a folder.
+        weights: SHA-256 of the weights of each model.
+
+    Raises:
+        InputError: There is no image, or the path cannot be read.
     """
     if split not in get_args(SplitName):
         raise input_error(
@@ -126,7 +138,9 @@ def open_labeled_images(
             allowed=", ".join(get_args(SplitName)),
         )
     if Path(data).is_dir():
-        return _open_folder(Path(data), split, cache, notify, manifest_path, folder_choices)
+        return _open_folder(
+            Path(data), split, cache, notify, manifest_path, folder_choices, weights
+        )
     if manifest_path is not None:
         raise input_error(
             "--manifest", f"{data} is not a folder of photographs", "omit it", got=manifest_path
@@ -141,6 +155,7 @@ def _open_folder(
     notify: Notify,
     manifest_path: Path | None,
     folder_choices: FolderChoices,
+    weights: Sequence[str],
 ) -> EvaluationImages:
     listing = list_folder(root, folder_choices, for_training=False)
     follow_links = folder_choices.follow_links != "no"
@@ -164,12 +179,20 @@ def _open_folder(
             str(root), "no usable image", "give a folder of photographs in folders of classes"
         )
     notes = (*skipped_notes(listing.skipped), *listing.notes)
+    recorded = splits_by_content(cache, weights)
     if manifest_path is not None:
-        rows = manifest.apply_manifest(rows, root, manifest_path)
+        usable = _usable_rows(rows, listing, cache, folder_choices, notify)
+        rows = manifest.apply_manifest(usable, root, manifest_path)
+    elif split != "all" and any(row.sha256 in recorded for row in rows):
+        rows, more = _recorded_splits(rows, recorded)
+        notes += more
     elif split != "all":
         rows, more = _complete_splits(rows, listing, cache, folder_choices, notify)
         notes += more
     split_rows = [row for row in rows if split in ("all", row.split)]
+    if split != "train":
+        seen = sum(recorded.get(row.sha256) == "train" for row in split_rows)
+        notes += (f"{seen:,} of these images are train images of the model",) if seen else ()
     if not split_rows:
         present = sorted({row.split for row in rows if row.split})
         fix = " or ".join(f"--split {name}" for name in (*present, "all"))
@@ -198,6 +221,56 @@ def skipped_notes(skipped: Sequence[SkippedFile]) -> tuple[str, ...]:
     return (f"skipped: {summarize_skipped(skipped)}",) if skipped else ()
 
 
+def _usable_rows(
+    rows: tuple[ManifestRow, ...],
+    listing: FolderListing,
+    cache: Path,
+    folder_choices: FolderChoices,
+    notify: Notify,
+) -> tuple[ManifestRow, ...]:
+    """Return the rows of the files that training would use: those that decode as a whole."""
+    try:
+        scan = _scan(listing.root, cache, folder_choices, notify)
+    except InputError:  # no folder to train on, such as one class
+        return rows
+    paths = {row.path for row in scan.rows}
+    return tuple(row for row in rows if row.path in paths)
+
+
+def _scan(root: Path, cache: Path, folder_choices: FolderChoices, notify: Notify) -> FolderScan:
+    return scan_folder(
+        root,
+        image_size=DEFAULT_IMAGE_SIZE,
+        cache=cache,
+        notify=notify,
+        skip_bad=True,
+        folder_choices=folder_choices,
+    )
+
+
+def _recorded_splits(
+    rows: tuple[ManifestRow, ...], recorded: Mapping[str, Split]
+) -> tuple[tuple[ManifestRow, ...], tuple[str, ...]]:
+    """Return the rows with the splits of the training, by the content of the files, and notes.
+
+    A test or validation split of the folder stays. A photograph that the model has not seen is a
+    test image.
+    """
+    given = {row.split for row in rows} - {None, "train"}
+    split_rows, new = [], 0
+    for row in rows:
+        split = recorded.get(row.sha256)
+        if row.split in given or (split is None and row.split == "train"):
+            split_rows.append(row)
+            continue
+        new += split is None
+        split_rows.append(replace(row, split=split or "test"))
+    notes = ["the splits are those of the training, by the record of the model's photographs"]
+    if new:
+        notes.append(f"{format_count(new, 'image')} were not there in training: they are in test")
+    return tuple(split_rows), tuple(notes)
+
+
 def _complete_splits(
     rows: tuple[ManifestRow, ...],
     listing: FolderListing,
@@ -217,23 +290,17 @@ def _complete_splits(
     if not unsplit and not any(row.split == "train" for row in rows):
         return rows, ()
 
-    def groups() -> NDArray[np.int64]:
-        scan = scan_folder(
-            listing.root,
-            image_size=DEFAULT_IMAGE_SIZE,
-            cache=cache,
-            notify=notify,
-            skip_bad=True,
-            folder_choices=folder_choices,
-        )
-        numbers = dict(zip((row.path for row in scan.rows), scan.groups.numbers, strict=True))
-        return np.array([numbers.get(row.path, -1 - k) for k, row in enumerate(rows)], np.int64)
-
+    if any(row.split == "test" for row in rows):
+        return rows, ()
     try:
+        scan = _scan(listing.root, cache, folder_choices, notify)
+        # Without the files that training leaves out, the stored splits are found again.
+        usable = {row.path for row in scan.rows}
+        rows = tuple(row for row in rows if row.path in usable)
         paths = [row.path for row in rows]
         path = manifest.find_splits_path(listing.root, paths, cache, folder_choices.group)
         rows, notes = manifest.fill_missing_splits(
-            rows, listing.classes, listing.root, path, groups
+            rows, listing.classes, listing.root, path, lambda: scan.groups.numbers
         )
     except InputError as error:
         message = f"cannot be split as for training ({error.problems[0].message})"

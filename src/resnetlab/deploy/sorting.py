@@ -17,7 +17,14 @@ from typing import Literal, get_args
 
 from resnetlab.deploy.answer_texts import AnswerKind
 from resnetlab.errors import first_line, input_error
-from resnetlab.files import atomic_write, disk_errors_as_resource_error, read_text, sha256
+from resnetlab.files import (
+    MAX_GENERATED_BYTES,
+    atomic_write,
+    disk_errors_as_resource_error,
+    read_text,
+    sha256,
+    shorten_name,
+)
 
 SortMode = Literal["copy", "link"]
 """Way to put a photograph into the folder of its class."""
@@ -109,7 +116,7 @@ def class_folders(classes: Sequence[str]) -> dict[str, str]:
     names: dict[str, str] = {}
     taken = {UNSURE, UNKNOWN}
     for label in classes:
-        plain = name = _UNSAFE.sub("_", label)[:100] or "_"
+        plain = name = shorten_name(_UNSAFE.sub("_", label)) or "_"
         if _WINDOWS_DEVICE.fullmatch(name):
             plain = name = f"_{name}"
         number = 1
@@ -181,7 +188,7 @@ def undo_sorting(folder: Path) -> tuple[int, list[Path]]:
 
 def _undo_entries(undo: Path) -> Iterator[tuple[Path, str, str]]:
     """Yield path, mode and SHA-256 of each file of the list, whose last line may be incomplete."""
-    for line in read_text(undo).splitlines():
+    for line in read_text(undo, MAX_GENERATED_BYTES).splitlines():
         try:
             entry = json.loads(line)
             parts, mode = str(entry["path"]).split("/"), str(entry["mode"])

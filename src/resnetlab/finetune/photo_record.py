@@ -1,9 +1,4 @@
-"""Record of the photographs of a model: their paths, labels, splits and hashes.
-
-The record is in the cache of the output folder and not in the model folder, since it contains paths
-of this machine. `resnetlab extend` reads it to find the photographs of the old classes again. Does
-not import torch.
-"""
+"""Record of the photographs of a fine-tuning, and its photographs by split. Free of torch."""
 
 from __future__ import annotations
 
@@ -15,42 +10,14 @@ import numpy as np
 
 from resnetlab.data.config import Split
 from resnetlab.data.sources.folder.manifest import ManifestRow
-from resnetlab.errors import InputError
-from resnetlab.files import MAX_GENERATED_BYTES, read_json, write_json
 from resnetlab.finetune.dataset import PhotoDataset, PhotoSplit
+from resnetlab.model_folder.photo_record import (
+    PhotoRecord,
+    RecordedFolder,
+    RecordedPhoto,
+    save_photo_record,
+)
 from resnetlab.model_folder.read import read_model_file
-from resnetlab.schema import decode, encode, strict_dataclass
-
-FOLDER = "photographs"
-"""Name of the folder of the records in the cache."""
-
-
-@strict_dataclass
-class RecordedPhoto:
-    """Photograph of a record; `height` and `width` are those of its file in pixels."""
-
-    path: str
-    label: str
-    split: Split
-    sha256: str
-    height: int
-    width: int
-
-
-@strict_dataclass
-class RecordedFolder:
-    """Folder of photographs of a record."""
-
-    root: str
-    follow_links: bool
-    photographs: tuple[RecordedPhoto, ...]
-
-
-@strict_dataclass
-class PhotoRecord:
-    """Photographs of a model, in one folder or more."""
-
-    folders: tuple[RecordedFolder, ...]
 
 
 @dataclass(frozen=True)
@@ -85,26 +52,9 @@ def record_dataset(photos: PhotoDataset) -> PhotoRecord:
     return PhotoRecord(folders=(make_folder_record(splits),))
 
 
-def save_photo_record(cache: Path, weights_sha256: str, record: PhotoRecord) -> None:
-    """Write the record of the model with these weights into the cache folder."""
-    write_json(_path(cache, weights_sha256), encode(record))
-
-
 def write_photo_record(cache: Path, model: Path, photos: PhotoDataset) -> None:
     """Write the record of the model in the folder `model`, which was fine-tuned on `photos`."""
     save_photo_record(cache, read_model_file(model).weights_sha256, record_dataset(photos))
-
-
-def read_photo_record(cache: Path, weights_sha256: str) -> PhotoRecord | None:
-    """Return the record of the model with these weights; None if it is absent or damaged."""
-    path = _path(cache, weights_sha256)
-    if not path.is_file():
-        return None
-    try:
-        record: PhotoRecord = decode(PhotoRecord, read_json(path, MAX_GENERATED_BYTES), str(path))
-    except InputError:
-        return None
-    return record
 
 
 def splits_of_record(record: PhotoRecord, split: Split) -> list[LabeledSplit]:
@@ -128,7 +78,3 @@ def splits_of_record(record: PhotoRecord, split: Split) -> list[LabeledSplit]:
         photo_split = PhotoSplit(Path(folder.root), rows, labels, folder.follow_links)
         result.append(LabeledSplit(photo_split, tuple(photo.label for photo in chosen)))
     return result
-
-
-def _path(cache: Path, weights_sha256: str) -> Path:
-    return cache / FOLDER / f"{weights_sha256[:32]}.json"

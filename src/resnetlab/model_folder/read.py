@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from resnetlab.errors import InputError, input_error
-from resnetlab.files import json_sha256, read_json, sha256
+from resnetlab.files import MAX_GENERATED_BYTES, json_sha256, read_json, sha256
 from resnetlab.model_folder.model_file import MODEL_FILE, OLD_WEIGHTS_FILE, WEIGHTS_FILE, ModelFile
 from resnetlab.models.configs import ExternalConfig, ModelConfig
 from resnetlab.models.configs.external import record_origin
@@ -42,7 +42,7 @@ def read_model_file(folder: Path) -> ModelFile:
     Raises InputError if there is none or it is damaged.
     """
     if (folder / MODEL_FILE).is_file():
-        table = read_pending_table(folder) or read_json(folder / MODEL_FILE)
+        table = read_pending_table(folder) or read_json(folder / MODEL_FILE, MAX_GENERATED_BYTES)
         check_schema(table, str(folder / MODEL_FILE))
         if table.get("sha256") and table["sha256"] != description_sha256(table):
             fix = "restore it from a copy; if you changed it on purpose, remove its line sha256"
@@ -81,7 +81,7 @@ def read_pending_table(folder: Path) -> Any:
         return None
     # Also if another process finishes the save at this moment.
     with suppress(InputError, OSError, KeyError, TypeError):
-        table = read_json(folder / PENDING_FILE)
+        table = read_json(folder / PENDING_FILE, MAX_GENERATED_BYTES)
         if table["weights_sha256"] == sha256(weights_path(folder)):
             return table
     return None

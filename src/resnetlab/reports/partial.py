@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 
+from resnetlab.errors import InputError, UnfinishedError
 from resnetlab.studies.executors.messages import RunEvent
 
 REPORT_TIME_FRACTION = 0.02
@@ -23,7 +25,9 @@ def with_partial_reports(
 
     def timed() -> tuple[float, float]:
         start = time.monotonic()
-        write_report()
+        # Another process may be writing a file that the report reads. The next report has it.
+        with contextlib.suppress(InputError, UnfinishedError):
+            write_report()
         return time.monotonic(), time.monotonic() - start
 
     with ThreadPoolExecutor(1) as pool:

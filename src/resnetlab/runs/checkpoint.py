@@ -64,6 +64,8 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
 def _write_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
     target = folder / str(checkpoint.metadata["step"])
     complete = saved_steps(folder)
+    if checkpoint.metadata["step"] in complete:  # it has the same tensors; a kill must not lose it
+        return
     for other in folder.iterdir() if folder.is_dir() else ():
         if other == target or not (other.name.isdigit() and int(other.name) in complete):
             remove_tree(other)  # incomplete after a kill, or an older one of this step

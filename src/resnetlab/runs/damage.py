@@ -101,9 +101,11 @@ def check_run(folder: Path) -> RunCheck:
         ]
         if others:
             message = "missing, so nothing says which run this is"
-            damage.insert(
-                0, Damage(str(folder / "run.json"), "missing", message, _remove_and_repeat(folder))
-            )
+            fix = _remove_and_repeat(folder)
+            if not _RUN_FILES & set(others):
+                message = "missing: the folder is neither a run nor a report"
+                fix = "give the folder of a run or of a report"
+            damage.insert(0, Damage(str(folder / "run.json"), "missing", message, fix))
         return RunCheck(str(folder), "empty", tuple(damage))
     try:
         run_folder.file()
@@ -172,6 +174,10 @@ def _command(*words: object) -> str:
 
 def _repair_command(folder: Path) -> str:
     return _command("doctor", folder, "--repair")
+
+
+_RUN_FILES = {"metrics.jsonl", "provenance.jsonl", "result.json", "checkpoints", WEIGHTS, LOGITS}
+"""Names that only the folder of a run has."""
 
 
 def _remove_and_repeat(folder: Path) -> str:

@@ -19,6 +19,7 @@ from resnetlab.checksums import (
     check_file,
     check_files,
     is_unchanged,
+    remove_checksum,
     renew_checksum,
     write_checksums,
 )
@@ -204,6 +205,9 @@ class RunFolder:
             write_text(self.path / "metrics.jsonl", text)
         for name in (BLOCK_ABLATION, LANDSCAPE):  # made after the last step
             (self.path / name).unlink(missing_ok=True)
+        if step < 0:  # also files that cannot be read
+            for path in (self.path / "diagnostics").glob("gradient-norms-*.json"):
+                path.unlink()
         for gradients in self.read_gradient_norms():
             if gradients.step > step:
                 self._gradient_norms_path(gradients).unlink()
@@ -336,6 +340,8 @@ class RunFolder:
         """
         exists = (self.path / CHECKSUMS).exists()
         renew = exists and (replaced or is_unchanged(self.path, name))
+        if renew:  # a reader, or a kill, between the two writes finds no wrong checksum
+            remove_checksum(self.path, name)
         yield
         if renew:
             renew_checksum(self.path, name)

@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import Literal, TypeVar
 
 from resnetlab.data.config import DataIdentity
+from resnetlab.errors import input_error
 from resnetlab.inspection.diagnostics_config import DiagnosticsConfig
 from resnetlab.models.configs import ModelConfig
 from resnetlab.models.configs.external import with_num_classes
@@ -259,6 +260,10 @@ def _plan_run(
         numerics=numerics,
         seed=seed,
     )
+    if getattr(condition.recipe, "select", "last") == "best" and not properties.validation_images:
+        fix = 'data.validation = 0.1, or recipe.select = "last"'
+        message = "there are no validation images that could select the best weights"
+        raise input_error(condition.label, message, fix, field="recipe.select", got="best")
     side = condition.recipe.input_size(properties.side, properties.channels)
     num_classes = len(properties.classes)
     if condition.kind.uses_photos:

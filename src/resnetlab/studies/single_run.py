@@ -14,7 +14,7 @@ from resnetlab.errors import input_error
 from resnetlab.inspection.diagnostics_config import DiagnosticsConfig
 from resnetlab.messages import Notify, silent
 from resnetlab.models.code_hash import check_unchanged
-from resnetlab.models.configs import ModelConfig
+from resnetlab.models.configs import BagOfWordsConfig, ModelConfig
 from resnetlab.models.configs.external import allow_code, check_code, config_of
 from resnetlab.models.model_cost import model_cost, with_code
 from resnetlab.recipes.finetune import AnyRecipe
@@ -102,6 +102,10 @@ def resume_job(
         _check_algorithm(file, str(folder))
         check_unchanged(file.run.model, str(folder))
     run_folder = RunFolder(path)
+    if epochs is not None and getattr(file.run.recipe, "steps", None):
+        message = "the recipe of this run gives its length in steps"
+        fix = "resnetlab train with --set recipe.steps=N"
+        raise input_error("--epochs", message, fix, got=epochs)
     if epochs is not None and epochs != file.run.recipe.epochs:
         run = encode(file.run)
         run["recipe"]["epochs"] = epochs
@@ -109,14 +113,24 @@ def resume_job(
         run_folder, from_step = RunFolder.find(root, run_id(file.run, file.data_name)), None
     finished = not run_folder.needs_work(file)
     if from_step is not None and finished:
-        fix = resume_command(folder, "--epochs", str(2 * (file.run.recipe.epochs or 1)))
         message = "the run is finished, so it has no checkpoint to go on from"
-        raise input_error(str(folder), message, f"for another run with more epochs: {fix}")
+        fix = "leave --from-step out"
+        if more := more_epochs_command(file, folder):
+            fix += f"; for another run with more epochs: {more}"
+        raise input_error(str(folder), message, fix)
     source = data or file.data.source
     if not finished:
         source = _locate_data(source, root, str(folder), is_given=data is not None)
     file = replace(file, data=replace(file.data, source=source))
     return Job(run_folder.path.name, file, from_step), root
+
+
+def more_epochs_command(file: RunFile, folder: str | Path) -> str:
+    """Return the command for a run with twice the epochs; empty for one without epochs."""
+    epochs = file.run.recipe.epochs
+    if not epochs or file.run.kind.uses_photos or isinstance(file.run.model, BagOfWordsConfig):
+        return ""
+    return resume_command(folder, "--epochs", f"{2 * epochs:g}")
 
 
 def _locate_data(source: str, root: Path, folder: str, is_given: bool) -> str:

@@ -107,6 +107,7 @@ def evaluate(
         notify,
         manifest_path=manifest,
         folder_choices=folder_options.folder_choices(),
+        weights=[file.weights_sha256],
     )
     match_classes(file.classes, labeled)
     announce_model(file, quiet=json)
@@ -198,6 +199,7 @@ def ensemble(
         notify,
         manifest_path=manifest,
         folder_choices=folder_options.folder_choices(),
+        weights=[file.weights_sha256 for file in files],
     )
     announce_model(files[0], quiet=json)
     from resnetlab.deploy.ensemble import evaluate_ensemble

@@ -69,7 +69,7 @@ def _script_texts(script: str) -> dict[str, str]:
 def preferred_language(accept_language: str) -> Language:
     """Return the language that the header Accept-Language prefers; English if it names none."""
     weights: dict[str, float] = {}
-    for item in accept_language.lower().split(","):
+    for item in "".join(accept_language.lower().split()).split(","):
         name, _, weight = item.partition(";q=")
         with suppress(ValueError):
             weights.setdefault(name.strip()[:2], float(weight or 1))

@@ -36,6 +36,14 @@ PREFERRED_ON_CPU = ("mobilenet_v3_large", "efficientnet_b0", "resnet18", "resnet
 DOWNLOAD_URL = "https://download.pytorch.org"
 DOWNLOAD_MEGABYTES = {"resnet50": 103, "mobilenet_v3_large": 22}
 """Size of the default weights of the first ones, in 10^6 bytes."""
+DEFAULT_WEIGHTS_FILES = {
+    "resnet50": "resnet50-11ad3fa6.pth",
+    "resnet34": "resnet34-b627a593.pth",
+    "resnet18": "resnet18-f37072fd.pth",
+    "mobilenet_v3_large": "mobilenet_v3_large-5c1a4163.pth",
+    "efficientnet_b0": "efficientnet_b0_rwightman-7f5810bc.pth",
+}
+"""File that torchvision downloads for each network; it also has older weights of the same name."""
 MAX_LISTED_MODELS = 5
 
 
@@ -125,9 +133,10 @@ def backbone_from_file(path: Path, origin: str) -> Backbone:
 
 def downloaded_models() -> list[str]:
     """Return the preferred networks whose weights torchvision has downloaded before."""
-    home = Path(os.environ.get("TORCH_HOME") or "~/.cache/torch").expanduser()
-    files = [path.name for path in (home / "hub" / "checkpoints").glob("*")]
-    return [name for name in PREFERRED_MODELS if any(file.startswith(f"{name}-") for file in files)]
+    cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    home = Path(os.environ.get("TORCH_HOME") or f"{cache}/torch").expanduser()
+    files = home / "hub" / "checkpoints"
+    return [name for name in PREFERRED_MODELS if (files / DEFAULT_WEIGHTS_FILES[name]).is_file()]
 
 
 def _preferred_torchvision_model(device: str) -> tuple[str, str]:

@@ -34,6 +34,9 @@ PREAMBLE = r"""\documentclass[10pt,a4paper]{article}
 \begin{document}"""
 
 LATEX_ESCAPES = {
+    "²": r"\ensuremath{^2}",
+    "³": r"\ensuremath{^3}",
+    "Œ": r"\OE{}",
     "\\": r"\textbackslash{}",
     "{": r"\{",
     "}": r"\}",

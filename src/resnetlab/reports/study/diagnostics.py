@@ -71,7 +71,8 @@ def _depth_plot(analysis: StudyAnalysis, epoch: float) -> DepthPlot:
         batch=batch,
         runs=_run_count_text(measured, analysis.counts.planned),
     )
-    if not any(norm.never_active_pct for norm in norms):
+    inactive = [norm.never_active_pct for norm in norms if norm.never_active_pct is not None]
+    if inactive and not any(inactive):
         caption += " " + tr("Every unit was active at some position of some image.")
     ranges = [
         tr(

@@ -126,10 +126,17 @@ def test_split_note(analysis: StudyAnalysis) -> str:
             "epoch, the learning rate if several are tried, and the stage. The test images are "
             "evaluated once, at the end; a run counts as at chance only if they agree."
         )
-    best = any(condition.recipe.select == "best" for condition in conditions)
+    best = [condition.recipe.select == "best" for condition in conditions]
     selection = tr("the last weights are used")
-    if best:
+    if all(best):
         selection = tr("the weights with the lowest validation error are used")
+    elif any(best):
+        selection = tr(
+            "the weights with the lowest validation error are used in {number} of {total} "
+            "conditions, and the last weights in the others",
+            number=sum(best),
+            total=len(best),
+        )
     sentences = [
         tr("No weights were selected on the test images: {selection}.", selection=selection)
     ]

@@ -81,6 +81,8 @@ def _measured_values(analysis: StudyAnalysis, reference: MatchedReference) -> tu
     They are losses in nats, top-5 errors in percent, or accuracies in percent.
     """
     value, measured = reference.value, []
+    if value.quantity == "multiply-adds":
+        return ()
     points = {(p.seed, p.split, p.epoch): p for p in analysis.points(reference.condition)}
     for row in analysis.rows(reference.condition):
         if row.status != "trained":

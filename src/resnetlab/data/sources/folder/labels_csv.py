@@ -15,7 +15,7 @@ import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, assert_never
+from typing import Any, Literal, assert_never
 
 from resnetlab.data.class_names import lookalike_problems, normalize_name
 from resnetlab.data.config import DEFAULT_FOLDER_CHOICES, FolderChoices
@@ -270,11 +270,11 @@ def _csv_rows(text: str, path: Path) -> Iterator[tuple[int, list[str]]]:
 
 
 def _json_rows(text: str, path: Path) -> Iterator[tuple[int, list[str]]]:
-    """Yield the fields of the first object, then the values of each, with the number of its line.
+    """Yield the fields of all objects, then the values of each, with the number of its line.
 
-    Raises InputError for a line that is no object with these fields.
+    A field that an object lacks is empty. Raises InputError for a line that is no object.
     """
-    columns: list[str] = []
+    objects: list[tuple[int, dict[str, Any]]] = []
     for number, line in enumerate(text.split("\n"), 1):
         if not line.strip():
             continue
@@ -285,9 +285,12 @@ def _json_rows(text: str, path: Path) -> Iterator[tuple[int, list[str]]]:
         if not isinstance(item, dict) or not item:
             message, fix = "not a JSON object", 'write {"file_name": "a.jpg", "label": "cat"}'
             raise input_error(f"{path}:{number}", message, fix, got=line[:60])
-        if not columns:
-            columns = list(item)
-            yield number, columns
+        objects.append((number, item))
+    if not objects:
+        return
+    columns = list(dict.fromkeys(name for _, item in objects for name in item))
+    yield objects[0][0], columns
+    for number, item in objects:
         yield number, ["" if item.get(name) is None else str(item[name]) for name in columns]
 
 

@@ -7,7 +7,7 @@ a name that is not UTF-8 still finds its file; names of classes are normalized (
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -105,6 +105,7 @@ def list_folder(
         InputError: The folder has no known layout.
     """
     entries, folders = walk(root, folder_choices.follow_links)
+    _check_readable(root, entries, folders)
     tables = find_label_tables(root, entries)
     if tables and (tables[0].path == LABELS_FILE or not _has_class_folders(entries)):
         files, skipped, notes = read_labels(root, entries, folder_choices, tables)
@@ -187,6 +188,18 @@ def _split_folders(tree: FolderTree, for_training: bool) -> dict[str, Split]:
     return named
 
 
+def _check_readable(root: Path, entries: Sequence[ScannedFile], folders: set[str]) -> None:
+    """Raise InputError for each visible folder that cannot be read: its images would be missing."""
+    fix = "allow this user to read it, or move it away"
+    problems = [
+        Problem(f"{root}/{entry.path}", f"a folder that is {entry.skip_reason}", fix)
+        for entry in entries
+        if entry.path in folders and entry.skip_reason and not is_hidden(entry.path)
+    ]
+    if problems:
+        raise InputError(*sorted(problems, key=lambda problem: problem.where))
+
+
 def _check_links(tree: FolderTree, splits: dict[str, Split]) -> None:
     """Raise InputError for each link in the place of a split or of a class."""
     problems = []
@@ -235,24 +248,44 @@ def _find_classes(
             raise InputError(*problems)
         return names, {label: name for name, label in names.items()}
     order = list(SPLITS)
-    labels, class_folders, by_key = dict[str, str](), dict[str, str](), dict[str, str]()
+    labels, class_folders = dict[str, str](), dict[str, str]()
     problems = []
     for name in sorted(splits, key=lambda name: order.index(splits[name])):
         if name in unlabeled:
             continue
         inside = [path for path in tree.classes_in(name) if not tree.is_empty(f"{name}/{path}")]
         problems += lookalike_problems(inside, f"{tree.root}/{name}" if name else str(tree.root))
+        matches = _match_classes(inside, list(class_folders))
         for folder in inside:
-            known = by_key.get(name_key(folder))
+            known = matches.get(folder)
             if known is None and for_training and splits[name] != "train":
                 problems.append(_untrained_problem(tree.root, name, folder, class_folders))
                 continue
-            label = by_key.setdefault(name_key(folder), normalize_name(folder))
+            label = known or normalize_name(folder)
             labels[f"{name}/{folder}"] = label
             class_folders.setdefault(label, f"{name}/{folder}")
     if problems:
         raise InputError(*problems)
     return labels, class_folders
+
+
+def _match_classes(folders: Sequence[str], classes: Sequence[str]) -> dict[str, str]:
+    """Return the class of earlier splits for each folder of a split that has one.
+
+    The same name comes first; then a name that differs in case or spaces, if one class has it and
+    no other folder takes this class. Two folders of one split are never one class.
+    """
+    matches = {folder: normalize_name(folder) for folder in folders}
+    matches = {folder: label for folder, label in matches.items() if label in classes}
+    by_key: dict[str, list[str]] = {}
+    for label in classes:
+        if label not in matches.values():
+            by_key.setdefault(name_key(label), []).append(label)
+    for folder in folders:
+        similar = by_key.get(name_key(folder), [])
+        if folder not in matches and len(similar) == 1:
+            matches[folder] = similar.pop()
+    return matches
 
 
 def _untrained_problem(
