@@ -4,9 +4,11 @@ tables of labels.
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -153,6 +155,42 @@ def test_two_folders_for_one_split_are_refused(
 def test_classes_with_names_of_splits_are_read_as_classes(tmp_path: Path) -> None:
     source = opened(tree(tmp_path / "rail", {"Train": 8, "bus": 8, "dev": 8}), image_size=8)
     assert source.classes == ("Train", "bus", "dev")
+
+
+def test_classes_that_differ_in_case_alone_stay_two_classes_in_splits(tmp_path: Path) -> None:
+    names = [f"{split}/{label}" for split in ("train", "test") for label in ("A", "a", "B", "b")]
+    source = opened(tree(tmp_path / "letters", dict.fromkeys(names, 3)), image_size=8)
+    assert source.classes == ("A", "B", "a", "b")
+    assert source.test is not None
+    assert np.bincount(source.test.labels).tolist() == [3, 3, 3, 3]
+    counts = {"train/Cat": 3, "train/dog": 3, "test/cat": 2}
+    assert opened(tree(tmp_path / "pets", counts), image_size=8).classes == ("Cat", "dog")
+
+
+def test_a_class_folder_that_cannot_be_read_is_no_empty_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = tree(tmp_path / "birds", {"cat": 3, "dog": 3, "owl": 3})
+    scandir = os.scandir
+
+    def refuse(path: Path) -> Any:
+        if Path(path).name == "owl":
+            raise PermissionError(13, "Permission denied")
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    (line,) = refused(root)
+    assert line.startswith(f"{root}/owl: a folder that is ")
+    assert "Fix: allow this user to read it" in line
+
+
+def test_fields_of_later_lines_of_a_table_of_json_count(tmp_path: Path) -> None:
+    root = tree(tmp_path / "pets", {".": 6})
+    names = sorted(path.name for path in root.glob("*.png"))
+    rows = [{"file_name": name, "label": "cat" if k % 2 else "dog"} for k, name in enumerate(names)]
+    rows[3:] = [row | {"split": "test"} for row in rows[3:]]
+    (root / "metadata.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    assert any("some rows have a split and some have none" in line for line in refused(root))
 
 
 def test_a_folder_beside_the_split_folders_is_reported_by_name(tmp_path: Path) -> None:

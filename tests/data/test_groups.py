@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,13 +15,13 @@ from PIL import Image, ImageOps
 
 from helpers.pictures import save
 from resnetlab.data import stratify
-from resnetlab.data.config import DataConfig, FolderChoices, LabeledImages, Source
+from resnetlab.data.config import DataConfig, DataIdentity, FolderChoices, LabeledImages, Source
 from resnetlab.data.leakage import estimate_leakage
 from resnetlab.data.near_copies import MAX_NEAR_COPY_BITS, find_near_copies
 from resnetlab.data.sources import open_source
 from resnetlab.data.sources.folder.grouping import GroupRule
 from resnetlab.data.sources.folder.scan import scan_folder
-from resnetlab.data.splits import split_dataset
+from resnetlab.data.splits import load_dataset, split_dataset
 from resnetlab.deploy.inputs import open_labeled_images
 from resnetlab.errors import InputError
 from resnetlab.finetune.dataset import open_photographs
@@ -237,6 +238,26 @@ def test_an_evaluation_without_the_group_rule_uses_the_split_of_the_training(
     open_photographs(root, cache=cache, folder_choices=FolderChoices(group="exif-time:0.5"))
     with pytest.raises(InputError, match="was split by 2 rules for groups"):
         open_labeled_images(str(root), "test", cache)
+
+
+def test_the_rule_for_groups_is_part_of_the_identity_where_a_split_is_drawn_by_it(
+    tmp_path: Path,
+) -> None:
+    root = tmp_path / "pets"
+    for number in range(48):
+        split, label = ("train", "test")[number % 4 == 3], ("cat", "dog")[number % 2]
+        site = f"site{number % 6}"
+        save(root / split / label / f"{site}-{number}.png", photograph(number))
+
+    def identity(**fields: Any) -> DataIdentity:
+        data = DataConfig(source=str(root), image_size=16, **fields)
+        return load_dataset(data, tmp_path / "cache").identity
+
+    rule = "regex:(site[0-9])"
+    for drawn in ({"validation": 0.25}, {"validation": 0.0, "folds": 3}):
+        assert identity(**drawn) != identity(**drawn, group=rule)
+        assert identity(**drawn).groups_sha256 == ""
+    assert identity(validation=0.0) == identity(validation=0.0, group=rule)
 
 
 def test_folds_of_photographs_test_each_image_once(tmp_path: Path) -> None:

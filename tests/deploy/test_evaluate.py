@@ -7,18 +7,22 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 from scipy.stats import binomtest
 from sklearn.metrics import confusion_matrix, log_loss, top_k_accuracy_score
 
 import resnetlab as rl
 from helpers.model_folders import CLASSES, NET, write_model
 from helpers.pages import layout
-from helpers.pictures import picture, tree
+from helpers.pictures import picture, save, tree
 from helpers.sentences import PageText, english_left
+from resnetlab.data.config import FolderChoices
 from resnetlab.data.photo_loader import LazyImage
+from resnetlab.data.sources.folder import manifest
 from resnetlab.deploy.evaluate import PredictionsWithImages, evaluate, predict_all
 from resnetlab.deploy.inputs import EvaluationImages, open_labeled_images
 from resnetlab.deploy.mistakes import draw_mistakes
@@ -259,8 +263,54 @@ def test_a_folder_without_splits_is_evaluated_on_the_test_split_of_the_training(
     assert len(open_labeled_images(str(root), "all", cache).images) == 22
 
 
+def test_a_file_that_does_not_decode_leaves_the_test_split_of_the_training(tmp_path: Path) -> None:
+    """Its header is right, so that only decoding shows the damage."""
+    from resnetlab.finetune.dataset import open_photographs
+
+    root, cache = tree(tmp_path / "flat", {"cat": 40, "dog": 40}), tmp_path / "cache"
+    broken = sorted((root / "cat").iterdir())[5]
+    broken.write_bytes(broken.read_bytes()[:-40])
+    photos = open_photographs(root, cache=cache, skip_bad=True)
+    opened = open_labeled_images(str(root), "test", cache)
+    assert [one.name for one in opened.images] == [row.path for row in photos.test.rows]
+    assert [name for name, _ in opened.bad_files] == [f"cat/{broken.name}"]
+    cut = tmp_path / "cut.csv"
+    manifest.write_manifest(cut, [*photos.train.rows, *photos.validation.rows, *photos.test.rows])
+    again = open_labeled_images(str(root), "test", cache, manifest_path=cut)
+    assert [one.name for one in again.images] == [row.path for row in photos.test.rows]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"folder_choices": FolderChoices(group="regex:^(?:.*)/0*([0-9])")},
+        {"no_test": True},
+        {"folds": 5, "fold": 0},
+        {"split_spec": manifest.SplitSpec.parse(".5,.2,.3", seed=4)},
+    ],
+)
+def test_a_model_is_not_tested_on_its_train_images(options: dict[str, Any], tmp_path: Path) -> None:
+    """The folder was split by the default rule before, and the model by another one."""
+    from resnetlab.finetune.dataset import open_photographs
+    from resnetlab.finetune.photo_record import record_dataset
+    from resnetlab.model_folder.photo_record import save_photo_record
+
+    root, cache = tree(tmp_path / "flat", {"cat": 40, "dog": 40}), tmp_path / "cache"
+    open_photographs(root, cache=cache)
+    photos = open_photographs(root, cache=cache, **options)
+    save_photo_record(cache, "a" * 64, record_dataset(photos))
+    save(root / "cat" / "new.png", Image.new("RGB", (24, 16), "red"))
+    opened = open_labeled_images(str(root), "test", cache, weights=["a" * 64])
+    expected = {row.path for row in photos.test.rows} if photos.has_test else set()
+    assert {one.name for one in opened.images} == expected | {"cat/new.png"}
+    assert not any("train images of the model" in note for note in opened.notes)
+    seen = open_labeled_images(str(root), "all", cache, weights=["a" * 64])
+    assert f"{len(photos.train)} of these images are train images of the model" in seen.notes
+    validation = open_labeled_images(str(root), "validation", cache, weights=["a" * 64])
+    assert {one.name for one in validation.images} == {row.path for row in photos.validation.rows}
+
+
 def test_a_manifest_selects_the_images_of_the_split(tmp_path: Path) -> None:
-    from resnetlab.data.sources.folder import manifest
     from resnetlab.data.sources.folder.scan import scan_folder
 
     root = tree(tmp_path / "flat", {"cat": 12, "dog": 10})

@@ -56,6 +56,16 @@ def test_the_last_two_checkpoints_are_retained(tmp_path: Path) -> None:
     assert saved_steps(tmp_path) == [30, 200]
 
 
+def test_a_complete_checkpoint_is_not_written_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At the end of an epoch it may be saved twice; a kill must not find it removed."""
+    save_checkpoint(tmp_path, checkpoint(10))
+    monkeypatch.setattr("resnetlab.runs.checkpoint.write_tensors", None)
+    save_checkpoint(tmp_path, checkpoint(10))
+    assert same(load_checkpoint(tmp_path, 10), checkpoint(10))
+
+
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_no_truncated_or_flipped_checkpoint_is_accepted(

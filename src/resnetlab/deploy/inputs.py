@@ -12,6 +12,8 @@ from functools import partial
 from pathlib import Path
 from typing import Literal, get_args
 
+import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from resnetlab.data.config import DEFAULT_FOLDER_CHOICES, FolderChoices, FollowLinks, Split
@@ -20,7 +22,7 @@ from resnetlab.data.sources import decode_cache, open_source
 from resnetlab.data.sources.folder import manifest
 from resnetlab.data.sources.folder.layout import FolderListing, list_folder
 from resnetlab.data.sources.folder.manifest import ManifestRow
-from resnetlab.data.sources.folder.scan import DEFAULT_IMAGE_SIZE, FolderScan, scan_folder
+from resnetlab.data.sources.folder.scan import DEFAULT_IMAGE_SIZE, find_damage, scan_folder
 from resnetlab.data.sources.folder.tree import has_image_suffix, is_hidden
 from resnetlab.data.sources.folder.types import SkippedFile
 from resnetlab.data.sources.folder.walk import walk
@@ -180,10 +182,22 @@ def _open_folder(
         )
     notes = (*skipped_notes(listing.skipped), *listing.notes)
     recorded = splits_by_content(cache, weights)
+    is_recorded = any(row.sha256 in recorded for row in rows)
+    if manifest_path is not None or (split != "all" and not is_recorded and _may_be_drawn(rows)):
+        # A split was drawn from the files that decode, and lists no other.
+        reasons = find_damage(
+            root,
+            [row.path for row in rows],
+            [row.sha256 for row in rows],
+            follow_links=follow_links,
+            notify=notify,
+        )
+        pairs = list(zip(rows, reasons, strict=True))
+        bad += tuple((escape_controls(row.path), reason) for row, reason in pairs if reason)
+        rows = tuple(row for row, reason in pairs if not reason)
     if manifest_path is not None:
-        usable = _usable_rows(rows, listing, cache, folder_choices, notify)
-        rows = manifest.apply_manifest(usable, root, manifest_path)
-    elif split != "all" and any(row.sha256 in recorded for row in rows):
+        rows = manifest.apply_manifest(rows, root, manifest_path)
+    elif split != "all" and is_recorded:
         rows, more = _recorded_splits(rows, recorded)
         notes += more
     elif split != "all":
@@ -221,33 +235,6 @@ def skipped_notes(skipped: Sequence[SkippedFile]) -> tuple[str, ...]:
     return (f"skipped: {summarize_skipped(skipped)}",) if skipped else ()
 
 
-def _usable_rows(
-    rows: tuple[ManifestRow, ...],
-    listing: FolderListing,
-    cache: Path,
-    folder_choices: FolderChoices,
-    notify: Notify,
-) -> tuple[ManifestRow, ...]:
-    """Return the rows of the files that training would use: those that decode as a whole."""
-    try:
-        scan = _scan(listing.root, cache, folder_choices, notify)
-    except InputError:  # no folder to train on, such as one class
-        return rows
-    paths = {row.path for row in scan.rows}
-    return tuple(row for row in rows if row.path in paths)
-
-
-def _scan(root: Path, cache: Path, folder_choices: FolderChoices, notify: Notify) -> FolderScan:
-    return scan_folder(
-        root,
-        image_size=DEFAULT_IMAGE_SIZE,
-        cache=cache,
-        notify=notify,
-        skip_bad=True,
-        folder_choices=folder_choices,
-    )
-
-
 def _recorded_splits(
     rows: tuple[ManifestRow, ...], recorded: Mapping[str, Split]
 ) -> tuple[tuple[ManifestRow, ...], tuple[str, ...]]:
@@ -271,6 +258,12 @@ def _recorded_splits(
     return tuple(split_rows), tuple(notes)
 
 
+def _may_be_drawn(rows: Sequence[ManifestRow]) -> bool:
+    """Return whether training would draw a test split: none is given, but train images are."""
+    splits = {row.split for row in rows}
+    return "test" not in splits and bool(splits & {None, "train"})
+
+
 def _complete_splits(
     rows: tuple[ManifestRow, ...],
     listing: FolderListing,
@@ -287,20 +280,26 @@ def _complete_splits(
     if unsplit and len(listing.classes) == 1:
         note = "all images are used: nothing is trained on a folder of one class"
         return tuple(replace(row, split="test") for row in rows), (note,)
-    if not unsplit and not any(row.split == "train" for row in rows):
+    if not _may_be_drawn(rows):
         return rows, ()
 
-    if any(row.split == "test" for row in rows):
-        return rows, ()
+    def groups() -> NDArray[np.int64]:
+        scan = scan_folder(
+            listing.root,
+            image_size=DEFAULT_IMAGE_SIZE,
+            cache=cache,
+            notify=notify,
+            skip_bad=True,
+            folder_choices=folder_choices,
+        )
+        numbers = dict(zip((row.path for row in scan.rows), scan.groups.numbers, strict=True))
+        return np.array([numbers.get(row.path, -1 - k) for k, row in enumerate(rows)], np.int64)
+
     try:
-        scan = _scan(listing.root, cache, folder_choices, notify)
-        # Without the files that training leaves out, the stored splits are found again.
-        usable = {row.path for row in scan.rows}
-        rows = tuple(row for row in rows if row.path in usable)
         paths = [row.path for row in rows]
         path = manifest.find_splits_path(listing.root, paths, cache, folder_choices.group)
         rows, notes = manifest.fill_missing_splits(
-            rows, listing.classes, listing.root, path, lambda: scan.groups.numbers
+            rows, listing.classes, listing.root, path, groups
         )
     except InputError as error:
         message = f"cannot be split as for training ({error.problems[0].message})"

@@ -284,6 +284,37 @@ def scan_folder(
     return replace(scan, notes=(*scan.notes, *_contradiction_note(scan)))
 
 
+def find_damage(
+    root: Path,
+    paths: Sequence[str],
+    hashes: Sequence[str],
+    *,
+    follow_links: bool,
+    notify: Notify = silent,
+) -> list[str]:
+    """Decode files as `scan_folder` does, and return why each cannot be used; "" for a good one.
+
+    Args:
+        root: Folder of images.
+        paths: Paths of the files below `root`.
+        hashes: SHA-256 of each file.
+        follow_links: Read the targets of links.
+        notify: Receives messages about slow work.
+    """
+    decoded = decode_cache.decode_or_load(
+        root,
+        list(paths),
+        list(hashes),
+        DEFAULT_IMAGE_SIZE,
+        cache=_image_cache_dir(),
+        workers=decode_cache.default_workers(),
+        notify=notify,
+        follow_links=follow_links,
+        purpose=FIND_DAMAGE,
+    )
+    return list(decoded.reasons)
+
+
 def _read_files(
     root: Path,
     paths: list[str],
