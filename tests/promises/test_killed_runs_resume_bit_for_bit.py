@@ -1,5 +1,6 @@
-"""Promise: a process that is killed at any instant loses at most one epoch, and the run that goes
-on has the bits of one that nothing interrupted.
+"""Promise: a process that is killed at any instant loses at most one epoch or 30 seconds of
+training, whichever is longer, and the run that goes on has the bits of one that nothing
+interrupted.
 """
 
 from __future__ import annotations
