@@ -16,7 +16,7 @@ from helpers.model_folders import write_model
 from helpers.pictures import picture, save
 from resnetlab.cli.deploy import predict as commands
 from resnetlab.deploy.predict import load_model
-from resnetlab.deploy.sorting import UNDO_FILE, UNSURE, class_folders
+from resnetlab.deploy.sorting import UNDO_FILE, UNSURE, class_folders, undo_sorting
 from resnetlab.errors import InputError
 from resnetlab.files import sha256
 
@@ -182,3 +182,25 @@ def test_classes_with_odd_names_are_sorted(tmp_path: Path, inbox: Path) -> None:
     assert sort(model, inbox, into, write=True) == 0
     assert len(files_of(into)) == 20
     assert {path.parent.parent for path in into.rglob("*.png")} == {into}
+
+
+def test_photographs_with_unusual_and_long_names_are_sorted_and_removed_again(
+    pets: Path, tmp_path: Path
+) -> None:
+    """An ideographic space is no printable character, and 80 signs of three bytes are 240 bytes."""
+    names = ["写真\u30001.png", "a\u200db.png", f"{'写' * 80}.png"]
+    for seed, name in enumerate(names):
+        save(tmp_path / "inbox" / name, picture(seed, 40, 33))
+    into = tmp_path / "sorted"
+    assert sort(pets, tmp_path / "inbox", into, write=True) == 0
+    assert {path.name for path in into.rglob("*.png")} == set(names)
+    assert sort(pets, tmp_path / "inbox", into, undo=True) == 0
+    assert not list(into.rglob("*.png"))
+
+
+def test_the_list_of_a_large_sorting_is_read(tmp_path: Path) -> None:
+    line = {"path": "cat/000000000000.jpg", "mode": "copy", "sha256": "0" * 64}
+    (tmp_path / UNDO_FILE).write_text((json.dumps(line) + "\n") * 10_000)
+    assert (tmp_path / UNDO_FILE).stat().st_size > 1_000_000
+    assert undo_sorting(tmp_path) == (0, [])
+    assert not (tmp_path / UNDO_FILE).exists()

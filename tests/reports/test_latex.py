@@ -120,6 +120,11 @@ def test_special_characters_are_escaped(text: str, message: str) -> None:
     assert latex.escape(text) == message
 
 
+@pytest.mark.parametrize("unit", ["points²", "nats²", "Œuvre", "µ", "±", "−", "×"])
+def test_units_and_letters_have_a_latex_form(unit: str) -> None:
+    assert "U+" not in latex.escape(unit)
+
+
 def test_names_cannot_inject_a_latex_command() -> None:
     document = latex.render(reports.build_report_from_record(hostile_record()))
     assert latex.escape(escape_controls(HOSTILE)) in document

@@ -197,3 +197,10 @@ def test_a_finished_run_with_damaged_weights_is_trained_again_by_the_printed_com
 def test_an_absent_run_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no such folder"):
         check_run(tmp_path / "nothing")
+
+
+def test_a_folder_that_is_no_run_is_never_to_be_removed(tmp_path: Path) -> None:
+    (tmp_path / "photos" / "cat").mkdir(parents=True)
+    (tmp_path / "photos" / "cat" / "1.jpg").write_bytes(b"")
+    (damage,) = check_run(tmp_path / "photos").damage
+    assert damage.fix == "give the folder of a run or of a report"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -62,6 +63,8 @@ def write_finetune_page(
         calibrated = model.confidence.calibrate(raw)
     predictions = PredictionsWithImages(calibrated, answers.labels, images, uncalibrated=raw)
     scores = evaluate(model, data, predictions, finetuned.tta)
+    if not result.has_test:  # they were fitted on these images, so that they fit by construction
+        scores = replace(scores, calibration=None, sets=None, novelty=None)
     mistakes = scores.mistakes[:MAX_FINETUNE_MISTAKES]
     drawings = draw_mistakes(model, mistakes, predictions, notify, on_item, max_drawing_seconds)
     counts = np.bincount(photos.train.labels, minlength=len(photos.classes)).tolist()

@@ -44,6 +44,8 @@ class LazyImage:
     name: str
     """Path with escaped unprintable characters."""
     load: Callable[[], Image.Image]
+    path: Path | None = None
+    """File of the image; None for an image of an array."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,8 @@ class LoadedImage:
 
 def image_from_file(path: Path, *, follow_links: bool = False) -> LazyImage:
     """Return the photograph in a file. A link is refused, unless `follow_links` is set."""
-    return LazyImage(escape_controls(str(path)), partial(_load_file, path, follow_links))
+    load = partial(_load_file, path, follow_links)
+    return LazyImage(escape_controls(str(path)), load, path)
 
 
 def _load_file(path: Path, follow_links: bool) -> Image.Image:

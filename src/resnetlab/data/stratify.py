@@ -107,14 +107,15 @@ def _grouped_mask(
     counts = np.bincount(labels, minlength=len(classes))
     target = allocate_by_largest_remainder(counts, total, classes)
     members = _members_of_groups(groups)
-    in_group = np.stack([np.bincount(labels[one], minlength=len(classes)) for one in members])
-    needed = np.minimum(counts, 1)
     current, drawn = np.zeros(len(classes), np.int64), np.zeros(len(labels), np.bool_)
     for number in stable_permutation(len(members), purpose, seed, "groups"):
-        after = current + in_group[number]
-        is_nearer = ((target - after) ** 2).sum() < ((target - current) ** 2).sum()
-        if is_nearer and (counts - after >= needed).all():
-            current = after
+        present, images = np.unique(labels[members[number]], return_counts=True)
+        # The counts of other classes stay, and so does their part of the distance.
+        goal, before = target[present], current[present]
+        after = before + images
+        is_nearer = ((goal - after) ** 2).sum() < ((goal - before) ** 2).sum()
+        if is_nearer and (counts[present] - after >= 1).all():
+            current[present] = after
             drawn[members[number]] = True
     if total and not drawn.any():
         largest = max(map(len, members))

@@ -104,7 +104,7 @@ def with_thumbnail(image: LazyImage, thumbnails: dict[str, bytes]) -> LazyImage:
         thumbnails[image.name] = file.getvalue()
         return photograph
 
-    return LazyImage(image.name, load)
+    return LazyImage(image.name, load, image.path)
 
 
 def group_predictions(predictions: Sequence[SheetPrediction]) -> list[SheetGroup]:

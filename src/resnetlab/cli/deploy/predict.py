@@ -243,11 +243,12 @@ def _predict_once(
         from resnetlab.reports.prediction_sheet import with_thumbnail
 
         images = [with_thumbnail(image, thumbnails) for image in images]
+    paths = {image.name: image.path for image in images if image.path is not None}
     predictions = [item for item in printer.print_each(images) if item is not None]
     if with_summary and len(predictions) > 1:
         typer.echo(prediction_summary(predictions))
     if sorting.folder is not None:
-        sort_predictions(predictions, printer.model.classes, sorting)
+        sort_predictions(predictions, paths, printer.model.classes, sorting)
     if sheet is not None:
         _write_sheet(sheet, printer.model, predictions, thumbnails)
     failed = len(images) - len(predictions)
@@ -300,7 +301,8 @@ def _watch(
                     break
             done += len(predictions)
             if sorting.folder is not None:
-                sort_predictions(predictions, printer.model.classes, sorting)
+                paths = {image.name: image.path for image in images if image.path is not None}
+                sort_predictions(predictions, paths, printer.model.classes, sorting)
     errors = f", {len(failed):,} not an image" if failed else ""
     notify(f"{format_count(done, 'photograph')} predicted{errors}")
     return UNFINISHED if failed else DONE

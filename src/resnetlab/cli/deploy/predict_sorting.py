@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -40,29 +40,29 @@ def check_sorting(sorting: Sorting, files: Sequence[Path]) -> None:
 
 
 def sort_predictions(
-    predictions: Sequence[Prediction], classes: tuple[str, ...], sorting: Sorting
+    predictions: Sequence[Prediction],
+    paths: Mapping[str, Path],
+    classes: tuple[str, ...],
+    sorting: Sorting,
 ) -> None:
-    """Sort the photographs into folders, or print what would be done."""
+    """Sort the photographs into folders, or print what would be done.
+
+    `paths` has the file of each photograph by its printed name, in which control characters are
+    escaped.
+    """
     from resnetlab.deploy.answer_texts import answer_kind
     from resnetlab.deploy.sorting import PhotoAnswer, plan_sorting, summarize, write_sorted
 
     folder = sorting.folder
     assert folder is not None
-    # A name with control characters is printed with escapes, and is no path.
-    paths = [Path(item.name) for item in predictions]
-    for path in [path for path in paths if not path.is_file()]:
-        typer.echo(
-            f"resnetlab: {path}: not sorted, since its name has control characters", err=True
-        )
     answers = [
         PhotoAnswer(
-            path,
+            paths[item.name],
             item.answer.label,
             item.answer.probability,
             answer_kind(item.prediction_set, item.none_of_these),
         )
-        for path, item in zip(paths, predictions, strict=True)
-        if path.is_file()
+        for item in predictions
     ]
     planned = plan_sorting(answers, classes, folder, sorting.min_probability)
     for name, count in summarize(planned):
