@@ -54,7 +54,7 @@ SAFEGUARDS = (
     Safeguard(
         "rename of complete files",
         "files.py",
-        'name = str(path.parent / f".{path.name[:100]}.{secrets.token_hex(8)}.part")',
+        'name = str(path.parent / f".{shorten_name(path.name)}.{secrets.token_hex(8)}.part")',
         "name = str(path)",
         FAULTS,
     ),

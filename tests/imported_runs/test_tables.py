@@ -364,7 +364,7 @@ def test_epochs_without_seeds_are_not_counted_as_runs(tmp_path: Path) -> None:
     assert study.imported.untested == ("A has a higher test acc than B",)
 
 
-def test_the_value_of_a_run_is_that_of_its_last_evaluated_epoch(tmp_path: Path) -> None:
+def test_the_value_of_a_run_is_from_its_last_evaluated_epoch(tmp_path: Path) -> None:
     text = "model,seed,epoch,test_acc\n" + "".join(
         f"{name},{seed},{epoch},{'' if epoch == 3 else 90 + seed + epoch}\n"
         for name in "AB"
