@@ -64,7 +64,7 @@ def test_help_imports_only_the_command_line(
         "trust",
         "torch_check",
     )
-    light += ("data", "data.class_names", "deploy", "deploy.answer_texts")
+    light += ("data", "data.class_names", "deploy", "deploy.answer_texts", "signals")
     assert set(ast.literal_eval(ours)) <= {f"resnetlab.{name}" for name in light}
 
 
