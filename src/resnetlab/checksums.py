@@ -72,8 +72,9 @@ def check_file(path: Path) -> None:
 def check_named_files(folder: Path, names: Iterable[str]) -> None:
     """Raise InputError for the first of the files `names` that differs from its checksum."""
     hashes = read_checksums(folder)
-    for path in (folder / name for name in names if name in hashes):
-        if path.is_file() and sha256(path) != hashes[str(path.relative_to(folder).as_posix())]:
+    for name in names:
+        path = folder / name
+        if name in hashes and path.is_file() and sha256(path) != hashes[name]:
             raise input_error(str(path), f"differs from its SHA-256 in {CHECKSUMS}", RESTORE)
 
 

@@ -62,6 +62,12 @@ def test_workers_do_not_wait_for_a_partial_report(
     assert list(events) == []
     assert waited == [False]
 
+    def unreadable(*_: object, **__: object) -> None:
+        raise rl.InputError(Problem("train-mode.json", "differs from its SHA-256", "restore it"))
+
+    monkeypatch.setattr(rl.LoadedStudy, "report", unreadable)
+    assert len(list(study.execute(plan, tmp_path))) == 4
+
     def full(*_: object, **__: object) -> None:
         raise ResourceError(Problem("disk", "full", "make room"))
 

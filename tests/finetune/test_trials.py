@@ -29,6 +29,7 @@ from resnetlab.finetune import trials as module
 from resnetlab.finetune.evaluation import balanced_differences, count_by_class
 from resnetlab.finetune.finetune_photos import FinetunedModel, finetune
 from resnetlab.finetune.job import balanced_class_weights
+from resnetlab.finetune.network.backbones import DEFAULT_WEIGHTS_FILES
 from resnetlab.finetune.network.candidates import select_candidates
 from resnetlab.finetune.request import FinetuneRequest
 from resnetlab.finetune.results import BackboneTrial
@@ -231,6 +232,13 @@ def test_a_non_commercial_license_is_refused_for_a_named_network_and_left_out_ot
     assert len(select_candidates("", None, ("local",), True).backbones) == 2
 
 
+def test_the_files_of_downloaded_weights_equal_the_defaults_of_torchvision() -> None:
+    from torchvision.models import get_model_weights
+
+    urls = {name: get_model_weights(name).DEFAULT.url for name in DEFAULT_WEIGHTS_FILES}
+    assert {name: url.rpartition("/")[2] for name, url in urls.items()} == DEFAULT_WEIGHTS_FILES
+
+
 def test_the_local_networks_are_files_and_downloads_without_duplicates(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -239,6 +247,7 @@ def test_the_local_networks_are_files_and_downloads_without_duplicates(
     checkpoints = tmp_path / "torch" / "hub" / "checkpoints"
     checkpoints.mkdir(parents=True)
     (checkpoints / "resnet34-b627a593.pth").write_bytes(b"x")
+    (checkpoints / "resnet50-0676ba61.pth").write_bytes(b"x")  # an older version
     placed = tmp_path / "cache" / "weights" / "torchvision"
     placed.mkdir(parents=True)
     shutil.copy(tmp_path / "mine.safetensors", placed / "resnet34.safetensors")

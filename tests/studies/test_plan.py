@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from resnetlab.studies.plan import (
     Plan,
     PlannedRun,
     folder_name,
+    load_plan,
     make_plan,
     make_record,
 )
@@ -233,6 +235,21 @@ def test_an_unreadable_plan_is_refused_with_its_file_name(tmp_path: Path) -> Non
     (tmp_path / "plan.json").write_text("{")
     with pytest.raises(rl.InputError, match=r"plan\.json: not JSON"):
         read_plan(tmp_path)
+
+
+def test_a_plan_with_the_former_field_macs_is_read(tmp_path: Path) -> None:
+    plan = plan_of(load_study("digits"))
+    table = encode(plan)
+    for run in table["runs"]:
+        run["macs"] = 7
+    (tmp_path / "plan.json").write_text(json.dumps(table), encoding="utf-8")
+    assert load_plan(tmp_path / "plan.json") == plan
+
+
+def test_the_best_weights_are_not_selected_without_validation_images() -> None:
+    study = load_study("digits", Overrides(settings=("recipe.select=best",)))
+    with pytest.raises(rl.InputError, match=r"recipe\.select: there are no validation images"):
+        plan_of(study)
 
 
 def test_the_time_of_a_study_is_estimated_from_past_runs() -> None:

@@ -254,7 +254,8 @@ def _recorded_splits(
         split_rows.append(replace(row, split=split or "test"))
     notes = ["the splits are those of the training, by the record of the model's photographs"]
     if new:
-        notes.append(f"{format_count(new, 'image')} were not there in training: they are in test")
+        images = format_count(new, "image")
+        notes.append(f"in the test split, because the training did not have them: {images}")
     return tuple(split_rows), tuple(notes)
 
 

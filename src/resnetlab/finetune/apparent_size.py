@@ -109,8 +109,8 @@ def median_train_crop(image: Image.Image, train_size: int) -> Image.Image:
 
 def evaluation_crop(image: Image.Image, test_size: int) -> Image.Image:
     """Return the center crop of an evaluation at `test_size`."""
-    view = EvalTransform(size=test_size, mean=(0.5,) * 3, std=(0.5,) * 3)
-    return center_crop(resize_image(image, view), test_size)
+    transform = EvalTransform(size=test_size, mean=(0.5,) * 3, std=(0.5,) * 3)
+    return center_crop(resize_image(image, transform), test_size)
 
 
 def draw_crops(

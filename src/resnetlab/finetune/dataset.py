@@ -38,6 +38,7 @@ from resnetlab.data.summary import imagenet_overlap
 from resnetlab.errors import InputError, Problem, input_error
 from resnetlab.finetune.photo_splits import choose_splits
 from resnetlab.messages import ItemCallback, Notify, silent
+from resnetlab.stats.chance import largest_class_share
 
 Reduction = Callable[[int, int], int]
 """Function of width and height that returns the factor (1, 2, 4 or 8) by which decoding reduces the
@@ -289,7 +290,7 @@ def open_photographs(
         sha256=folder_sha256(replace(scan, rows=rows)),
         notes=notes,
         pretraining_overlap=imagenet_overlap(scan.classes),
-        class_share=float(np.bincount(test.labels).max()) / len(test),
+        class_share=largest_class_share(test.labels),
         has_test=not no_test,
     )
 

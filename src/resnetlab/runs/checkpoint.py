@@ -64,11 +64,11 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
 def _write_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
     target = folder / str(checkpoint.metadata["step"])
     complete = saved_steps(folder)
-    if checkpoint.metadata["step"] in complete:  # it has the same tensors; a kill must not lose it
-        return
+    if checkpoint.metadata["step"] in complete:
+        return  # this session wrote or read it, and a kill must not lose it
     for other in folder.iterdir() if folder.is_dir() else ():
-        if other == target or not (other.name.isdigit() and int(other.name) in complete):
-            remove_tree(other)  # incomplete after a kill, or an older one of this step
+        if not (other.name.isdigit() and int(other.name) in complete):
+            remove_tree(other)  # incomplete after a kill
     target.mkdir(parents=True)
     files = {}
     for name, tensors in checkpoint.tensors.items():

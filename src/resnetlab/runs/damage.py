@@ -41,6 +41,9 @@ from resnetlab.shell import command_line
 
 DamageKind = Literal["unreadable", "incomplete line", "missing", "corrupt", "leftover"]
 
+_RUN_FILES = {"metrics.jsonl", "provenance.jsonl", "result.json", "checkpoints", WEIGHTS, LOGITS}
+"""Names that only the folder of a run has."""
+
 _TEMPORARY_FILE = re.compile(r"\..+\.[0-9a-f]{16}\.part")
 """Name of the temporary file of an interrupted write: `.result.json.0123456789abcdef.part`."""
 
@@ -174,10 +177,6 @@ def _command(*words: object) -> str:
 
 def _repair_command(folder: Path) -> str:
     return _command("doctor", folder, "--repair")
-
-
-_RUN_FILES = {"metrics.jsonl", "provenance.jsonl", "result.json", "checkpoints", WEIGHTS, LOGITS}
-"""Names that only the folder of a run has."""
 
 
 def _remove_and_repeat(folder: Path) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from resnetlab.data.sources.torchvision_sets import is_download
 from resnetlab.errors import InputError, Problem, input_error
-from resnetlab.files import MAX_GENERATED_BYTES, is_locked, read_json, write_json
+from resnetlab.files import is_locked, write_json
 from resnetlab.messages import Notify, format_count
 from resnetlab.model_folder.licenses import check_commercial_use, find_license
 from resnetlab.models.configs.external import ExternalConfig, check_code, record_origin
@@ -18,7 +18,7 @@ from resnetlab.runs.kinds import BAG_OF_WORDS, is_fine_tuning
 from resnetlab.runs.paths import LOCK, locate_runs
 from resnetlab.runs.records import RunRecord
 from resnetlab.runs.run_folder import RunFolder
-from resnetlab.schema import decode, encode
+from resnetlab.schema import encode
 from resnetlab.stats.chance import chance_note
 from resnetlab.studies.executors.base import Executor
 from resnetlab.studies.executors.messages import Job, RunEvent
@@ -28,6 +28,7 @@ from resnetlab.studies.plan import (
     PlannedRun,
     StudyRecord,
     folder_name,
+    load_plan,
     make_plan,
     make_record,
 )
@@ -176,7 +177,7 @@ def read_plan(folder: Path) -> Plan:
     path = folder / "plan.json"
     if not path.exists():
         raise input_error(str(folder), "no study was started there", "resnetlab study run STUDY")
-    plan: Plan = decode(Plan, read_json(path, MAX_GENERATED_BYTES), str(path))
+    plan = load_plan(path)
     for run in plan.runs:
         record_origin(run.config.model, str(path))
     return plan

@@ -6,10 +6,12 @@ import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Literal, TypeVar
 
 from resnetlab.data.config import DataIdentity
 from resnetlab.errors import input_error
+from resnetlab.files import MAX_GENERATED_BYTES, read_json
 from resnetlab.inspection.diagnostics_config import DiagnosticsConfig
 from resnetlab.models.configs import ModelConfig
 from resnetlab.models.configs.external import with_num_classes
@@ -18,7 +20,7 @@ from resnetlab.recipes.train import train_subset_size
 from resnetlab.runs.config import RunConfig, algorithm_version, run_id
 from resnetlab.runs.kinds import is_fine_tuning
 from resnetlab.runs.records import RunFile, RunRecord
-from resnetlab.schema import SCHEMA, RunId, strict_dataclass
+from resnetlab.schema import SCHEMA, RunId, decode, strict_dataclass
 from resnetlab.studies.study import Condition, DataKey, Study
 
 Item = TypeVar("Item")
@@ -96,6 +98,17 @@ class Plan:
     def unique_runs(self) -> tuple[PlannedRun, ...]:
         """Each run once, although several conditions may share it."""
         return tuple({run.id: run for run in reversed(self.runs)}.values())[::-1]
+
+
+def load_plan(path: Path) -> Plan:
+    """Read a plan.json. Raises InputError if it is not valid."""
+    table = read_json(path, MAX_GENERATED_BYTES)
+    runs = table.get("runs") if isinstance(table, dict) else None
+    for run in runs if isinstance(runs, list) else ():
+        if isinstance(run, dict):
+            run.pop("macs", None)  # older files have it; it follows from the other fields
+    plan: Plan = decode(Plan, table, str(path))
+    return plan
 
 
 RunState = Literal["waiting", "running", "missing", "finished"]

@@ -112,13 +112,10 @@ def to_dict(status: StudyStatus, folder: Path) -> dict[str, Any]:
 
 def _raise_parse_error(path: Path, root: Path) -> None:
     """Raise InputError for the first mistake in a plan or in the results of its runs."""
-    from resnetlab.files import MAX_GENERATED_BYTES
     from resnetlab.runs.run_folder import RunFolder
-    from resnetlab.schema import decode
-    from resnetlab.studies.plan import Plan
+    from resnetlab.studies.plan import load_plan
 
-    plan: Plan = decode(Plan, read_json(path, MAX_GENERATED_BYTES), str(path))
-    for run in plan.runs:
+    for run in load_plan(path).runs:
         run_folder = RunFolder.find(root, run.id)
         run_folder.result()
         run_folder.read_train_mode_evaluation()

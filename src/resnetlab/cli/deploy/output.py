@@ -198,8 +198,8 @@ def export_lines(path: Path, to: str, file: ModelFile, check: ExportCheck) -> It
             f"{path}: {images}, the same class for each, largest difference of a probability "
             f"{check.max_probability_difference:.1e}"
         )
-    view = file.eval_transform
-    shape = f"(N, {view.channels}, {view.size}, {view.size})"
+    transform = file.eval_transform
+    shape = f"(N, {transform.channels}, {transform.size}, {transform.size})"
     if to == "html":
         yield "Use it: open the file in a browser, also on a phone; it needs no network."
     elif to == "torch-export":
