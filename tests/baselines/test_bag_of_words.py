@@ -30,7 +30,7 @@ def pictures(count: int = 40, side: int = 8, channels: int = 1) -> LabeledImages
 
 def test_scores_equal_a_loop_over_images_and_patches() -> None:
     images = pictures()
-    model = fit(SMALL, images, 0)
+    model = fit(SMALL, images, 2, 0)
     for pixels, scores in zip(
         images.pixels[:5], model.decision_function(images.pixels)[:5], strict=True
     ):
@@ -54,7 +54,7 @@ def test_scores_equal_a_loop_over_images_and_patches() -> None:
 
 
 def test_the_parameter_count_is_the_number_of_learned_values() -> None:
-    model = fit(SMALL, pictures(), 0)
+    model = fit(SMALL, pictures(), 2, 0)
     learned = sum(
         part.size
         for part in (model.mean, model.whitening, model.dictionary, model.weights, model.bias)
@@ -63,9 +63,22 @@ def test_the_parameter_count_is_the_number_of_learned_values() -> None:
 
 
 def test_the_same_seed_gives_the_same_dictionary_and_another_seed_gives_another() -> None:
-    first, again, other = (fit(SMALL, pictures(), seed).dictionary for seed in (0, 0, 1))
+    first, again, other = (fit(SMALL, pictures(), 2, seed).dictionary for seed in (0, 0, 1))
     assert np.array_equal(first, again)
     assert not np.array_equal(first, other)
+
+
+def test_a_class_without_train_images_keeps_its_place_and_is_not_predicted() -> None:
+    images = pictures()
+    moved = LabeledImages(images.pixels, images.labels * 2 + 1)  # classes 1 and 3 of five
+    expected = fit(SMALL, images, 2, 0).decision_function(images.pixels)
+    scores = fit(SMALL, moved, 5, 0).decision_function(images.pixels)
+    np.testing.assert_array_equal(scores[:, [1, 3]], expected)
+    np.testing.assert_array_equal(scores[:, [0, 2, 4]], -1.0)
+    assert (scores.argmax(axis=1) == moved.labels).mean() > 0.9
+    alone = LabeledImages(images.pixels[::2], images.labels[::2])
+    with pytest.raises(InputError, match="all of one class"):
+        fit(SMALL, alone, 2, 0)
 
 
 def test_a_bag_of_words_is_trained_as_a_run_with_a_record(small_npz: Path, tmp_path: Path) -> None:

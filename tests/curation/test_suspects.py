@@ -24,6 +24,7 @@ from resnetlab.curation.labeled_photos import open_labeled_photos
 from resnetlab.curation.probe import label_log_odds, label_margins, out_of_fold, reduce_features
 from resnetlab.curation.results import Suspect, SuspectReport
 from resnetlab.data.stratify import assign_folds
+from resnetlab.errors import InputError
 from resnetlab.reports.suspects import render_suspects_page
 
 CLASSES = ("a", "b", "c")
@@ -51,6 +52,12 @@ def test_out_of_fold_probabilities_equal_scikit_learn() -> None:
     )
     assert result.probabilities == pytest.approx(reference)
     assert result.judged.all()
+
+
+def test_photographs_without_a_second_group_in_any_class_are_refused() -> None:
+    features, labels = blobs(30)
+    with pytest.raises(InputError, match="no class has photographs of two groups"):
+        out_of_fold(features, labels, CLASSES, groups=labels)
 
 
 def test_planted_wrong_labels_have_the_lowest_odds() -> None:

@@ -196,7 +196,7 @@ def test_an_mlflow_store_gives_every_run_that_was_not_deleted(store: Path) -> No
     }
     imported = report.study_data.study.imported
     assert imported is not None
-    assert "1 deleted runs are not used." in " ".join(imported.reading)
+    assert "Deleted and not used: 1 run." in " ".join(imported.reading)
     assert "8 runs of 2 conditions = 6 trained + 1 diverged + 1 missing." in imported.reading[0]
     assert len(report.report.curves[0].panels[0].runs[0].x) == EPOCHS
 

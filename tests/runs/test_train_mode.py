@@ -229,15 +229,37 @@ def test_the_status_of_a_mode_follows_from_its_own_evaluations(
 def test_a_damaged_file_is_reported_with_a_fix_that_works(tmp_path: Path, small_npz: Path) -> None:
     run = Run(small_npz, tmp_path)
     run()
-    path, expected = run.run_folder.path / TRAIN_MODE, run.evaluation()["test"]
+    path, expected = run.run_folder.path / TRAIN_MODE, run.evaluation()
+    result = run.run_folder.path / "result.json"
     path.write_text('{"curve": 1}')
     damage = [item for item in check_run(run.run_folder.path).damage if item.kind == "unreadable"]
     assert [item.path for item in damage] == [str(path)]
-    assert "study run measures it again" in damage[0].fix
+    assert damage[0].fix == (  # its curve was recorded while the run trained
+        f"remove {path} {result}, then: resnetlab resume {run.run_folder.path} --from-step 0"
+    )
     path.unlink()
-    run()
-    assert run.evaluation()["test"] == expected
+    result.unlink()
+    run(from_step=0)
+    assert run.evaluation() == expected
     assert check_run(run.run_folder.path).damage == ()
+
+
+def test_a_damaged_file_of_an_unfinished_run_is_reported_with_a_fix_that_works(
+    tmp_path: Path, small_npz: Path
+) -> None:
+    run, uninterrupted = Run(small_npz, tmp_path), Run(small_npz, tmp_path / "uninterrupted")
+    uninterrupted()
+    assert run(until=8) is None
+    path = run.run_folder.path / TRAIN_MODE
+    assert path.exists()
+    path.write_text('{"curve": 1}')
+    damage = [item for item in check_run(run.run_folder.path).damage if item.path == str(path)]
+    assert [item.fix for item in damage] == [
+        f"remove {path}, then: resnetlab resume {run.run_folder.path} --from-step 0"
+    ]
+    path.unlink()
+    run(from_step=0)
+    assert run.evaluation() == uninterrupted.evaluation()
 
 
 def test_a_late_request_is_decided_by_the_images_of_the_test_split(

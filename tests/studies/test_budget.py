@@ -99,3 +99,18 @@ def test_the_evidence_variant_has_the_same_epochs_and_explains_its_size() -> Non
 
 def test_the_command_of_a_budget_variant_repeats_the_variant() -> None:
     assert load("shortcuts", variant="budget").command == "resnetlab study run shortcuts --budget"
+
+
+def test_a_claim_about_every_step_or_rival_is_left_out_with_fewer_conditions() -> None:
+    """Its statement names all steps, or all rivals: with fewer it would be another claim."""
+    depths = Overrides(settings=("grid.model.depth=[20, 56]",))
+    steps = "Residual networks become more accurate with every step from 20 to 110 layers."
+    study = load_study("he2016", depths)
+    assert steps in study.left_out
+    assert steps not in [claim.statement for claim in study.claims]
+    sizes = Overrides(settings=("grid.recipe.test_size=[224]",))
+    best = "Train 320 and test 224 is the best pair of all."
+    study = load_study("fixres", sizes)
+    assert best in study.left_out
+    assert best not in [claim.statement for claim in study.claims]
+    assert study.claims

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resnetlab.data.config import LabeledImages
+from resnetlab.errors import input_error
 from resnetlab.models.configs.bag_of_words import BagOfWordsConfig
 from resnetlab.training.rng import derive_seed
 
@@ -44,15 +45,20 @@ class FittedBagOfWords:
         )
 
 
-def fit(config: BagOfWordsConfig, train: LabeledImages, seed: int) -> FittedBagOfWords:
+def fit(
+    config: BagOfWordsConfig, train: LabeledImages, num_classes: int, seed: int
+) -> FittedBagOfWords:
     """Train whitening and dictionary on random patches, then the SVM on the word counts.
 
-    Raises InputError if the images are smaller than a patch.
+    Raises InputError if the images are smaller than a patch, or all of one class.
     """
     from sklearn.cluster import MiniBatchKMeans
     from sklearn.svm import LinearSVC
 
     config.patches_per_side(train.pixels.shape[1])
+    if len(np.unique(train.labels)) < 2:
+        fix = "use train images of two classes or more"
+        raise input_error("the train images", "all of one class, which no SVM can separate", fix)
     generator = np.random.default_rng(derive_seed(seed, "words", "patches"))
     sample = _sample_patches(train.pixels, config, generator)
     mean = sample.mean(axis=0)
@@ -74,7 +80,10 @@ def fit(config: BagOfWordsConfig, train: LabeledImages, seed: int) -> FittedBagO
     weights, bias = np.asarray(svm.coef_), np.asarray(svm.intercept_)
     if len(weights) == 1:  # for two classes scikit-learn stores only the second
         weights, bias = np.concatenate([-weights, weights]), np.concatenate([-bias, bias])
-    return FittedBagOfWords(config, mean, whitening, dictionary, weights, bias)
+    # Classes without a train image: all images are on the negative side of their margin.
+    all_weights, all_bias = np.zeros((num_classes, weights.shape[1])), np.full(num_classes, -1.0)
+    all_weights[svm.classes_], all_bias[svm.classes_] = weights, bias
+    return FittedBagOfWords(config, mean, whitening, dictionary, all_weights, all_bias)
 
 
 def _sample_patches(

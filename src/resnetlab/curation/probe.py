@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resnetlab.data.stratify import assign_folds
+from resnetlab.errors import input_error
 from resnetlab.messages import ItemCallback, silent
 
 MAX_COMPONENTS = 256
@@ -120,6 +121,9 @@ def choose_regularization(
         classes: Names of the K classes.
         groups: Number of the group of each photograph (N,).
         on_item: Callback for the progress.
+
+    Raises:
+        InputError: No class has photographs of two groups, so no label can be judged.
     """
     rows, use_all = np.arange(len(labels)), np.ones(len(labels), np.bool_)
     best, best_loss, best_probabilities = REGULARIZATIONS[0], np.inf, np.empty((0, 0))
@@ -127,6 +131,12 @@ def choose_regularization(
         probabilities, judged = _one_draw(
             features, labels, classes, groups, 0, regularization, use_all
         )
+        if not judged.any():
+            fix = "add photographs to each class, or give groups that are smaller"
+            message = (
+                "no class has photographs of two groups, so none can be predicted by the others"
+            )
+            raise input_error("the photographs", message, fix)
         losses = -np.log(np.maximum(probabilities[rows, labels], SMALLEST))
         loss = float(losses[judged].mean())
         if loss < best_loss:

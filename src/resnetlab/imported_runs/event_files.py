@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 from resnetlab.errors import InputError, input_error, suggest
 from resnetlab.imported_runs.raw_table import RUN_COLUMN, RawTable, Row, folder_sha256
+from resnetlab.messages import format_count
 
 EVENT_FILES = "*tfevents*"
 
@@ -78,7 +79,8 @@ def read_event_folder(folder: Path, tag: str = "") -> RawTable:
             Row(f"run {run}", {RUN_COLUMN: run, STEP_COLUMN: step, chosen: value})
             for step, value in points
         ]
-    reading = [f"TensorBoard event files: {len(paths)} files of {len(by_run)} runs, tag {chosen}."]
+    files, runs = format_count(len(paths), "file"), format_count(len(by_run), "run")
+    reading = [f"TensorBoard event files: {files} of {runs}, tag {chosen}."]
     if incomplete:
         reading.append(
             f"{incomplete} of the files end within a record, as those of a killed run do."

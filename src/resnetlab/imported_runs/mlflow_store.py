@@ -14,6 +14,7 @@ from resnetlab.errors import input_error
 from resnetlab.files import sha256
 from resnetlab.imported_runs.event_files import STEP_COLUMN, choose_metric
 from resnetlab.imported_runs.raw_table import RUN_COLUMN, RawTable, Row, folder_sha256
+from resnetlab.messages import format_count
 
 SQLITE_HEADER = b"SQLite format 3\0"
 
@@ -137,9 +138,9 @@ def _table(
         for step, value in curve:
             cells = {RUN_COLUMN: run.name, **described, STATUS_COLUMN: run.status}
             rows.append(Row(f"run {run.name}", cells | {STEP_COLUMN: step, chosen: value}))
-    sentence = f"MLflow {kind}: {len(alive)} runs, metric {chosen}."
+    sentence = f"MLflow {kind}: {format_count(len(alive), 'run')}, metric {chosen}."
     if deleted := len(runs) - len(alive):
-        sentence += f" {deleted} deleted runs are not used."
+        sentence += f" Deleted and not used: {format_count(deleted, 'run')}."
     columns = dict.fromkeys(name for row in rows for name in row.cells)
     return RawTable(
         where=str(path),

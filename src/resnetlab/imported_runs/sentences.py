@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from resnetlab.analysis.analyze import StudyAnalysis
+from resnetlab.messages import format_count
 from resnetlab.reports.format import (
     decimals,
     format_forecast,
@@ -126,7 +127,8 @@ def _sentence(
     assert isinstance(hypothesis, MeansHypothesis)
     over = f"{counts[claim.left]} of {claim.left} and {counts[claim.right]} of {claim.right}"
     if hypothesis.pairs is not None:
-        over = f"{len(hypothesis.pairs)} pairs of runs of {claim.left} and {claim.right}"
+        pairs = format_count(len(hypothesis.pairs), "pair")
+        over = f"{pairs} of runs of {claim.left} and {claim.right}"
     noun = "difference" if measure.higher_is_better else "reduction"
     return (
         f"Over {over}, the {noun} in {measure.name} is {difference}"

@@ -17,6 +17,7 @@ from resnetlab.imported_runs.imported_study import parse_claim_texts
 from resnetlab.imported_runs.raw_table import RawTable, Row, cell_text, parse_number
 from resnetlab.imported_runs.run_values import ImportedRun
 from resnetlab.imported_runs.sentences import ClaimSentences, describe_claims
+from resnetlab.messages import format_count
 from resnetlab.stats.intervals import Interval, Moments, t_interval, within_range
 from resnetlab.stats.verdict import compute_verdicts
 from resnetlab.stats.verdict_types import Verdict
@@ -145,9 +146,9 @@ def judge_summaries(table: RawTable, declaration: Declaration) -> SummaryReport:
     }
     hypotheses = [to_hypothesis(claim, runs) for claim in claims]
     verdicts = tuple(compute_verdicts(hypotheses))
-    counts = {label: f"{row.n} runs" for label, row in moments.items()}
+    counts = {label: format_count(row.n, "run") for label, row in moments.items()}
     sentences = describe_claims(claims, hypotheses, verdicts, measure, counts)
-    count = f"{len(rows)} conditions, each by mean, sd and n."
+    count = f"{format_count(len(rows), 'condition')}, each by mean, sd and n."
     return SummaryReport(measure, moments, verdicts, sentences, (count, *reading, LIMITS))
 
 

@@ -15,6 +15,7 @@ from typing import Any
 from resnetlab.errors import input_error, shorten, suggest
 from resnetlab.files import sha256
 from resnetlab.imported_runs.raw_table import RUN_COLUMN, RawTable, Row
+from resnetlab.messages import format_count
 from resnetlab.nested import flatten_table
 
 MAX_TABLE_BYTES = 200_000_000
@@ -203,8 +204,8 @@ def _from_wandb_chart(table: RawTable) -> RawTable:
         for run in silent
     ]
     sentence = (
-        f"A chart exported by Weights & Biases: {len(curves)} runs of {metric} over {step}; the "
-        f"{len(edges)} columns of minima and maxima are not used."
+        f"A chart exported by Weights & Biases: {format_count(len(curves), 'run')} of {metric} "
+        f"over {step}; the {format_count(len(edges), 'column')} of minima and maxima are not used."
     )
     return replace(
         table,

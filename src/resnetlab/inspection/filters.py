@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from resnetlab.errors import input_error
+from resnetlab.messages import format_count
 from resnetlab.training.preserve_model import preserve_buffers_and_mode
 
 if TYPE_CHECKING:
@@ -137,7 +138,7 @@ def _draw_filters(figure: Figure, filters: Filters, columns: int, box: list[floa
     largest = float(weights.abs().max()) or 1.0
     suffix = f", the first {len(weights)}" if len(weights) < len(filters.weights) else ""
     title = (
-        f"{filters.layer}: {len(filters.weights)} filters of "
+        f"{filters.layer}: {format_count(len(filters.weights), 'filter')} of "
         f"{channels}x{kernel_height}x{kernel_width}{suffix}"
     )
     if channels == 3:

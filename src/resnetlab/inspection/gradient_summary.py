@@ -160,7 +160,7 @@ def _derivative_sentences(norms: GradientNorms) -> list[str]:
     least, layer = min(shares, key=lambda pair: pair[0])
     text = (
         f"the derivative of a ReLU is 1 at {mean:.1f} % of its values and 0 at the others, on "
-        f"average over {len(shares)} layers (least in {layer.layer}, {least:.1f} %)"
+        f"average over {format_count(len(shares), 'layer')} (least in {layer.layer}, {least:.1f} %)"
     )
     closed = [layer.layer for share, layer in shares if not share]
     if closed:

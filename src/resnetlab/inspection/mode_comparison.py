@@ -15,6 +15,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from resnetlab.data.device_images import DeviceImages
 from resnetlab.inspection.dropout_average import dropout_layers, only_in_training_mode, seeded_draws
+from resnetlab.messages import format_count
 from resnetlab.training.from_scratch_state import FromScratchState
 
 REASONS = {
@@ -147,7 +148,7 @@ def mode_sentences(comparison: ModeComparison) -> list[str]:
             )
         ]
     lines = [
-        f"{kind}: {len(layers)} layers; {REASONS[kind]}."
+        f"{kind}: {format_count(len(layers), 'layer')}; {REASONS[kind]}."
         for kind, layers in comparison.layers.items()
     ]
     repeated = _repeated(evaluation), _repeated(training)
@@ -159,7 +160,7 @@ def mode_sentences(comparison: ModeComparison) -> list[str]:
         f"On the same {comparison.images} images the loss is {evaluation.loss_nats:.4g} nats in "
         f"evaluation mode and {training.loss_nats:.4g} in training mode, the accuracy "
         f"{evaluation.accuracy_pct:.1f} % and {training.accuracy_pct:.1f} %; a pass in training "
-        f"mode changes {training.buffers_changed} buffers, one in evaluation mode "
+        f"mode changes {format_count(training.buffers_changed, 'buffer')}, one in evaluation mode "
         f"{evaluation.buffers_changed}."
     )
     return lines

@@ -37,7 +37,7 @@ def build_state(
     model_cost(model, dataset.channels, classes, side)
     numerics = Numerics(device="cpu", precision="fp32", memory_format="contiguous", threads=1)
     device = torch.device("cpu")
-    recipe = replace(recipe, epochs=max(1, epochs))
+    recipe = replace(recipe, epochs=max(1, epochs), steps=None)
     state = FromScratchState(model, recipe, numerics, seed, dataset.train, classes, device)
     if epochs:
         images = DeviceImages.from_images(dataset.train, device)

@@ -64,7 +64,7 @@ def _fit_and_evaluate(run_folder: RunFolder, file: RunFile, dataset: Dataset) ->
         provenance_event("start", 0, run.numerics, run.data.sha256, run_file_sha256=digest)
     )
     start = time.monotonic()
-    fitted = fit(run.model, dataset.train, run.seed)
+    fitted = fit(run.model, dataset.train, len(dataset.classes), run.seed)
     train_seconds = time.monotonic() - start
     start = time.monotonic()
     images = {"train": dataset.train, "test": dataset.test}

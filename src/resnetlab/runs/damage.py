@@ -185,15 +185,15 @@ def _remove_and_repeat(folder: Path) -> str:
     )
 
 
-def _repeat_command(folder: Path) -> str:
-    """Return the commands that repeat a finished run.
+def _repeat_command(folder: Path, *damaged: Path) -> str:
+    """Return the commands that repeat a run after its damaged files are removed.
 
-    Without its result it is unfinished, without a checkpoint.
+    Without its result a finished run is unfinished, without a checkpoint.
     """
-    return (
-        f"remove {command_line([str(folder / 'result.json')])}, then: "
-        f"{_command('resume', folder, '--from-step', 0)}"
-    )
+    result = folder / "result.json"
+    removed = [str(path) for path in (*damaged, result) if path != result or path.exists()]
+    repeat = _command("resume", folder, "--from-step", 0)
+    return f"remove {command_line(removed)}, then: {repeat}" if removed else repeat
 
 
 def _leftovers(folder: Path) -> Iterator[Damage]:
@@ -227,20 +227,20 @@ def _is_record(line: bytes) -> bool:
 
 
 def _diagnostics(folder: Path) -> Iterator[Damage]:
-    again = "study run measures it again where a study needs it"
     forms = (
-        ("gradient-norms-*.json", GradientNorms, ""),  # made while the run trains
-        ("block-ablation.json", BlockAblations, again),
-        ("loss-landscape.json", LossLandscape, again),
-        ("train-mode.json", TrainModeEvaluation, again),
+        ("gradient-norms-*.json", GradientNorms, True),
+        ("block-ablation.json", BlockAblations, False),
+        ("loss-landscape.json", LossLandscape, False),
+        ("train-mode.json", TrainModeEvaluation, True),
     )
-    for pattern, reader, consequence in forms:
+    for pattern, reader, is_from_training in forms:
         for path in sorted((folder / "diagnostics").glob(pattern)):
             try:
                 decode(reader, read_json(path, MAX_GENERATED_BYTES), str(path))
             except InputError as error:
-                remove = f"remove {command_line([str(path)])}; {consequence}"
-                fix = remove if consequence else _repeat_command(folder)
+                again = "study run measures it again where a study needs it"
+                remove = f"remove {command_line([str(path)])}; {again}"
+                fix = _repeat_command(folder, path) if is_from_training else remove
                 yield Damage(str(path), "unreadable", error.problems[0].message, fix)
 
 

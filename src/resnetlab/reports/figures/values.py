@@ -26,7 +26,7 @@ _CLAIM_COLUMNS = (
     "claim unit region_low region_high effect low high verdict training_share_low "
     "training_share_high runs failed published source"
 )
-_RUNG_COLUMNS = "rung parent side test_pct low_pct high_pct train_pct adds"
+_RUNG_COLUMNS = "rung parent side test_pct low_pct high_pct train_pct difference"
 _MARK_COLUMNS = "condition mean_pct low_pct high_pct published_pct predicted_low predicted_high"
 
 

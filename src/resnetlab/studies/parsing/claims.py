@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from resnetlab.errors import InputError, Problem, suggest
 from resnetlab.schema import decode
-from resnetlab.studies.claims import AnyClaim, Claim
+from resnetlab.studies.claims import AnyClaim, Best, Claim, Monotone, condition_labels
 from resnetlab.studies.parsing.power_checks import check_claim
 from resnetlab.studies.parsing.toml_tables import flatten
 from resnetlab.studies.study import Condition, Distance, Ensemble
@@ -74,18 +74,37 @@ def parse_claims(
 
 def answerable_claims(
     tables: Iterable[dict[str, Any]],
+    complete: Iterable[AnyClaim],
     conditions: Sequence[Condition],
     seeds: int,
     where: str,
     references: Sequence[MatchedReference] = (),
 ) -> tuple[list[AnyClaim], tuple[str, ...]]:
-    """Return the claims that need only `conditions`, and the sentences of the other claims."""
+    """Return the claims that need only `conditions`, and the sentences of the other claims.
+
+    A claim about every step or every rival needs all of its conditions: with fewer it would be
+    another claim.
+
+    Args:
+        tables: `[[claim]]` tables of the study file.
+        complete: The claims of these tables about all conditions of the study.
+        conditions: Conditions that the command keeps.
+        seeds: Number of seeds.
+        where: File of the tables, for messages.
+        references: Published numbers of the conditions.
+    """
+    labels = {condition.label for condition in conditions}
     claims: list[AnyClaim] = []
     left_out = []
-    for table in tables:
+    for table, claim in zip(tables, complete, strict=True):
         parsed, problems = parse_claims([table], conditions, seeds, where, references)
-        claims += [] if problems else parsed
-        left_out += [str(table["statement"])] if problems else []
+        is_cut = isinstance(claim, Monotone | Best) and not labels.issuperset(
+            condition_labels(claim)
+        )
+        if problems or is_cut:
+            left_out.append(claim.statement)
+        else:
+            claims += parsed
     return claims, tuple(left_out)
 
 

@@ -61,12 +61,21 @@ def parse_statements(
 
 
 def answerable_statements(
-    tables: StatementTables, conditions: list[Condition], where: str
+    tables: StatementTables, complete: Statements, conditions: list[Condition], where: str
 ) -> Statements:
-    """Return the statements that need only these conditions, a part of the grid."""
+    """Return the statements that need only these conditions, a part of the grid.
+
+    Args:
+        tables: Tables of the study file.
+        complete: The statements of these tables about the whole grid.
+        conditions: Conditions that the command keeps.
+        where: File of the tables, for messages.
+    """
     # A source may lose all its numbers; that is no mistake here.
     references, _ = parse_references(tables.references, conditions, where)
-    claims, left_out = answerable_claims(tables.claims, conditions, tables.seeds, where, references)
+    claims, left_out = answerable_claims(
+        tables.claims, complete.claims, conditions, tables.seeds, where, references
+    )
     distances = answerable_tables(parse_distances, tables.distances, conditions, where)
     ensembles = answerable_tables(parse_ensembles, tables.ensembles, conditions, where)
     return Statements(claims, distances, ensembles, references, left_out)

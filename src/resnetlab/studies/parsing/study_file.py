@@ -134,7 +134,7 @@ def parse_study(
     problems += more
     if axis_values and not problems:
         conditions = _select_conditions(conditions, axis_values)
-        statements = answerable_statements(statement_tables, conditions, where)
+        statements = answerable_statements(statement_tables, statements, conditions, where)
         all_rungs, (rungs, problems) = rungs, select_rungs(rungs, axis_values.get("rung", ()))
         dropped = [rung.claim.statement for rung in all_rungs if rung.claim and rung not in rungs]
         statements = replace(statements, left_out=(*dropped, *statements.left_out))
