@@ -120,8 +120,10 @@ def measure(
     wrong = labels != labeled.labels
     start = time.monotonic()
     result = out_of_fold(features, labels, labeled.classes, labeled.groups)
-    noise = estimate_label_noise(result.probabilities[result.judged], labels[result.judged])
-    odds = np.where(result.judged, label_log_odds(result.probabilities, labels), np.inf)
+    noise = estimate_label_noise(
+        result.probabilities[result.is_predicted], labels[result.is_predicted]
+    )
+    odds = np.where(result.is_predicted, label_log_odds(result.probabilities, labels), np.inf)
     seconds = time.monotonic() - start
     low, high = (100 * end for end in noise.interval)
     truth = 100 * float(wrong.mean())

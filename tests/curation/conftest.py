@@ -10,6 +10,7 @@ import torch
 
 from helpers.commands import run_command
 from helpers.texture_photographs import QUICK, folder
+from helpers.threads import one_thread
 from helpers.user_network import tiny
 from resnetlab.models.weights import write_weights
 
@@ -36,8 +37,5 @@ def finetuned(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True, scope="module")
 def _one_thread() -> Iterator[None]:
-    """Networks this small are slower on two cores than on one."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+    with one_thread():
+        yield

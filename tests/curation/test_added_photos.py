@@ -71,7 +71,8 @@ def test_copies_of_test_photographs_are_left_out_and_copies_of_train_ones_join_t
     assert not left_out & set.union(*by_split.values())
     assert sum(map(len, by_split.values())) == 31
     assert all(by_split.values())
-    assert any("3 added photographs left out" in note for note in result.notes)
+    copies = "near copies of old validation or test photographs"
+    assert f"3 added photographs left out: {copies}" in result.notes
 
 
 def test_only_exact_copies_are_left_out_if_all_photographs_are_similar(
@@ -92,7 +93,10 @@ def test_only_exact_copies_are_left_out_if_all_photographs_are_similar(
         tmp_path / "new", ("across", "down"), record, cache=tmp_path / "cache"
     )
     assert result.dropped == ("down/exact.png",)
-    assert any("near copies cannot be recognized" in note for note in result.notes)
+    assert (
+        "so many added photographs look like old ones that near copies cannot be recognized: only "
+        "exact copies are left out"
+    ) in result.notes
 
 
 def test_a_new_class_follows_the_old_ones_and_names_are_matched(

@@ -51,7 +51,7 @@ def test_out_of_fold_probabilities_equal_scikit_learn() -> None:
         method="predict_proba",
     )
     assert result.probabilities == pytest.approx(reference)
-    assert result.judged.all()
+    assert result.is_predicted.all()
 
 
 def test_photographs_without_a_second_group_in_any_class_are_refused() -> None:
@@ -89,7 +89,7 @@ def test_the_only_photograph_of_a_class_gets_no_verdict() -> None:
     features, labels = blobs()
     labels = np.where(np.arange(150) == 5, 3, labels)
     result = out_of_fold(features, labels, (*CLASSES, "rare"), np.arange(150))
-    assert np.flatnonzero(~result.judged).tolist() == [5]
+    assert np.flatnonzero(~result.is_predicted).tolist() == [5]
 
 
 def test_margins_and_odds_equal_values_computed_by_hand() -> None:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import threading
 import time
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
 
 import numpy as np
@@ -48,15 +48,12 @@ def submit_all(
     network: BatchedNetwork, slow: SlowNetwork, images: list[NDArray[np.uint8]]
 ) -> list[Future[tuple[PhotoOutputs, int]]]:
     """Submit one image, wait until the network works on it, submit the others, and release it."""
-    with ThreadPoolExecutor(len(images)) as pool:
-        futures = [pool.submit(network.predict, images[0])]
-        assert slow.started.wait(20)
-        for count, image in enumerate(images[1:], 1):
-            futures.append(pool.submit(network.predict, image))
-            while network.num_waiting < count:
-                time.sleep(0.001)
-        slow.release.set()
-    return futures
+    first = network.submit(images[0])
+    assert slow.started.wait(20)
+    others = [network.submit(image) for image in images[1:]]
+    slow.release.set()
+    wait([first, *others])
+    return [first, *others]
 
 
 def level_of(future: Future[tuple[PhotoOutputs, int]]) -> float:

@@ -149,7 +149,8 @@ def test_a_run_in_bf16_is_evaluated_in_fp32_with_a_note_if_bf16_is_emulated(
         model = rl.load_model(path.parent, device="cpu")
         result = rl.evaluate(model, str(small_npz), cache=tmp_path / "cache")
         assert model.numerics.precision == ("bf16" if fast else "fp32")
-        assert any("in bf16, and this evaluation is in fp32" in n for n in result.notes) is not fast
+        note = "the run evaluated itself in bf16, and this evaluation is in fp32 on this device"
+        assert (note in result.notes) is not fast
 
 
 def test_an_evaluation_writes_a_page_and_its_tables(
@@ -259,7 +260,12 @@ def test_a_folder_without_splits_is_evaluated_on_the_test_split_of_the_training(
     }
     opened = open_labeled_images(str(root), "test", cache)
     assert {one.name for one in opened.images} == test_paths
-    assert any("set apart" in note for note in opened.notes)
+    (note,) = opened.notes
+    (listed,) = cache.glob("flat-*-splits.csv")
+    assert note == (
+        f"{root} has no test split: 15 % test and 15 % validation were set apart, by class, by "
+        f"seed 0; listed in {listed} (--split all uses all images, if none was trained on)"
+    )
     assert len(open_labeled_images(str(root), "all", cache).images) == 22
 
 

@@ -257,7 +257,8 @@ def test_an_evaluation_of_a_network_without_spatial_features_has_no_heat_maps(
     page = (tmp_path / "out" / "report.html").read_text()
     assert '<img src="data:image/jpeg' in page
     assert "Grad-CAM" not in page
-    assert any("without heat maps" in line for line in messages)
+    reason = "no convolutional stage with more than one position, which Grad-CAM needs"
+    assert f"without heat maps: pets: {reason}. Fix: give a larger image" in messages
 
 
 def test_a_model_of_whole_photographs_is_explained(tmp_path: Path) -> None:

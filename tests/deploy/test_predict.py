@@ -32,7 +32,7 @@ from resnetlab.errors import InputError, ResourceError
 from resnetlab.model_folder.model_file import License
 from resnetlab.model_folder.store import load_model_folder
 from resnetlab.models.photo_predictions import PredictOutputs, make_predict_outputs
-from resnetlab.training.device import restored_settings
+from resnetlab.training.device import preserve_device_settings
 
 HALF = {"mean": (0.5,) * 3, "std": (0.5,) * 3}
 THEIRS = Compose(
@@ -271,7 +271,7 @@ def test_the_number_of_threads_is_set_by_the_option_or_the_environment(
 ) -> None:
     monkeypatch.setattr("resnetlab.training.resolve.available_cpus", lambda: 4)
     monkeypatch.setenv("OMP_NUM_THREADS", variable)
-    with restored_settings():
+    with preserve_device_settings():
         assert load_model(pets, device="cpu", threads=threads).numerics.threads == expected
 
 

@@ -174,7 +174,7 @@ def test_both_commands_accept_a_model_file_and_a_run(
     assert code == 0
     assert list(result["layers_that_change"]) == ["batch norm", "dropout"]
     assert result["images"] == 60
-    assert result["rows"][0]["loss_nats"] == result["rows"][0]["loss_nats_again"]
+    assert result["rows"][0]["loss_nats"] == result["rows"][0]["second_pass_loss_nats"]
     record = train(
         parse_model(str(file), "test"),
         str(small_npz),

@@ -24,7 +24,7 @@ from resnetlab.finetune.confidence import (
     outputs_of,
     reference_counts,
 )
-from resnetlab.finetune.dataset import spaced_indices
+from resnetlab.finetune.dataset import evenly_spaced_indices
 from resnetlab.finetune.evaluation import accuracy_metric
 from resnetlab.finetune.photo_record import LabeledSplit
 from resnetlab.messages import ItemCallback, Notify
@@ -173,7 +173,7 @@ def fit_extended_confidence(
         return
     with torch.inference_mode():
         logits = network.head(torch.from_numpy(validation.rows).to(network.device))
-    chosen = spaced_indices(train.labels, reference_counts(num_classes))
+    chosen = evenly_spaced_indices(train.labels, reference_counts(num_classes))
     outputs = outputs_of(validation.rows, logits, validation.labels)
     fit_and_write(outputs, train.rows[chosen], train.labels[chosen], folder, notify)
 

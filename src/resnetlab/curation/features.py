@@ -171,7 +171,7 @@ def setup_features(device: str) -> tuple[Numerics, torch.device]:
     Raises InputError if this machine lacks the device.
     """
     kind, index = parse_device(device)
-    numerics = resolve_numerics(Numerics(device=kind, precision="fp32"), single_run=True)  # type: ignore[arg-type]
+    numerics = resolve_numerics(Numerics(device=kind, precision="fp32"), single_run=True)
     return numerics, setup_device(numerics, index)
 
 

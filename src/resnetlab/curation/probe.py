@@ -43,13 +43,13 @@ TOLERANCE = 1e-3
 
 @dataclass(frozen=True)
 class OutOfFold:
-    """Out-of-fold probabilities (N, K): each photograph's come from fits without its group.
-
-    `judged` (N,) is False for a photograph whose class had no other group to fit on.
-    """
+    """Out-of-fold probabilities (N, K): each photograph's come from fits without its group."""
 
     probabilities: NDArray[np.float64]
-    judged: NDArray[np.bool_]
+    is_predicted: NDArray[np.bool_]
+    """True for each photograph (N,) that was predicted by classifiers fitted on its class; False if
+    its class had no other group to fit on.
+    """
     regularization: float
     """Inverse strength C of the penalty that was chosen."""
 
@@ -123,22 +123,22 @@ def choose_regularization(
         on_item: Callback for the progress.
 
     Raises:
-        InputError: No class has photographs of two groups, so no label can be judged.
+        InputError: No class has photographs of two groups, so no label can be checked.
     """
     rows, use_all = np.arange(len(labels)), np.ones(len(labels), np.bool_)
     best, best_loss, best_probabilities = REGULARIZATIONS[0], np.inf, np.empty((0, 0))
     for number, regularization in enumerate(REGULARIZATIONS):
-        probabilities, judged = _one_draw(
+        probabilities, is_predicted = _one_draw(
             features, labels, classes, groups, 0, regularization, use_all
         )
-        if not judged.any():
+        if not is_predicted.any():
             fix = "add photographs to each class, or give groups that are smaller"
             message = (
                 "no class has photographs of two groups, so none can be predicted by the others"
             )
             raise input_error("the photographs", message, fix)
         losses = -np.log(np.maximum(probabilities[rows, labels], SMALLEST))
-        loss = float(losses[judged].mean())
+        loss = float(losses[is_predicted].mean())
         if loss < best_loss:
             best, best_loss, best_probabilities = regularization, loss, probabilities
         on_item("penalties tried", number + 1, len(REGULARIZATIONS))
@@ -172,15 +172,15 @@ def out_of_fold(
     regularization, first = choose_regularization(reduced, labels, classes, groups, on_item)
     fitted = label_margins(first, labels) > LEFT_OUT_MARGIN
     probabilities = np.zeros((len(labels), len(classes)))
-    judged = np.ones(len(labels), np.bool_)
+    is_predicted = np.ones(len(labels), np.bool_)
     for seed in range(repeats):
-        draw, also_judged = _one_draw(
+        draw, is_predicted_by_draw = _one_draw(
             reduced, labels, classes, groups, seed, regularization, fitted
         )
         probabilities += draw / repeats
-        judged &= also_judged
+        is_predicted &= is_predicted_by_draw
         on_item("draws of the folds", seed + 1, repeats)
-    return OutOfFold(probabilities, judged, regularization)
+    return OutOfFold(probabilities, is_predicted, regularization)
 
 
 def label_margins(
@@ -234,12 +234,12 @@ def _one_draw(
     """
     folds = assign_folds(labels, classes, FOLDS, seed, groups)
     probabilities = np.zeros((len(labels), len(classes)))
-    judged = np.zeros(len(labels), np.bool_)
+    is_predicted = np.zeros(len(labels), np.bool_)
     for fold in np.unique(folds):
         inside, train = folds == fold, (folds != fold) & fitted
         if len(np.unique(labels[train])) < 2:
             continue
         model = fit_classifier(features[train], labels[train], regularization)
         probabilities[inside] = predict_probabilities(model, features[inside], len(classes))
-        judged[inside] = np.isin(labels[inside], model.classes_)
-    return probabilities, judged
+        is_predicted[inside] = np.isin(labels[inside], model.classes_)
+    return probabilities, is_predicted

@@ -84,7 +84,7 @@ class ClassCurve:
     gain_high_points: float | None = None
     """Ends of its 95 % interval."""
     answer: str
-    """Sentence: the gain, or the reason why the data do not tell."""
+    """Sentence: the gain, or the reason why it cannot be estimated."""
 
 
 @strict_dataclass

@@ -47,20 +47,20 @@ def find_suspects(
     """
     labels = labeled.labels
     result = out_of_fold(features, labels, labeled.classes, labeled.groups, on_item=on_item)
-    probabilities, judged = result.probabilities, np.flatnonzero(result.judged)
-    noise = estimate_label_noise(probabilities[judged], labels[judged])
+    probabilities, predicted = result.probabilities, np.flatnonzero(result.is_predicted)
+    noise = estimate_label_noise(probabilities[predicted], labels[predicted])
     odds = label_log_odds(probabilities, labels)
-    order = judged[np.argsort(odds[judged], kind="stable")]
+    order = predicted[np.argsort(odds[predicted], kind="stable")]
     suspects = [_describe(labeled, probabilities, k) for k in order if odds[k] < 0]
     rows = labeled.photos.rows
-    unjudged = tuple(escape_controls(rows[k].path) for k in np.flatnonzero(~result.judged))
+    unjudged = tuple(escape_controls(rows[k].path) for k in np.flatnonzero(~result.is_predicted))
     return SuspectReport(
         data=labeled.name,
         model=model,
         images=len(labels),
         classes=labeled.classes,
         suspects=tuple(suspects),
-        agreement_pct=100 * float((odds[judged] >= 0).mean()),
+        agreement_pct=100 * float((odds[predicted] >= 0).mean()),
         wrong_pct=100 * noise.share,
         wrong_low_pct=100 * noise.interval.low,
         wrong_high_pct=100 * noise.interval.high,

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
@@ -28,7 +29,8 @@ LOADER_BATCH_SIZE = 32
 
 MAX_THREADS = 16
 
-_threads = 0
+_THREADS = ContextVar("threads", default=0)
+"""Number of threads of a loader, 0 for the default; a thread and a task each have their own."""
 
 Item = TypeVar("Item")
 Loaded = TypeVar("Loaded")
@@ -71,14 +73,14 @@ def _load_file(path: Path, follow_links: bool) -> Image.Image:
 def loader_threads(count: int) -> Iterator[None]:
     """Set the number of threads of the loaders that are made within the `with` block.
 
-    0 means one per core, up to 16. The number changes no pixel.
+    0 means one per core, up to 16. The number changes no pixel. Loaders that another thread makes
+    are not affected.
     """
-    global _threads
-    previous, _threads = _threads, count
+    token = _THREADS.set(count)
     try:
         yield
     finally:
-        _threads = previous
+        _THREADS.reset(token)
 
 
 class Prefetcher(Generic[Item, Loaded]):
@@ -94,7 +96,7 @@ class Prefetcher(Generic[Item, Loaded]):
     ) -> None:
         self._load = load
         self.pool = ThreadPoolExecutor(
-            _threads or min(default_workers(), MAX_THREADS), initializer=initializer
+            _THREADS.get() or min(default_workers(), MAX_THREADS), initializer=initializer
         )
         self._futures: dict[int, Future[Loaded]] = {}
 
@@ -109,8 +111,8 @@ class Prefetcher(Generic[Item, Loaded]):
         return [self._futures.pop(position).result() for position in positions]
 
     def close(self) -> None:
-        """Wait for the threads and end them."""
-        self.pool.shutdown()
+        """Wait for the threads and end them. Items that no thread has begun are dropped."""
+        self.pool.shutdown(cancel_futures=True)
 
 
 def load_batches(

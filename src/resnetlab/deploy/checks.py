@@ -41,7 +41,7 @@ NUM_CHECK_IMAGES = 8
 
 
 def read_accepted_model(
-    folder: Path, accept_license: bool, tta: str = "none", trust_code: bool = False
+    folder: Path, accept_license: bool, tta: Tta = "none", trust_code: bool = False
 ) -> ModelFile:
     """Read the description of the model in `folder`. `trust_code` consents to the code it names.
 
@@ -57,7 +57,7 @@ def read_accepted_model(
     return file
 
 
-def check_tta(transform: EvalTransform, tta: str) -> None:
+def check_tta(transform: EvalTransform, tta: Tta) -> None:
     """Raise InputError unless `tta` exists and suits `transform`."""
     if tta not in get_args(Tta):
         raise input_error(
@@ -76,7 +76,7 @@ def check_tta(transform: EvalTransform, tta: str) -> None:
 
 
 def check_coverage(
-    confidence: Confidence | None, missing: str, coverage: float, tta: str = "none"
+    confidence: Confidence | None, missing: str, coverage: float, tta: Tta = "none"
 ) -> None:
     """Raise InputError unless the model can give prediction sets of this coverage.
 
@@ -101,7 +101,7 @@ def check_coverage(
     confidence.thresholds(coverage)
 
 
-def check_ood(confidence: Confidence | None, missing: str, tta: str = "none") -> None:
+def check_ood(confidence: Confidence | None, missing: str, tta: Tta = "none") -> None:
     """Raise InputError unless the model can recognize photographs of other things.
 
     The arguments are those of `check_coverage`.

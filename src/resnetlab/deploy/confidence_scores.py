@@ -1,5 +1,5 @@
-"""Scores of a model that says that it does not know: calibration, prediction sets, accuracy on the
-share that is answered, and images of other things. Free of torch.
+"""Scores of a model that can abstain: calibration, prediction sets, accuracy on the share that is
+answered, and images of other things. Free of torch.
 """
 
 from __future__ import annotations

@@ -32,6 +32,9 @@ from resnetlab.model_folder.photo_record import splits_by_content
 
 SplitName = Literal["train", "validation", "test", "all"]
 
+BadFiles = tuple[tuple[str, str], ...]
+"""Files that are not valid images, and the reason."""
+
 
 @dataclass(frozen=True)
 class EvaluationImages:
@@ -42,7 +45,7 @@ class EvaluationImages:
     classes: tuple[str, ...]
     images: tuple[LazyImage, ...]
     labels: tuple[str, ...]
-    bad_files: tuple[tuple[str, str], ...] = ()
+    bad_files: BadFiles = ()
     """Files without a valid image header, and the reason."""
     notes: tuple[str, ...] = ()
 
@@ -159,19 +162,60 @@ def _open_folder(
     folder_choices: FolderChoices,
     weights: Sequence[str],
 ) -> EvaluationImages:
+    """Open the labeled images of a folder. The arguments are those of `open_labeled_images`."""
     listing = list_folder(root, folder_choices, for_training=False)
     follow_links = folder_choices.follow_links != "no"
+    recorded = splits_by_content(cache, weights)
+    rows, bad_files = _read_rows(listing, follow_links, notify)
+    is_recorded = any(row.sha256 in recorded for row in rows)
+    if manifest_path is not None or (split != "all" and not is_recorded and _may_be_drawn(rows)):
+        # A split was drawn from the files that decode, and lists no other.
+        rows, damaged = _without_damaged(rows, root, follow_links, notify)
+        bad_files += damaged
+    notes = (*skipped_notes(listing.skipped), *listing.notes)
+    if manifest_path is not None:
+        rows = manifest.apply_manifest(rows, root, manifest_path)
+    elif split != "all":
+        rows, split_notes = _with_splits(rows, recorded, listing, cache, folder_choices, notify)
+        notes += split_notes
+    split_rows, train_notes = _select_split(rows, split, recorded, root)
+    images = tuple(
+        LazyImage(
+            escape_controls(row.path),
+            image_from_file(root / row.path, follow_links=follow_links).load,
+        )
+        for row in split_rows
+    )
+    return EvaluationImages(
+        root.resolve().name,
+        split,
+        listing.classes,
+        images,
+        tuple(row.label for row in split_rows),
+        _bad_files_of_split(bad_files, split, listing),
+        (*notes, *train_notes),
+    )
+
+
+def _read_rows(
+    listing: FolderListing, follow_links: bool, notify: Notify
+) -> tuple[tuple[ManifestRow, ...], BadFiles]:
+    """Return the files of a folder that have a valid image header, and the others with the reason.
+
+    Raises InputError if no file has one.
+    """
+    root = listing.root
     paths = [file.path for file in listing.files]
     notify(f"reading {format_count(len(paths), 'file')} of {root}")
     infos = decode_cache.hash_files(
         root, paths, decode_cache.default_workers(), follow_links=follow_links
     )
-    bad = tuple(
+    bad_files = tuple(
         (escape_controls(path), info.reason)
         for path, info in zip(paths, infos, strict=True)
         if info.reason
     )
-    rows: tuple[ManifestRow, ...] = tuple(
+    rows = tuple(
         ManifestRow(file.path, file.label, file.split, info.sha256, info.size)
         for file, info in zip(listing.files, infos, strict=True)
         if not info.reason
@@ -180,54 +224,59 @@ def _open_folder(
         raise input_error(
             str(root), "no usable image", "give a folder of photographs in folders of classes"
         )
-    notes = (*skipped_notes(listing.skipped), *listing.notes)
-    recorded = splits_by_content(cache, weights)
-    is_recorded = any(row.sha256 in recorded for row in rows)
-    if manifest_path is not None or (split != "all" and not is_recorded and _may_be_drawn(rows)):
-        # A split was drawn from the files that decode, and lists no other.
-        reasons = find_damage(
-            root,
-            [row.path for row in rows],
-            [row.sha256 for row in rows],
-            follow_links=follow_links,
-            notify=notify,
-        )
-        pairs = list(zip(rows, reasons, strict=True))
-        bad += tuple((escape_controls(row.path), reason) for row, reason in pairs if reason)
-        rows = tuple(row for row, reason in pairs if not reason)
-    if manifest_path is not None:
-        rows = manifest.apply_manifest(rows, root, manifest_path)
-    elif split != "all" and is_recorded:
-        rows, more = _recorded_splits(rows, recorded)
-        notes += more
-    elif split != "all":
-        rows, more = _complete_splits(rows, listing, cache, folder_choices, notify)
-        notes += more
+    return rows, bad_files
+
+
+def _without_damaged(
+    rows: tuple[ManifestRow, ...], root: Path, follow_links: bool, notify: Notify
+) -> tuple[tuple[ManifestRow, ...], BadFiles]:
+    """Return the rows whose files decode, and the other files with the reason."""
+    reasons = find_damage(
+        root,
+        [row.path for row in rows],
+        [row.sha256 for row in rows],
+        follow_links=follow_links,
+        notify=notify,
+    )
+    pairs = list(zip(rows, reasons, strict=True))
+    damaged = tuple((escape_controls(row.path), reason) for row, reason in pairs if reason)
+    return tuple(row for row, reason in pairs if not reason), damaged
+
+
+def _with_splits(
+    rows: tuple[ManifestRow, ...],
+    recorded: Mapping[str, Split],
+    listing: FolderListing,
+    cache: Path,
+    folder_choices: FolderChoices,
+    notify: Notify,
+) -> tuple[tuple[ManifestRow, ...], tuple[str, ...]]:
+    """Return the rows with the splits that the models were trained with, and notes.
+
+    The splits are those of `recorded`, by the content of the files, or else those of the folder,
+    completed as training would.
+    """
+    if any(row.sha256 in recorded for row in rows):
+        return _recorded_splits(rows, recorded)
+    return _complete_splits(rows, listing, cache, folder_choices, notify)
+
+
+def _select_split(
+    rows: Sequence[ManifestRow], split: SplitName, recorded: Mapping[str, Split], root: Path
+) -> tuple[list[ManifestRow], tuple[str, ...]]:
+    """Return the rows of a split, and a note if train images of the model are among them.
+
+    The train split needs no such note. Raises InputError if the split has no images.
+    """
     split_rows = [row for row in rows if split in ("all", row.split)]
-    if split != "train":
-        seen = sum(recorded.get(row.sha256) == "train" for row in split_rows)
-        notes += (f"{seen:,} of these images are train images of the model",) if seen else ()
     if not split_rows:
         present = sorted({row.split for row in rows if row.split})
         fix = " or ".join(f"--split {name}" for name in (*present, "all"))
         raise input_error(str(root), f"no {split} images", fix)
-    images = tuple(
-        LazyImage(
-            escape_controls(row.path),
-            image_from_file(root / row.path, follow_links=follow_links).load,
-        )
-        for row in split_rows
-    )
-    labels = tuple(row.label for row in split_rows)
-    return EvaluationImages(
-        root.resolve().name,
-        split,
-        listing.classes,
-        images,
-        labels,
-        _bad_files_of_split(bad, split, listing),
-        notes,
-    )
+    train_images = sum(recorded.get(row.sha256) == "train" for row in split_rows)
+    if split == "train" or not train_images:
+        return split_rows, ()
+    return split_rows, (f"{train_images:,} of these images are train images of the model",)
 
 
 def skipped_notes(skipped: Sequence[SkippedFile]) -> tuple[str, ...]:
@@ -260,7 +309,7 @@ def _recorded_splits(
 
 
 def _may_be_drawn(rows: Sequence[ManifestRow]) -> bool:
-    """Return whether training would draw a test split: none is given, but train images are."""
+    """Return True if training would draw a test split: none is given, but train images are."""
     splits = {row.split for row in rows}
     return "test" not in splits and bool(splits & {None, "train"})
 
@@ -311,15 +360,14 @@ def _complete_splits(
     return rows, tuple(f"{note}{hint}" for note in notes)
 
 
-def _bad_files_of_split(
-    bad_files: tuple[tuple[str, str], ...], split: SplitName, listing: FolderListing
-) -> tuple[tuple[str, str], ...]:
+def _bad_files_of_split(bad_files: BadFiles, split: SplitName, listing: FolderListing) -> BadFiles:
     """Return the bad files of the split. A file without a known split counts for every split."""
     split_of = {escape_controls(file.path): file.split for file in listing.files}
     return tuple(item for item in bad_files if split == "all" or split_of[item[0]] in (None, split))
 
 
 def _open_arrays(data: str, split: SplitName, cache: Path, notify: Notify) -> EvaluationImages:
+    """Open the labeled images of an `.npz` file or a named data set."""
     source = open_source(data, cache=cache, notify=notify)
     images: list[LazyImage] = []
     labels: list[str] = []

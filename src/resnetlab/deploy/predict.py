@@ -118,7 +118,7 @@ class Classifier:
         self.confidence = loaded_model.confidence
         self.confidence_note = loaded_model.confidence_note
         kind, index = parse_device(device)
-        numerics = Numerics(device=kind, precision="fp32", threads=threads or _env_threads())  # type: ignore[arg-type]
+        numerics = Numerics(device=kind, precision="fp32", threads=threads or _env_threads())
         self.numerics = _with_run_precision(
             resolve_numerics(numerics, single_run=True),
             loaded_model.file.provenance.get(RUN_PRECISION),

@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal
 
 from resnetlab.deploy.answer_texts import AnswerKind
 from resnetlab.errors import first_line, input_error
@@ -63,11 +63,8 @@ class SortedPhoto:
     target: Path
 
 
-def check_sort_options(mode: str, folder: Path, inputs: Sequence[Path]) -> None:
-    """Raise InputError for an unknown mode, or a folder that lies in one of the inputs."""
-    if mode not in get_args(SortMode):
-        allowed = ", ".join(get_args(SortMode))
-        raise input_error("--sort-mode", "unknown", "--sort-mode copy", got=mode, allowed=allowed)
+def check_sort_folder(folder: Path, inputs: Sequence[Path]) -> None:
+    """Raise InputError for a file in place of a folder, or a folder that lies in an input."""
     if folder.exists() and not folder.is_dir():
         raise input_error("--sort-into", "not a folder", "give a new folder", got=folder)
     inside = folder.resolve()

@@ -1,4 +1,4 @@
-"""Confidence of a fine-tuned model: fit what lets it say that it does not know, and write it.
+"""Confidence of a fine-tuned model: fit and write the values with which the model can abstain.
 
 Everything is fitted on the validation images, whose outputs did not train the network; they did
 select its epoch and stage. The test images are not used.
@@ -114,12 +114,12 @@ def fit_and_write(
 
 def select_reference(photos: PhotoDataset) -> PhotoSplit:
     """Return the train images whose features are stored, evenly spaced within each class."""
-    return photos.train.spaced(reference_counts(len(photos.classes)))
+    return photos.train.take_evenly(reference_counts(len(photos.classes)))
 
 
 def least_reference(photos: PhotoDataset) -> PhotoSplit:
     """Return the smallest number of train images that are stored, if time is short."""
-    return photos.train.spaced(np.full(len(photos.classes), MIN_REFERENCE_IMAGES))
+    return photos.train.take_evenly(np.full(len(photos.classes), MIN_REFERENCE_IMAGES))
 
 
 def reference_counts(num_classes: int) -> NDArray[np.int64]:

@@ -87,9 +87,9 @@ class PhotoSplit:
     def __len__(self) -> int:
         return len(self.rows)
 
-    def spaced(self, counts: NDArray[np.int64]) -> PhotoSplit:
+    def take_evenly(self, counts: NDArray[np.int64]) -> PhotoSplit:
         """Return `counts[k]` photographs of each class k, or all, evenly spaced in their order."""
-        chosen = spaced_indices(self.labels, counts)
+        chosen = evenly_spaced_indices(self.labels, counts)
         rows = tuple(self.rows[index] for index in chosen)
         return replace(self, rows=rows, labels=self.labels[chosen])
 
@@ -164,7 +164,7 @@ class PhotoSplit:
         return np.stack(arrays)
 
 
-def spaced_indices(labels: NDArray[np.int64], counts: NDArray[np.int64]) -> list[int]:
+def evenly_spaced_indices(labels: NDArray[np.int64], counts: NDArray[np.int64]) -> list[int]:
     """Return indices of `counts[k]` images of each class k, or of all, evenly spaced in order.
 
     Args:
@@ -174,8 +174,8 @@ def spaced_indices(labels: NDArray[np.int64], counts: NDArray[np.int64]) -> list
     chosen: list[int] = []
     for label, count in enumerate(counts.tolist()):
         indices = np.flatnonzero(labels == label)
-        spaced = np.linspace(0, len(indices) - 1, min(count, len(indices)))
-        chosen += indices[spaced.round().astype(np.int64)].tolist()
+        positions = np.linspace(0, len(indices) - 1, min(count, len(indices)))
+        chosen += indices[positions.round().astype(np.int64)].tolist()
     return chosen
 
 

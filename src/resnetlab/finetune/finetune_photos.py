@@ -334,11 +334,8 @@ def prepare_job(
     from resnetlab.training.resolve import resolve_numerics
 
     device, index = parse_device(request.device)
-    requested = replace(
-        request.numerics,
-        device=device,  # type: ignore[arg-type]
-        world_size=world.size if world else 1,
-    )
+    world_size = world.size if world else 1
+    requested = replace(request.numerics, device=device, world_size=world_size)
     numerics = resolve_numerics(requested, single_run=True)
     return FinetuneJob(
         checked.photos, checked.backbone, checked.recipe, request.seed, numerics, index

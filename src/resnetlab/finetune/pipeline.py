@@ -29,7 +29,12 @@ from resnetlab.finetune.make_result import find_confident_mistakes, make_result
 from resnetlab.finetune.network.model import FinetuneModel
 from resnetlab.finetune.results import AccuracyEstimate, FinetuneResult
 from resnetlab.finetune.stage.stage_cache import StageCache, StageLockedError, stage_key
-from resnetlab.finetune.stage.train_stage import EventCallback, StageResult, train_stage
+from resnetlab.finetune.stage.train_stage import (
+    NO_CALLBACKS,
+    StageCallbacks,
+    StageResult,
+    train_stage,
+)
 from resnetlab.finetune.time_limit.stage_time_limit import (
     adjust_stage_to_limit,
     affordable_reference,
@@ -59,27 +64,21 @@ def run_stages(
     finetune_model: FinetuneModel,
     cache: StageCache,
     *,
-    should_stop: Callable[[], bool] = lambda: False,
-    should_finish: Callable[[], bool] = lambda: False,
-    notify: Notify = silent,
-    on_event: EventCallback = lambda _: None,
+    callbacks: StageCallbacks = NO_CALLBACKS,
     adjust_stage: AdjustStage | None = None,
 ) -> Iterator[tuple[StageResult, SplitPredictions]]:
     """Train the stages one after another. Yields each finished stage with its predictions on
     validation.
 
-    After each stage the network has the weights of its best epoch. Returns early if `should_stop()`
-    becomes true before a stage or within its first epoch; a stage that is stopped later has
-    `complete` = False.
+    After each stage the network has the weights of its best epoch. Returns early if
+    `callbacks.should_stop()` becomes true before a stage or within its first epoch; a stage that is
+    stopped later has `complete` = False.
 
     Args:
         job: Fine-tuning job.
         finetune_model: Network to train.
         cache: Cache of finished stages.
-        should_stop: Function that is called between steps; training ends once it returns True.
-        should_finish: Function that is called after epochs; training ends once it returns True.
-        notify: Function that gets a line about each stage.
-        on_event: Callback for each pause of the training loop.
+        callbacks: Functions that training calls.
         adjust_stage: Function that shortens a stage to the time limit or leaves train photographs
             out; without a stage, training ends before it. It is not called for a stage that is in
             the cache.
@@ -88,21 +87,14 @@ def run_stages(
         StageLockedError: Another process trains the stage, and the time to wait for it is over.
     """
     recipe, photos, world = job.recipe, job.photos, finetune_model.world
+    should_stop, notify = callbacks.should_stop, callbacks.notify
     transforms = {
         "train": finetune_model.eval_transform(recipe.train_size),
         "test": finetune_model.eval_transform(recipe.test_size, recipe.crop_mode),
     }
     weights = job.class_weights(finetune_model.device)
     key = stage_key(finetune_model, photos.sha256, recipe.class_weights, recipe.sampler)
-    train = partial(
-        train_stage,
-        finetune_model,
-        sampler=recipe.sampler,
-        should_stop=should_stop,
-        should_finish=should_finish,
-        notify=notify,
-        on_event=on_event,
-    )
+    train = partial(train_stage, finetune_model, sampler=recipe.sampler, callbacks=callbacks)
     for planned in recipe.resolved_stages:
         if world.any_rank(should_stop()):
             return
@@ -286,9 +278,7 @@ def _train_and_save(
             job,
             finetune_model,
             cache,
-            should_stop=should_end,
-            should_finish=lambda: limit.is_over,
-            notify=notify,
+            callbacks=StageCallbacks(should_end, lambda: limit.is_over, notify),
             adjust_stage=adjust_stage,
         ):
             estimate = accuracy_estimate(predictions)

@@ -28,13 +28,14 @@ from resnetlab.finetune.evaluation import (
 from resnetlab.finetune.job import FinetuneJob, save_model
 from resnetlab.finetune.network.model import FinetuneModel
 from resnetlab.finetune.results import (
+    CellStatus,
     PairedComparison,
     ResolutionCell,
     ResolutionTable,
     TrainResolution,
 )
 from resnetlab.finetune.stage.stage_cache import StageCache, StageKey, StageLockedError, stage_key
-from resnetlab.finetune.stage.train_stage import StageResult, train_stage
+from resnetlab.finetune.stage.train_stage import StageCallbacks, StageResult, train_stage
 from resnetlab.messages import ItemCallback, Notify, silent
 from resnetlab.models.model_cost import count_parameters
 from resnetlab.models.photo_predictions import SplitPredictions
@@ -109,8 +110,10 @@ class _ResolutionGrid:
         state = self.finetune_model.clone_state()
         for test_size in test_sizes:
             if row.status != "done" or self.should_stop():
-                status = "out of memory" if row.status == "out of memory" else "not evaluated"
-                yield ResolutionCell(train_size=train_size, test_size=test_size, status=status)  # type: ignore[arg-type]
+                status: CellStatus = (
+                    "out of memory" if row.status == "out of memory" else "not evaluated"
+                )
+                yield ResolutionCell(train_size=train_size, test_size=test_size, status=status)
                 continue
             yield self.evaluate_cell(train_size, test_size, state)
 
@@ -187,7 +190,7 @@ class _ResolutionGrid:
             self.job.photos,
             transforms,
             self.job.seed,
-            should_stop=should_stop,
+            callbacks=StageCallbacks(should_stop),
         )
         result = self.cache.load_or_train(key, self.finetune_model, compute, self.should_stop)
         self.cached_seconds = max(0.0, result.seconds - (time.monotonic() - start))

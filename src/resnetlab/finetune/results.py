@@ -218,13 +218,17 @@ class CrossValidation:
         return lines
 
 
+CellStatus = Literal["done", "out of memory", "not evaluated"]
+"""Status of a row or a cell of the table."""
+
+
 @strict_dataclass
 class ResolutionCell:
     """Cell of the table: the results of stages one and two at a train size and a test size."""
 
     train_size: PositiveInt
     test_size: PositiveInt
-    status: Literal["done", "out of memory", "not evaluated"] = "not evaluated"
+    status: CellStatus = "not evaluated"
     stage_one: tuple[AccuracyEstimate, AccuracyEstimate] | None = None
     """Accuracy after stage one on validation and on test."""
     stage_two: tuple[AccuracyEstimate, AccuracyEstimate] | None = None
@@ -244,7 +248,7 @@ class TrainResolution:
     """Row of the table: stage one at a train size."""
 
     train_size: PositiveInt
-    status: Literal["done", "out of memory", "not evaluated"] = "not evaluated"
+    status: CellStatus = "not evaluated"
     epochs: NonNegativeInt = 0
     best_epoch: NonNegativeInt = 0
     seconds: float = 0.0

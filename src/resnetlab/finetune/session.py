@@ -18,13 +18,13 @@ from resnetlab.finetune.network.backbones import Backbone
 from resnetlab.finetune.network.stored_backbone import store_backbone, without_backbone
 from resnetlab.finetune.pipeline import run_stages
 from resnetlab.finetune.stage.stage_cache import StageCache, StageLockedError
-from resnetlab.finetune.stage.train_stage import StageResult
+from resnetlab.finetune.stage.train_stage import StageCallbacks, StageResult
 from resnetlab.messages import format_count
 from resnetlab.model_folder.licenses import find_license
 from resnetlab.models.photo_predictions import NonFiniteOutputsError, SplitPredictions
 from resnetlab.runs.attempt import RunAttempt
 from resnetlab.runs.kinds import is_fine_tuning
-from resnetlab.runs.lifecycle import RunLockedError, check_world_size, lock_and_train
+from resnetlab.runs.lifecycle import RunLockedError, check_world_size, locked_run
 from resnetlab.runs.outputs import write_outputs
 from resnetlab.runs.paths import WEIGHTS
 from resnetlab.runs.provenance import provenance_event
@@ -65,21 +65,11 @@ def run_finetune_attempt(
         raise input_error(
             str(run_folder.path), "a run of fine-tuning is not profiled", "leave --profile out"
         )
-
-    def training() -> Generator[None, None, Result | None]:
-        yield from ()
-        return FinetuneSession(run_folder, attempt, photos).run()
-
-    return (
-        yield from lock_and_train(
-            run_folder,
-            file,
-            photos.identity,
-            training,
-            world,
-            shares_device=attempt.shares_device,
-        )
-    )
+    yield from ()
+    with locked_run(run_folder, file, photos.identity, world, attempt.shares_device) as run:
+        if run.result is None:
+            run.result = world.broadcast(FinetuneSession(run_folder, attempt, photos).run())
+    return run.result
 
 
 @dataclass(frozen=True)
@@ -121,12 +111,9 @@ class FinetuneSession:
     def run(self) -> Result | None:
         """Train the stages and return the result, or None after a stop."""
         try:
+            callbacks = StageCallbacks(self.attempt.should_stop, on_event=self._on_event)
             for result, predictions in run_stages(
-                self.job,
-                self.finetune_model,
-                self.cache,
-                should_stop=self.attempt.should_stop,
-                on_event=self._on_event,
+                self.job, self.finetune_model, self.cache, callbacks=callbacks
             ):
                 if not result.complete:
                     return None

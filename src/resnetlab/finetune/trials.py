@@ -28,7 +28,7 @@ from resnetlab.finetune.network.model import FinetuneModel
 from resnetlab.finetune.pipeline import StoppedError, run_stages
 from resnetlab.finetune.results import AccuracyEstimate, BackboneTrial, BalanceTrial
 from resnetlab.finetune.stage.stage_cache import StageCache, StageLockedError, stage_key
-from resnetlab.finetune.stage.train_stage import StageResult
+from resnetlab.finetune.stage.train_stage import StageCallbacks, StageResult
 from resnetlab.finetune.time_limit.time_limit import TimeLimit, suggest_time_limit, time_prediction
 from resnetlab.messages import ItemCallback, Notify, format_count, format_estimate
 from resnetlab.models.model_cost import count_parameters
@@ -113,7 +113,8 @@ class Trials:
         """
         initial = finetune_model.clone_state()
         job = replace(job, recipe=replace(job.recipe, stages=(probe_stage(job.recipe),)))
-        stages = run_stages(job, finetune_model, self.cache, should_stop=self.should_stop)
+        callbacks = StageCallbacks(self.should_stop)
+        stages = run_stages(job, finetune_model, self.cache, callbacks=callbacks)
         with contextlib.suppress(StageLockedError):  # stopped while another process trains it
             for result, predictions in stages:
                 if result.complete:

@@ -1,4 +1,4 @@
-"""Training mode beside evaluation mode: the same network, the same batch, and which layers differ.
+"""Training mode compared with evaluation mode: one network, one batch, and the layers that differ.
 
 Batch normalization uses the statistics of the batch in training mode and its running statistics in
 evaluation mode. Dropout draws a mask in training mode only. Trains nothing.
@@ -28,7 +28,7 @@ REASONS = {
 
 NOTES = (
     "training mode: the layers that are in training mode; all others are in evaluation mode.",
-    "again: a second pass of the same images. Differences are root mean squares of the logits.",
+    "second pass: the same images once more. Differences are root mean squares of the logits.",
     "buffers changed: by a pass; running statistics and their counters. They are restored here.",
 )
 
@@ -42,9 +42,10 @@ class ModeRow:
     loss_nats: float
     """Loss of the first pass."""
     accuracy_pct: float
-    loss_nats_again: float
-    """Loss of the second pass."""
-    accuracy_pct_again: float
+    """Accuracy of the first pass."""
+    second_pass_loss_nats: float
+    """Loss of the second pass of the same images."""
+    second_pass_accuracy_pct: float
     difference_between_passes: float
     """Root mean square difference of the logits of both passes."""
     difference_from_evaluation: float

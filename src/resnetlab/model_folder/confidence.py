@@ -1,4 +1,4 @@
-"""File `confidence.safetensors` of a model folder: what lets a model say that it does not know.
+"""File `confidence.safetensors` of a model folder: the values with which a model can abstain.
 
 It contains a temperature, the probabilities of the validation images from which prediction sets of
 any coverage follow, and features of training images for the novelty of a photograph. Its arrays are

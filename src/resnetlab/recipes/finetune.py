@@ -29,6 +29,15 @@ Trainable = Literal["classifier", "last norm", "all"] | NonNegativeInt
 BalanceMethod = Literal["none", "class weights", "balanced sampler"]
 """Method for uneven classes."""
 
+FrozenMode = Literal["eval", "train"]
+"""Mode of the frozen part of a network during training."""
+
+RecipeCropMode = Literal["crop", "whole"]
+"""Evaluation transform of a recipe: the center crop or the whole image."""
+
+Sampler = Literal["shuffled", "balanced"]
+"""Choice of the train images of an epoch."""
+
 
 @strict_dataclass
 class Stage:
@@ -40,7 +49,7 @@ class Stage:
     """Trainable part. classifier; last norm: the classifier and the last batch norm; all; or a
     number of first parts that stay frozen.
     """
-    frozen_mode: Literal["eval", "train"] = "eval"
+    frozen_mode: FrozenMode = "eval"
     """Mode of the frozen part during training. eval: its statistics stay. train: batch norm uses
     the statistics of each batch, its running statistics drift towards the new images, and dropout
     is on, as in a training loop that never leaves training mode.
@@ -139,7 +148,7 @@ class FinetuneRecipe:
     """Side in pixels of the training images of a stage with `size = "train"`."""
     test_size: PositiveInt = 224
     """Side in pixels of the images in evaluation, and of a stage with `size = "test"`."""
-    crop_mode: Literal["crop", "whole"] = "crop"
+    crop_mode: RecipeCropMode = "crop"
     """Evaluation transform. crop: resize the shorter side to int(256/224 x size) and take the
     center crop. whole: the whole image.
     """
@@ -150,7 +159,7 @@ class FinetuneRecipe:
     """
     class_weights: Literal["none", "balanced"] = "none"
     """Weights of the classes in the loss. balanced: as if all classes had as many train images."""
-    sampler: Literal["shuffled", "balanced"] = "shuffled"
+    sampler: Sampler = "shuffled"
     """Train images of an epoch. shuffled: each once. balanced: as many draws with replacement, in
     which every class is equally likely.
     """

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from resnetlab.errors import input_error
 from resnetlab.schema import (
@@ -14,6 +14,11 @@ from resnetlab.schema import (
     strict_dataclass,
 )
 
+DeviceType = Literal["auto", "cpu", "cuda", "mps"]
+"""Type of a device, without the index of a GPU."""
+
+DEVICES: tuple[DeviceType, ...] = get_args(DeviceType)
+
 
 @strict_dataclass
 class Numerics:
@@ -22,7 +27,7 @@ class Numerics:
     They are part of its identity, once `auto` and 0 are resolved for this machine.
     """
 
-    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    device: DeviceType = "auto"
     """Device type of the run; `auto` takes a GPU if there is one. The index of a GPU is placement.
     """
     precision: Literal["auto", "fp32", "bf16", "bf16-emulated"] = "auto"
@@ -71,24 +76,20 @@ class Placement:
     """Profiling: write a trace and a table of times into the run's folder."""
 
 
-DEVICES = ("auto", "cpu", "cuda", "mps")
-
-
-def parse_device(text: str) -> tuple[str, int]:
+def parse_device(text: str) -> tuple[DeviceType, int]:
     """Split `cuda:1` into device type and index, 0 if none is given.
 
     Raises InputError if it is no device.
     """
     name, colon, index = text.strip().lower().partition(":")
-    valid = name in DEVICES and (
-        not colon or (name == "cuda" and index.isdecimal() and len(index) < 4)
-    )
-    if not valid:
+    device_type = next((device for device in DEVICES if device == name), None)
+    is_index = name == "cuda" and index.isdecimal() and len(index) < 4
+    if device_type is None or (colon and not is_index):
         allowed = f"{', '.join(DEVICES)}, or cuda:N for the GPU of that index"
         raise input_error(
             "--device", "no such device", "--device auto", got=text[:60], allowed=allowed
         )
-    return name, int(index or 0)
+    return device_type, int(index or 0)
 
 
 def torchrun_env() -> tuple[int, int, int]:

@@ -206,17 +206,17 @@ class Recipe:
         """Recipe without the fields that change the evaluation alone."""
         return replace(self, select="last", eval_every_epochs=1)
 
-    def input_size(self, side: int, channels: int) -> int:
-        """Return the side in pixels of the network's input for images of that side.
+    def input_size(self, image_size: int, channels: int) -> int:
+        """Return the size in pixels of the network's input for images of that size.
 
         Raises InputError if they do not fit.
         """
         crop = self.augment.crop
-        if crop > side:
-            fix = f"recipe.augment.crop = {side * 7 // 8}, or 0 for none"
+        if crop > image_size:
+            fix = f"recipe.augment.crop = {image_size * 7 // 8}, or 0 for none"
             raise input_error(
                 "recipe",
-                f"the images have {side} pixels per side only",
+                f"the images have {image_size} pixels per side only",
                 fix,
                 field="augment.crop",
                 got=crop,
@@ -229,7 +229,7 @@ class Recipe:
         if isinstance(fixed, ChannelStats) and len(fixed.mean) != channels:
             problem = f"numbers for {len(fixed.mean)} channels, of images that have {channels}"
             raise input_error("recipe", problem, 'recipe.normalize = "train"', field="normalize")
-        return crop or side
+        return crop or image_size
 
     def steps_per_epoch(self, num_images: int) -> int:
         """Return the batches per epoch over the train images, without a last batch of one."""

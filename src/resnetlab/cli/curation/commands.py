@@ -150,8 +150,8 @@ def data_enough(
 ) -> None:
     """Estimate what 50 more photographs of a class are worth.
 
-    Learning curves by class are measured on frozen features and extrapolated with an interval,
-    unless the data do not tell.
+    Learning curves by class are measured on frozen features and extrapolated with an interval. A
+    curve that is flat or too noisy is not extrapolated.
 
     Example:  resnetlab data enough photos
     """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -31,6 +31,7 @@ from resnetlab.shell import command_line
 from resnetlab.translation import check_language
 
 if TYPE_CHECKING:
+    from resnetlab.data.photo_loader import Tta
     from resnetlab.model_folder.model_file import ModelFile
 
 DataArgument = Annotated[
@@ -38,7 +39,7 @@ DataArgument = Annotated[
     typer.Argument(help="Folder of photographs, .npz file or name of a data set.", metavar="DATA"),
 ]
 Split = Annotated[
-    str,
+    Literal["train", "validation", "test", "all"],
     typer.Option(
         "--split", help="Split to evaluate on: train, validation, test or all.", metavar="SPLIT"
     ),
@@ -69,7 +70,6 @@ def evaluate(
         Path | None,
         typer.Option(
             "--ood",
-            "--strangers",
             help="Folder of photographs of other things than the classes (out of distribution); "
             "print the share that is rejected.",
             metavar="DIR",
@@ -102,7 +102,7 @@ def evaluate(
     _check_confidence(model, file, coverage, ood, tta)
     labeled = open_labeled_images(
         data,
-        split,  # type: ignore[arg-type]
+        split,
         output / "cache",
         notify,
         manifest_path=manifest,
@@ -119,7 +119,7 @@ def evaluate(
     result = evaluate_images(
         loaded,
         labeled,
-        tta=tta,  # type: ignore[arg-type]
+        tta=tta,
         batch_size=batch_size,
         coverage=coverage,
         ood=ood,
@@ -143,7 +143,7 @@ def evaluate(
 
 
 def _check_confidence(
-    model: Path, file: ModelFile, coverage: float | None, ood: Path | None, tta: str
+    model: Path, file: ModelFile, coverage: float | None, ood: Path | None, tta: Tta
 ) -> None:
     """Check the options that need the confidence of the model, before torch is imported."""
     if coverage is None and ood is None:
@@ -194,7 +194,7 @@ def ensemble(
     files = [read_accepted_model(model, accept_license, tta) for model in models]
     labeled = open_labeled_images(
         data,
-        split,  # type: ignore[arg-type]
+        split,
         output / "cache",
         notify,
         manifest_path=manifest,
@@ -210,11 +210,7 @@ def ensemble(
         for model in models
     ]
     result = evaluate_ensemble(
-        loaded,
-        labeled,
-        tta=tta,  # type: ignore[arg-type]
-        batch_size=batch_size,
-        on_item=ProgressLine(),
+        loaded, labeled, tta=tta, batch_size=batch_size, on_item=ProgressLine()
     )
     if json:
         print_json(result)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -17,7 +17,7 @@ Model = Annotated[
     Path, typer.Argument(help="Folder of a model or of a finished run.", metavar="MODEL")
 ]
 TtaOption = Annotated[
-    str,
+    Literal["none", "flip", "ten-crop"],
     typer.Option("--tta", help="Test-time augmentation: none, flip or ten-crop.", metavar="TTA"),
 ]
 Batch = Annotated[

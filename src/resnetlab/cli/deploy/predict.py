@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from resnetlab.data.config import FollowLinks
-    from resnetlab.data.photo_loader import LazyImage
+    from resnetlab.data.photo_loader import LazyImage, Tta
     from resnetlab.deploy.predict import Classifier, Prediction
     from resnetlab.model_folder.model_file import ModelFile
 
@@ -63,7 +63,8 @@ SortInto = Annotated[
     typer.Option(help="Folder to sort the photographs into, by predicted class.", metavar="DIR"),
 ]
 SortModeOption = Annotated[
-    str, typer.Option(help="Way to sort a photograph: copy or link.", metavar="HOW")
+    Literal["copy", "link"],
+    typer.Option(help="Way to sort a photograph: copy or link.", metavar="HOW"),
 ]
 MinProbability = Annotated[
     float,
@@ -196,18 +197,14 @@ class Printer:
     """Number of classes per image."""
     thresholds: NDArray[np.float64] | None
     """Thresholds of the prediction sets, or None without a coverage."""
-    tta: str
+    tta: Tta
     batch_size: int
     lines: Format
     """Function from a name, a prediction and the reason why there is none, to lines."""
 
     def print_each(self, images: Iterable[LazyImage]) -> Iterator[Prediction | None]:
         """Predict each image, print its lines, and yield the prediction, or None without one."""
-        for result in self.model.predict_images(
-            images,
-            tta=self.tta,  # type: ignore[arg-type]
-            batch_size=self.batch_size,
-        ):
+        for result in self.model.predict_images(images, tta=self.tta, batch_size=self.batch_size):
             if result.reason:
                 typer.echo(f"resnetlab: {result.image.name}: {result.reason}", err=True)
             prediction = (
@@ -308,7 +305,7 @@ def _watch(
     return UNFINISHED if failed else DONE
 
 
-def _check_coverage(model: Path, file: ModelFile, coverage: float, tta: str) -> None:
+def _check_coverage(model: Path, file: ModelFile, coverage: float, tta: Tta) -> None:
     """Raise InputError if the model cannot give the coverage, before torch is imported."""
     from resnetlab.deploy.checks import check_coverage
     from resnetlab.model_folder.confidence import describe_missing, read_confidence
@@ -316,7 +313,7 @@ def _check_coverage(model: Path, file: ModelFile, coverage: float, tta: str) -> 
     check_coverage(read_confidence(model, file), describe_missing(model), coverage, tta)
 
 
-def _confidence_notes(model: Classifier, tta: str) -> Iterator[str]:
+def _confidence_notes(model: Classifier, tta: Tta) -> Iterator[str]:
     """Yield a sentence if no photograph can be called none of these."""
     if model.confidence is None:
         yield model.confidence_note

@@ -15,6 +15,7 @@ from resnetlab.messages import format_count
 
 if TYPE_CHECKING:
     from resnetlab.deploy.predict import Prediction
+    from resnetlab.deploy.sorting import SortMode
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,7 @@ class Sorting:
     """Options of sorting photographs into folders; without a folder nothing is sorted."""
 
     folder: Path | None
-    mode: str
+    mode: SortMode
     min_probability: float
     write: bool
 
@@ -34,9 +35,9 @@ def check_sorting(sorting: Sorting, files: Sequence[Path]) -> None:
             message = "are for sorting"
             raise input_error("--write, --min-probability", message, "add --sort-into DIR")
         return
-    from resnetlab.deploy.sorting import check_sort_options
+    from resnetlab.deploy.sorting import check_sort_folder
 
-    check_sort_options(sorting.mode, sorting.folder, files)
+    check_sort_folder(sorting.folder, files)
 
 
 def sort_predictions(
@@ -70,7 +71,7 @@ def sort_predictions(
     if not sorting.write:
         notify("dry run: nothing was written; add --write to do it")
         return
-    written = write_sorted(planned, folder, sorting.mode)  # type: ignore[arg-type]
+    written = write_sorted(planned, folder, sorting.mode)
     notify(f"written: {format_count(written, 'file')}; --sort-into {folder} --undo removes them")
 
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -59,11 +58,36 @@ def judge(
 
     Without a claim, the command asks for one if it is started in a terminal.
     """
-    given = dict(locals())  # each option has the name of a field of the declaration
     if (source is None) != bool(summaries):
         problem = "given with --summary" if source else "neither a table nor --summary"
         raise input_error("RUNS", problem, "resnetlab judge runs.csv, or --summary for each row")
-    declared = _read_declaration(declaration, given)
+    fields = {  # of a `Declaration`
+        "name": name,
+        "question": question,
+        "condition": tuple(condition),
+        "seed": seed,
+        "fold": fold,
+        "value": value,
+        "status": status,
+        "epoch": epoch,
+        "ignore": tuple(ignore),
+        "where": tuple(where),
+        "run_pattern": run_pattern,
+        "measure": measure,
+        "unit": unit,
+        "higher_is": higher_is,
+        "chance": chance,
+        "test_images": test_images,
+        "paired_by": paired_by or "",
+        "folds": folds,
+        "cross_validation": cross_validation,
+        "best_of": best_of,
+        "claims": tuple(claims),
+        "published": tuple(published),
+    }
+    from resnetlab.imported_runs.declaration import read_declaration
+
+    declared = read_declaration(declaration, fields)
     from resnetlab.imported_runs.summaries import SummaryReport, judge_summaries, parse_summaries
 
     report = (
@@ -102,16 +126,6 @@ def _judge_table(
     from resnetlab.imported_runs.report import report_table
 
     return report_table(source, declared, command_line(words))
-
-
-def _read_declaration(path: Path | None, given: Mapping[str, Any]) -> Declaration:
-    """Return the declaration of a file and of the options of the command, by their names."""
-    from resnetlab.imported_runs.declaration import read_declaration
-
-    values = {
-        name: tuple(value) if isinstance(value, list) else value for name, value in given.items()
-    }
-    return read_declaration(path, values | {"paired_by": given["paired_by"] or ""})
 
 
 def _is_without_claim_in_terminal(declared: Declaration) -> bool:

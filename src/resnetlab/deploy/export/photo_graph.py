@@ -48,10 +48,10 @@ class _Graph:
         self.nodes.append(node)
         return output
 
-    def cast(self, value: str, dtype: str, output: str = "") -> str:
+    def cast(self, value: str, dtype: str) -> str:
         """Add a cast to the ONNX type `dtype`, such as FLOAT."""
         onnx = optional_import("onnx", "export")
-        return self.add("Cast", value, output=output, to=getattr(onnx.TensorProto, dtype))
+        return self.add("Cast", value, to=getattr(onnx.TensorProto, dtype))
 
 
 def add_photo_input(proto: Any, file: ModelFile, temperature: float = 1.0) -> None:

@@ -43,11 +43,6 @@ class BatchedNetwork:
         self.seconds_per_image = 0.1
         """Duration of the last batch, divided by the number of its photographs."""
 
-    @property
-    def num_waiting(self) -> int:
-        """Number of photographs that wait for the next batch."""
-        return len(self._waiting)
-
     def predict(self, views: NDArray[np.uint8]) -> tuple[PhotoOutputs, int]:
         """Wait for the outputs of the batch of a photograph; return them and its row there.
 
@@ -57,11 +52,15 @@ class BatchedNetwork:
         Raises:
             Exception: The error of the network for this photograph alone.
         """
+        return self.submit(views).result()
+
+    def submit(self, views: NDArray[np.uint8]) -> Future[tuple[PhotoOutputs, int]]:
+        """Let a photograph wait for the next batch; return the future of what `predict` returns."""
         future: Future[tuple[PhotoOutputs, int]] = Future()
         with self._lock:
             self._waiting.append((views, future))
         self._thread.submit(self._run_batch)
-        return future.result()
+        return future
 
     def run_alone(self, function: Callable[[], Result]) -> Result:
         """Call a function that uses the network, between two batches."""

@@ -44,7 +44,7 @@ from resnetlab.models.transfer import (
 )
 from resnetlab.models.weight_sources import IMAGENET_MEAN, IMAGENET_STD
 from resnetlab.models.weights import WeightsMetadata, read_weights
-from resnetlab.recipes.finetune import Trainable
+from resnetlab.recipes.finetune import FrozenMode, RecipeCropMode, Trainable
 from resnetlab.recipes.numerics import Numerics
 from resnetlab.training.device import autocast, memory_format
 from resnetlab.training.distributed import SINGLE_PROCESS, World
@@ -147,16 +147,16 @@ class FinetuneModel:
             torch.tensor(values, device=device) for values in (self.mean, self.std)
         )
 
-    def eval_transform(self, size: int, crop_mode: str = "crop") -> EvalTransform:
+    def eval_transform(self, size: int, crop_mode: RecipeCropMode = "crop") -> EvalTransform:
         """Return the evaluation transform for an image size.
 
         Raises InputError if the network does not accept it.
         """
         check_accepts_image_size(self.model, size, self.config.slug)
-        return EvalTransform(crop_mode=crop_mode, size=size, mean=self.mean, std=self.std)  # type: ignore[arg-type]
+        return EvalTransform(crop_mode=crop_mode, size=size, mean=self.mean, std=self.std)
 
     def partition_for_training(
-        self, trainable: Trainable, size: int, frozen_mode: str = "eval"
+        self, trainable: Trainable, size: int, frozen_mode: FrozenMode = "eval"
     ) -> PartitionedModel:
         """Partition the network to train the part `trainable`, and set train modes and
         `requires_grad`.

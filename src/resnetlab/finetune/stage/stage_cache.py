@@ -28,7 +28,7 @@ from resnetlab.finetune.stage.train_stage import StageResult, invalidate_feature
 from resnetlab.models.code_hash import with_module_hashes
 from resnetlab.models.configs import ExternalConfig, ModelConfig
 from resnetlab.models.weights import state_dict_hash, write_tensors
-from resnetlab.recipes.finetune import Stage
+from resnetlab.recipes.finetune import Sampler, Stage
 from resnetlab.recipes.numerics import Numerics
 from resnetlab.runs.config import FINETUNE_VERSION
 from resnetlab.schema import config_hash, decode, encode, strict_dataclass
@@ -56,7 +56,7 @@ class StageKey:
     """SHA-256 of the initial tensors: pre-trained weights and a new classifier."""
     data: str
     class_weights: str
-    sampler: str = "shuffled"
+    sampler: Sampler = "shuffled"
     seed: int
     numerics: Numerics
     stages: tuple[Stage, ...] = ()
@@ -76,7 +76,7 @@ class StageKey:
 
 
 def stage_key(
-    finetune_model: FinetuneModel, data: str, class_weights: str, sampler: str = "shuffled"
+    finetune_model: FinetuneModel, data: str, class_weights: str, sampler: Sampler = "shuffled"
 ) -> StageKey:
     """Return the cache key of a network before its first stage."""
     network = with_module_hashes(finetune_model.config)

@@ -25,7 +25,7 @@ from resnetlab.files import json_sha256
 from resnetlab.finetune.dataset import PhotoSplit
 from resnetlab.finetune.network.model import FEATURE_BATCH_SIZE, FinetuneModel, PartitionedModel
 from resnetlab.models.transfer import block_numbers, list_parts
-from resnetlab.recipes.finetune import Stage
+from resnetlab.recipes.finetune import Sampler, Stage
 from resnetlab.recipes.train import Recipe
 from resnetlab.training.batches import Batch, BatchLoader
 from resnetlab.training.optimizer import build_optimizer
@@ -34,7 +34,10 @@ from resnetlab.training.state import TrainState
 
 
 class FinetuneState(TrainState):
-    """Training state of the trainable part of a model on the photographs of a split."""
+    """Training state of the trainable part of a model on the photographs of a split.
+
+    `close` ends the threads of its loader: use it with `contextlib.closing`.
+    """
 
     def __init__(
         self,
@@ -46,7 +49,7 @@ class FinetuneState(TrainState):
         seed: int,
         photo_split: PhotoSplit,
         class_weights: Tensor | None,
-        sampler: str = "shuffled",
+        sampler: Sampler = "shuffled",
     ) -> None:
         trainable_part = partitioned.trainable_part
         decay = layer_decay_scales(trainable_part, stage.layer_decay)
@@ -66,6 +69,7 @@ class FinetuneState(TrainState):
         )
         self.finetune_model, self.partitioned, self.stage = finetune_model, partitioned, stage
         self.photo_split, self.transform, self.class_weights = photo_split, transform, class_weights
+        self._batches: PhotoBatches | None = None
         # What the batches of an epoch depend on, beside the stage, the seed and the epoch.
         self.batches_key = json_sha256([sampler, *(row.sha256 for row in photo_split.rows)])
         smallest = recipe.smallest_batch(len(photo_split))
@@ -82,7 +86,11 @@ class FinetuneState(TrainState):
             )
 
     def load_epoch(self, epoch: int) -> BatchLoader:
-        """Return the loader of an epoch: augmented images, or constant features in a new order."""
+        """Return the loader of an epoch: augmented images, or constant features in a new order.
+
+        The loader of the previous epoch is closed.
+        """
+        self.close()
         stage, photo_split, model = self.stage, self.photo_split, self.finetune_model
         generator_for = partial(make_generator, self.seed, "finetune", stage.name, "epoch", epoch)
         erasing = (stage.random_erasing, self.transform.size)
@@ -96,7 +104,14 @@ class FinetuneState(TrainState):
                     inputs.labels[order[positions][part]],
                 )
         mixer = make_mixer(stage.mixup, stage.cutmix, len(model.classes))
-        return PhotoBatches(self, photo_split, draws, epoch, mixer)
+        self._batches = PhotoBatches(self, photo_split, draws, epoch, mixer)
+        return self._batches
+
+    def close(self) -> None:
+        """End the threads of the current loader, if any. The rest of the state stays usable."""
+        if self._batches is not None:
+            self._batches.close()
+            self._batches = None
 
     def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Return the mean cross-entropy of logits (B, K) and labels (B,) or probabilities (B, K).
@@ -176,6 +191,10 @@ class PhotoBatches:
         features = torch.cat([model.frozen_features(partitioned, piece) for piece in pieces])
         model.feature_cache.add(key, features, labels)
         return features, labels
+
+    def close(self) -> None:
+        """Wait for the threads and end them. Photographs that no thread has begun are dropped."""
+        self.prefetcher.close()
 
     def _load_and_augment(self, position: int) -> Tensor:
         """Load the photograph at a position of the epoch."""

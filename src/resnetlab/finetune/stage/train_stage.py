@@ -21,17 +21,38 @@ from resnetlab.finetune.network.model import FEATURE_BATCH_SIZE, FinetuneModel, 
 from resnetlab.finetune.stage.state import FinetuneState
 from resnetlab.messages import Notify, silent
 from resnetlab.models.model_cost import count_parameters
-from resnetlab.recipes.finetune import Stage
+from resnetlab.recipes.finetune import Sampler, Stage
 from resnetlab.recipes.train import Recipe
 from resnetlab.training.distributed import World
-from resnetlab.training.eager_step import EagerStep
 from resnetlab.training.evaluate import EVAL_BATCH_SIZE, SplitEvaluation, evaluate
 from resnetlab.training.events import TrainEvent, train_events
 from resnetlab.training.state import TrainMetrics, clone_tensors
+from resnetlab.training.training_step import TrainingStep
 
 EventCallback = Callable[[TrainEvent], None]
 """Callback for each event of the training loop."""
 
+
+@dataclass(frozen=True)
+class StageCallbacks:
+    """Functions that the training of a stage calls."""
+
+    should_stop: Callable[[], bool] = lambda: False
+    """Function that is called between steps. Once it returns True, training ends with the best
+    epoch so far.
+    """
+    should_finish: Callable[[], bool] = lambda: False
+    """Function that is called after each epoch and learning rate. Once it returns True, training
+    ends with at least one epoch.
+    """
+    notify: Notify = silent
+    """Function that gets a line about each stage and learning rate."""
+    on_event: EventCallback = silent
+    """Callback for each pause of the training loop."""
+
+
+NO_CALLBACKS = StageCallbacks()
+"""Callbacks that do nothing: the stage is trained to its end."""
 
 NO_METRICS = TrainMetrics(0.0, 0.0)
 """Metrics of a result before the first epoch."""
@@ -97,11 +118,8 @@ def train_stage(
     seed: int,
     *,
     class_weights: Tensor | None = None,
-    sampler: str = "shuffled",
-    should_stop: Callable[[], bool] = lambda: False,
-    should_finish: Callable[[], bool] = lambda: False,
-    notify: Notify = silent,
-    on_event: EventCallback = lambda _: None,
+    sampler: Sampler = "shuffled",
+    callbacks: StageCallbacks = NO_CALLBACKS,
 ) -> StageResult:
     """Train a stage and load the weights of its best epoch into the model.
 
@@ -118,12 +136,7 @@ def train_stage(
         seed: Seed of the order of the images and of the augmentation.
         class_weights: Weight (K,) of each class in the loss; None for equal weights.
         sampler: Choice of the train images of an epoch, as in a recipe.
-        should_stop: Function that is called between steps. Once it returns True, training ends with
-            the best epoch so far.
-        should_finish: Function that is called after each epoch and learning rate. Once it returns
-            True, training ends with at least one epoch.
-        notify: Function that gets a line about each learning rate.
-        on_event: Callback for each pause of the training loop.
+        callbacks: Functions that training calls.
     """
     start = time.monotonic()
     transform, world = transforms[stage.size], finetune_model.world
@@ -150,14 +163,13 @@ def train_stage(
             class_weights,
             sampler,
         )
-        with grad_checkpointing(trainable_part, stage.grad_checkpointing):
-            return state, _train_one_lr(
-                state, validation, start, should_stop, should_finish, on_event
-            )
+        with (
+            contextlib.closing(state),
+            grad_checkpointing(trainable_part, stage.grad_checkpointing),
+        ):
+            return state, _train_one_lr(state, validation, start, callbacks)
 
-    best, state, complete = _train_each_lr(
-        stage, train_at, world, should_stop, should_finish, notify
-    )
+    best, state, complete = _train_each_lr(stage, train_at, world, callbacks)
     trainable_part.load_state_dict(best.weights if best else initial)
     invalidate_features(finetune_model, partitioned, stage)
     seconds = time.monotonic() - start
@@ -189,9 +201,7 @@ def _train_each_lr(
     stage: Stage,
     train_at: Callable[[Recipe], tuple[FinetuneState, LrResult]],
     world: World,
-    should_stop: Callable[[], bool],
-    should_finish: Callable[[], bool],
-    notify: Notify,
+    callbacks: StageCallbacks,
 ) -> tuple[LrResult | None, FinetuneState, bool]:
     """Train with each learning rate of a stage and select the best result.
 
@@ -204,10 +214,10 @@ def _train_each_lr(
     for recipe in recipes:
         state, result = train_at(recipe)
         if result.epochs:
-            notify(f"{stage.name}: learning rate {result.lr:g}, {result.best_epoch}")
+            callbacks.notify(f"{stage.name}: learning rate {result.lr:g}, {result.best_epoch}")
         # Only the weights of the best learning rate so far stay in memory.
         best = select_lr([result] if best is None else [best, result])
-        ends = should_stop() or (best is not None and should_finish())
+        ends = callbacks.should_stop() or (best is not None and callbacks.should_finish())
         # A stage that ends before its last learning rate is not complete.
         complete = result.complete and (recipe is recipes[-1] or not world.any_rank(ends))
         if not complete:
@@ -273,9 +283,7 @@ def _train_one_lr(
     state: FinetuneState,
     validation: DeviceImages,
     start: float,
-    should_stop: Callable[[], bool],
-    should_finish: Callable[[], bool],
-    on_event: EventCallback,
+    callbacks: StageCallbacks,
 ) -> LrResult:
     """Train with one learning rate, until the loss is not finite or no longer falls."""
     result = LrResult(state.recipe.optimizer.lr)
@@ -287,8 +295,9 @@ def _train_one_lr(
     )
     threads = 1 if has_constant_features else state.finetune_model.numerics.threads
     with _threads(threads), image_decoder.suppress_pillow_warnings():
-        for event in train_events(state, EagerStep(state, state.load_epoch), should_stop):
-            on_event(event)
+        step = TrainingStep(state, state.load_epoch)
+        for event in train_events(state, step, callbacks.should_stop):
+            callbacks.on_event(event)
             if event.kind in ("tick", "epoch"):
                 state.finetune_model.on_item(
                     f"{state.stage.name}: steps", event.step, event.total_steps
@@ -313,7 +322,8 @@ def _train_one_lr(
             patience = state.stage.patience
             if patience and _epochs_since_best_loss(result.epochs) >= patience:
                 break
-            if state.world.any_rank(should_finish()) and event.step < event.total_steps:
+            should_finish = state.world.any_rank(callbacks.should_finish())
+            if should_finish and event.step < event.total_steps:
                 result.complete = False
                 break
     return result

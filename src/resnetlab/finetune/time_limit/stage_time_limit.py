@@ -74,7 +74,7 @@ def _reference_choices(photos: PhotoDataset) -> tuple[PhotoSplit, PhotoSplit]:
     too few validation photographs.
     """
     if describe_too_few(len(photos.validation)):
-        none = photos.train.spaced(np.zeros(len(photos.classes), np.int64))
+        none = photos.train.take_evenly(np.zeros(len(photos.classes), np.int64))
         return none, none
     return select_reference(photos), least_reference(photos)
 
@@ -162,7 +162,7 @@ def _reduce_photographs(
     counts = finetune_model.world.broadcast(counts)
     if counts is None:
         return train
-    reduced = train.spaced(counts)
+    reduced = train.take_evenly(counts)
     limit.record_cut(stage, "fewer photographs", photographs=(len(reduced), len(train)))
     notify(
         f"{stage.name}: the features of {len(reduced):,} of {len(train):,} train photographs fit "

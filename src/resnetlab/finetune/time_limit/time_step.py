@@ -15,9 +15,9 @@ from resnetlab.finetune.network.grad_checkpointing import grad_checkpointing
 from resnetlab.finetune.network.model import FinetuneModel
 from resnetlab.finetune.stage.state import FinetuneState
 from resnetlab.finetune.stage.train_stage import with_lr
-from resnetlab.recipes.finetune import Stage
-from resnetlab.training.eager_step import EagerStep
+from resnetlab.recipes.finetune import Sampler, Stage
 from resnetlab.training.loop import train
+from resnetlab.training.training_step import TrainingStep
 
 TIMED_STEPS = 2
 """Steps of `time_step`. The first is not timed: a network is slower the first time."""
@@ -31,7 +31,7 @@ def time_step(
     seed: int,
     class_weights: Tensor | None = None,
     affordable_seconds: float = math.inf,
-    sampler: str = "shuffled",
+    sampler: Sampler = "shuffled",
 ) -> float:
     """Return the seconds of one training step of a stage, from steps whose effect is undone.
 
@@ -53,10 +53,11 @@ def time_step(
         class_weights,
         sampler,
     )
-    step, durations = EagerStep(state, state.load_epoch), list[float]()
+    step, durations = TrainingStep(state, state.load_epoch), list[float]()
     # A process of several would not know when the others end.
     longest = math.inf if finetune_model.world.size > 1 else 2 * affordable_seconds
     with (
+        contextlib.closing(state),
         image_decoder.suppress_pillow_warnings(),
         grad_checkpointing(partitioned.trainable_part, stage.grad_checkpointing),
     ):
