@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from resnetlab.errors import (
+    MAX_FIRST_LINE,
     InputError,
     Problem,
     ResnetlabError,
@@ -92,4 +93,4 @@ def test_a_long_value_is_shortened() -> None:
 def test_an_error_without_a_message_is_reported_by_its_class() -> None:
     assert first_line(AssertionError()) == "AssertionError"
     assert first_line(RuntimeError("\nno memory\nat layer 3")) == "no memory"
-    assert first_line(RuntimeError("x" * 500), limit=20) == "x" * 20
+    assert first_line(RuntimeError("x" * 500)) == "x" * MAX_FIRST_LINE

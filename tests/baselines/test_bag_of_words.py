@@ -68,7 +68,7 @@ def test_the_same_seed_gives_the_same_dictionary_and_another_seed_gives_another(
     assert not np.array_equal(first, other)
 
 
-def test_a_class_without_train_images_keeps_its_place_and_is_not_predicted() -> None:
+def test_a_class_without_train_images_has_a_column_of_scores_and_is_not_predicted() -> None:
     images = pictures()
     moved = LabeledImages(images.pixels, images.labels * 2 + 1)  # classes 1 and 3 of five
     expected = fit(SMALL, images, 2, 0).decision_function(images.pixels)

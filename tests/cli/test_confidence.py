@@ -258,7 +258,7 @@ def test_a_model_without_confidence_values_is_reported_in_one_line_with_the_fix(
         ("predict", "models/stripes", path, "--coverage", "90"),
         ("predict", "models/stripes", path, "--coverage", "0.999"),
         ("predict", "models/stripes", path, "--coverage", "0.9", "--tta", "flip"),
-        ("evaluate", "models/stripes", "stripes", "--strangers", "nosuch"),
+        ("evaluate", "models/stripes", "stripes", "--ood", "nosuch"),
         ("evaluate", "models/stripes", "stripes", "--ood", "others", "--tta", "flip"),
     ):
         check_error_lines(run_command(*words, folder=here))

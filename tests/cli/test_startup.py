@@ -87,7 +87,18 @@ MISTAKES = {
         "predict pets nosuch.jpg",
         "nosuch.jpg: no such file",
     ),
-    "predict with an unknown view": ("predict pets photo.jpg --tta twice", "--tta"),
+    "predict with an unknown view": (
+        "predict pets photo.jpg --tta twice",
+        "'--tta': Value error, 'twice' is not one of 'none', 'flip', 'ten-crop'",
+    ),
+    "predict with an unknown way to sort": (
+        "predict pets photo.jpg --sort-into sorted --sort-mode move",
+        "'--sort-mode': Value error, 'move' is not one of 'copy', 'link'",
+    ),
+    "evaluate on an unknown split": (
+        "evaluate pets photos --split holdout",
+        "'--split': Value error, 'holdout' is not one of 'train', 'validation', 'test', 'all'",
+    ),
     "evaluate with a folder that is no model": (
         "evaluate nosuch photos",
         "nosuch: contains no model",

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from resnetlab.data.config import LabeledImages
-from resnetlab.data.device_images import DeviceImages, channel_statistics
+from resnetlab.data.device_images import DeviceImages
+from resnetlab.data.transforms.normalization import channel_statistics
 
 
 def images_of(

@@ -190,7 +190,9 @@ def test_fields_of_later_lines_of_a_table_of_json_count(tmp_path: Path) -> None:
     rows = [{"file_name": name, "label": "cat" if k % 2 else "dog"} for k, name in enumerate(names)]
     rows[3:] = [row | {"split": "test"} for row in rows[3:]]
     (root / "metadata.jsonl").write_text("\n".join(map(json.dumps, rows)))
-    assert any("some rows have a split and some have none" in line for line in refused(root))
+    (line,) = refused(root)
+    reason, fix = "some rows have a split and some have none", "fill the column or remove it"
+    assert line == f"{root}/metadata.jsonl: {reason}. Fix: {fix}"
 
 
 def test_a_folder_beside_the_split_folders_is_reported_by_name(tmp_path: Path) -> None:
@@ -204,12 +206,14 @@ def test_a_test_folder_without_classes_is_not_used_and_a_note_reports_it(tmp_pat
     source = opened(root, image_size=8)
     assert (len(source.train), len(source.test)) == (24, 4)
     (note,) = (note for note in source.notes if "in no folder of a class" in note)
-    assert note.startswith(f"{root}/test has 9 images in no folder of a class: nothing is computed")
-    assert f"resnetlab predict MODEL {root}/test" in note
+    assert note == (
+        f"{root}/test has 9 images in no folder of a class: nothing is computed from them; "
+        f"resnetlab predict MODEL {root}/test labels them"
+    )
     shutil.move(root / "test", root / "inner")
     (root / "test").mkdir()
     shutil.move(root / "inner", root / "test" / "unknown")
-    assert any("/test has 9 images in no" in note for note in opened(root, image_size=8).notes)
+    assert note in opened(root, image_size=8).notes
 
 
 def test_a_folder_within_a_folder_and_leftover_archive_files_are_reported(tmp_path: Path) -> None:
@@ -243,8 +247,7 @@ def test_the_same_pixels_under_two_classes_are_listed_and_reported_before_traini
     notes = load_dataset(DataConfig(source=str(root), validation=0.0), tmp_path / "cache").notes
     (note,) = (note for note in notes if "under two classes" in note)
     assert note.startswith("the same pixels under two classes: 4 (first: ")
-    photos = open_photographs(root, cache=tmp_path / "cache")
-    assert any("under two classes: 4" in note for note in photos.notes)
+    assert note in open_photographs(root, cache=tmp_path / "cache").notes
 
 
 # Evaluation

@@ -186,7 +186,8 @@ def test_every_group_rule_puts_a_burst_of_photographs_into_one_split(
     assert len(splits) == 12
     assert all(len(sides) == 1 for sides in splits.values())
     assert {row.split for row in scan.rows} == {"train", "validation", "test"}
-    assert any("60 images in 12 groups stay together" in note for note in scan.notes)
+    kind = rule.partition(":")[0]
+    assert f"groups by {kind}: 60 images in 12 groups stay together in the split" in scan.notes
 
 
 def test_a_rule_that_matches_nothing_is_refused(tmp_path: Path) -> None:
@@ -221,7 +222,10 @@ def test_near_copies_are_in_one_split_and_evaluation_uses_no_train_image(tmp_pat
     for path, side in sides.items():
         if "-copy" not in path:
             assert sides[path.replace(".png", "-copy.jpg")] == side
-    assert any("80 images with a copy or near copy" in note for note in photos.notes)
+    assert (
+        "80 images with a copy or near copy in the folder: copies stay together in the split "
+        "(resnetlab data describe lists them)"
+    ) in photos.notes
     for cache_folder in (cache, tmp_path / "another cache"):
         tested = open_labeled_images(str(root), "test", cache_folder)
         assert {image.name for image in tested.images} == {row.path for row in photos.test.rows}
@@ -272,7 +276,9 @@ def test_folds_of_photographs_test_each_image_once(tmp_path: Path) -> None:
         assert not paths["test"] & paths["train"]
         assert not paths["test"] & paths["validation"]
         assert len(set.union(*paths.values())) == 80
-        assert any(f"fold {fold} of 4" in note for note in photos.notes)
+        assert (
+            f"fold {fold} of 4 (counted from 0) of all images is the test split"
+        ) in photos.notes
         tested += paths["test"]
     assert len(tested) == len(set(tested)) == 80
 
@@ -349,7 +355,10 @@ def test_a_dataset_of_nearly_equal_images_is_still_split(tmp_path: Path) -> None
             save(root / label / f"{index}.png", scan)
     photos = open_photographs(root, cache=tmp_path / "cache")
     assert len(photos.train) + len(photos.validation) + len(photos.test) == 24
-    assert any("so many images look alike" in note for note in photos.notes)
+    assert (
+        "so many images look alike that near copies cannot be told from others: only exact copies "
+        "stay together in the split (--group names groups)"
+    ) in photos.notes
 
 
 def test_a_group_rule_without_effect_because_splits_are_given_is_reported(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from helpers.texture_photographs import folder
+from helpers.threads import one_thread
 from resnetlab.models.configs import ExternalConfig
 from resnetlab.models.weights import write_weights
 
@@ -72,8 +73,5 @@ def config(backbone: Path) -> ExternalConfig:
 
 @pytest.fixture(autouse=True, scope="module")
 def _one_thread() -> Iterator[None]:
-    """Networks this small are slower on two cores than on one."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+    with one_thread():
+        yield

@@ -4,7 +4,9 @@ random stream, so that threads, torch's generator and an interruption change no 
 
 from __future__ import annotations
 
+import gc
 import math
+import threading
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -30,10 +32,11 @@ from resnetlab.data.transforms.photo_train import apply_train_transform, draw_ph
 from resnetlab.finetune.dataset import open_photographs
 from resnetlab.finetune.network.model import FinetuneModel
 from resnetlab.finetune.stage.state import FinetuneState
-from resnetlab.finetune.stage.train_stage import train_stage
+from resnetlab.finetune.stage.train_stage import StageCallbacks, train_stage
+from resnetlab.finetune.time_limit.time_step import time_step
 from resnetlab.models.configs import ExternalConfig
 from resnetlab.models.weights import state_dict_hash
-from resnetlab.recipes.finetune import Stage, load_finetune_recipe
+from resnetlab.recipes.finetune import Sampler, Stage, load_finetune_recipe
 from resnetlab.recipes.numerics import Numerics
 from resnetlab.recipes.train import Adam, Recipe
 from resnetlab.training.rng import make_generator
@@ -185,7 +188,7 @@ def test_threads_and_the_global_generator_do_not_change_a_bit(
     config: ExternalConfig,
     monkeypatch: pytest.MonkeyPatch,
     trainable: Any,
-    sampler: str,
+    sampler: Sampler,
 ) -> None:
     data = open_photographs(photos, cache=photos.parent / "cache")
     hashes = []
@@ -202,6 +205,28 @@ def test_threads_and_the_global_generator_do_not_change_a_bit(
         )
         hashes.append(state_dict_hash(model.model.state_dict()))
     assert hashes[0] == hashes[1]
+
+
+def test_no_thread_of_a_loader_is_left_after_training(photos: Path, config: ExternalConfig) -> None:
+    """Without the collector of reference cycles, only a loader that is closed ends its threads."""
+    data, model = open_photographs(photos, cache=photos.parent / "cache"), make_model(config)
+    transform, settings = model.eval_transform(24), make_stage(lrs=(1e-3, 1e-2))
+    transforms = {"train": transform, "test": transform}
+    before = threading.active_count()
+    during: list[int] = []
+
+    def count_threads(_event: object) -> None:
+        during.append(threading.active_count())
+
+    gc.disable()
+    try:
+        callbacks = StageCallbacks(on_event=count_threads)
+        train_stage(model, settings, data, transforms, 3, callbacks=callbacks)
+        time_step(model, settings, data, transform, 3)
+    finally:
+        gc.enable()
+    assert max(during) > before
+    assert threading.active_count() == before
 
 
 @pytest.mark.parametrize("field", ["augment", "mixup", "cutmix", "random_erasing"])

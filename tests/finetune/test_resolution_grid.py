@@ -5,7 +5,10 @@ ran out of memory or were not run.
 from __future__ import annotations
 
 import csv
+import itertools
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -31,6 +34,7 @@ from resnetlab.model_folder.store import load_model_folder
 from resnetlab.models.photo_predictions import SplitPredictions
 from resnetlab.reports.fixres import build_page, rebuild, write_resolution_page
 from resnetlab.schema import decode
+from resnetlab.training.memory import Peak
 
 
 def request(photos: Path, backbone: Path, **more: object) -> FinetuneRequest:
@@ -75,7 +79,6 @@ def test_every_cell_has_both_stages_and_the_best_one_by_validation_becomes_the_m
             cell.paired.only_this - cell.paired.only_baseline
             == cell.stage_two[1].correct - cell.stage_one[1].correct
         )
-        assert cell.peak_bytes > 0
         for pair in (cell.stage_one, cell.stage_two):
             assert (pair[0].images, pair[1].images) == (12, 18)
             sizes.setdefault(
@@ -84,6 +87,8 @@ def test_every_cell_has_both_stages_and_the_best_one_by_validation_becomes_the_m
     assert measured.best == sizes[max(sizes)]
     loaded_model = load_model_folder(report.parents[1] / "models" / report.name)
     assert loaded_model.file.eval_transform.size == measured.best[1]  # type: ignore[index]
+    bytes_of_weights = sum(weight.nbytes for weight in loaded_model.module.parameters())
+    assert min(cell.peak_bytes for cell in measured.cells) > bytes_of_weights
     assert [row.status for row in measured.rows] == ["done", "done"]
 
 
@@ -112,10 +117,20 @@ def test_a_cell_that_runs_out_of_memory_is_a_result_and_the_others_continue(
             )
         return predict_from_features(model, partitioned, split, transform)
 
+    planted = itertools.count(10)
+
+    @contextmanager
+    def planted_peak(_: torch.device) -> Iterator[Peak]:
+        peak = Peak()
+        yield peak
+        peak.bytes = next(planted)
+
     monkeypatch.setattr(resolution_grid, "predict_from_features", short)
+    monkeypatch.setattr(resolution_grid, "peak_memory", planted_peak)
     measured, report = swept(request(photos, backbone))
     assert [cell.status for cell in measured.cells] == ["done", "done", "out of memory"] * 2
-    assert all(cell.peak_bytes > 0 for cell in measured.cells)
+    # Each row is measured before its cells.
+    assert [cell.peak_bytes for cell in measured.cells] == [11, 12, 13, 15, 16, 17]
     write_resolution_page(measured, report)
     text = (report / "report.md").read_text()
     assert "| 16 → 32 | out of memory |" in text

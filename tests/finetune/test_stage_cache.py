@@ -32,7 +32,7 @@ from resnetlab.finetune.stage.stage_cache import (
     state_dict_hash,
     trainable_state,
 )
-from resnetlab.finetune.stage.train_stage import StageResult, train_stage
+from resnetlab.finetune.stage.train_stage import StageCallbacks, StageResult, train_stage
 from resnetlab.models.configs import ExternalConfig
 from resnetlab.recipes.finetune import Stage, Trainable
 from resnetlab.schema import config_hash
@@ -171,8 +171,9 @@ def test_a_stage_that_was_stopped_early_is_not_cached(
 
     transforms = {"train": transform, "test": transform}
     basis = stage_key(one, data.sha256, "none").with_stage(stage(), transform)
+    callbacks = StageCallbacks(should_stop=stop)
     cut = cache.load_or_train(
-        basis, one, lambda: train_stage(one, stage(), data, transforms, 0, should_stop=stop)
+        basis, one, lambda: train_stage(one, stage(), data, transforms, 0, callbacks=callbacks)
     )
     assert not cut.complete
     assert not list(cache.folder.glob("*.safetensors"))

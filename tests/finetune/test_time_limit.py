@@ -7,6 +7,7 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -21,14 +22,15 @@ from resnetlab.errors import InputError
 from resnetlab.finetune.dataset import open_photographs
 from resnetlab.finetune.finetune_photos import finetune
 from resnetlab.finetune.results import TimeLimitCut
-from resnetlab.finetune.stage.train_stage import train_stage
+from resnetlab.finetune.stage.train_stage import StageCallbacks, train_stage
 from resnetlab.finetune.time_limit import stage_time_limit, time_limit
 from resnetlab.finetune.time_limit.time_limit import TimeLimit, fit_to_limit, suggest_time_limit
 from resnetlab.finetune.time_limit.time_step import time_step
 from resnetlab.model_folder.store import load_model_folder
 from resnetlab.models.configs import ExternalConfig
-from resnetlab.recipes.finetune import Stage
+from resnetlab.recipes.finetune import Sampler, Stage, Trainable
 from resnetlab.recipes.train import Adam, Recipe
+from resnetlab.training.state import TrainState
 from resnetlab.training.step import train_step
 
 
@@ -42,6 +44,22 @@ def limit_with(remaining: float, image_seconds: float = 0.0) -> TimeLimit:
     limit = TimeLimit(1000.0, time.monotonic())
     limit.image_seconds, limit.reserved_seconds = image_seconds, 1000.0 - remaining
     return limit
+
+
+def fake_step_times(monkeypatch: pytest.MonkeyPatch, *seconds: float) -> list[float]:
+    """Let the training steps alone take time on the clock of `time_step`: the first one
+    `seconds[0]`, and so on. Return the list of the times so far.
+    """
+    times: list[float] = []
+
+    def step(state: TrainState, *rest: Any) -> Any:
+        times.append(seconds[len(times)])
+        return train_step(state, *rest)
+
+    monkeypatch.setattr("resnetlab.training.step.train_step", step)
+    clock = SimpleNamespace(monotonic=lambda: sum(times))
+    monkeypatch.setattr("resnetlab.finetune.time_limit.time_step.time", clock)
+    return times
 
 
 @pytest.mark.parametrize(
@@ -87,7 +105,11 @@ def test_without_a_limit_nothing_is_measured_and_no_stage_is_changed() -> None:
     [("all", "shuffled"), ("classifier", "shuffled"), ("classifier", "balanced")],
 )
 def test_measuring_a_step_changes_no_bit_of_the_training_after_the_measurement(
-    photos: Path, config: ExternalConfig, trainable: str, sampler: str
+    photos: Path,
+    config: ExternalConfig,
+    monkeypatch: pytest.MonkeyPatch,
+    trainable: Trainable,
+    sampler: Sampler,
 ) -> None:
     """The features of the measured batches may stay in the cache."""
     data = open_photographs(photos, cache=photos.parent / "cache")
@@ -100,7 +122,9 @@ def test_measuring_a_step_changes_no_bit_of_the_training_after_the_measurement(
         transforms: dict[str, EvalTransform] = {"train": transform, "test": transform}
         if measured:
             before = model.clone_state()
-            assert time_step(model, stage, data, transform, 3) > 0
+            with monkeypatch.context() as patch:
+                fake_step_times(patch, 8.0, 0.25)
+                assert time_step(model, stage, data, transform, 3) == 0.25  # of the second step
             assert all(torch.equal(value, before[n]) for n, value in model.clone_state().items())
         train_stage(model, stage, data, transforms, 3, sampler=sampler)
         states.append(model.clone_state())
@@ -111,15 +135,13 @@ def test_a_step_without_remaining_time_is_measured_once(
     photos: Path, config: ExternalConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data, model = open_photographs(photos, cache=photos.parent / "cache"), make_model(config)
-    transform, steps = model.eval_transform(24), []
-    monkeypatch.setattr(
-        "resnetlab.training.step.train_step",
-        lambda state, *given: steps.append(1) or train_step(state, *given),
-    )
-    for affordable, expected in ((1000.0, 2), (0.0, 1)):
-        steps.clear()
-        assert time_step(model, make_stage(), data, transform, 3, None, affordable) > 0
-        assert len(steps) == expected
+    transform = model.eval_transform(24)
+    for affordable, expected in ((1000.0, [8.0, 0.25]), (4.0, [8.0, 0.25]), (3.75, [8.0])):
+        with monkeypatch.context() as patch:
+            steps = fake_step_times(patch, 8.0, 0.25)
+            seconds = time_step(model, make_stage(), data, transform, 3, None, affordable)
+        assert seconds == expected[-1]
+        assert steps == expected
     seen: list[float] = []
     fit_to_limit(
         make_stage(), limit_with(31.0), 40, 10, lambda s: seen.append(s) or 1.0, is_first=True
@@ -141,8 +163,7 @@ def test_a_stage_that_should_finish_ends_after_the_first_learning_rate_with_a_re
         data,
         {"train": transform, "test": transform},
         0,
-        should_finish=lambda: True,
-        notify=rates.append,
+        callbacks=StageCallbacks(should_finish=lambda: True, notify=rates.append),
     )
     assert (result.lr, result.complete, result.diverged) == (1e-3, False, False)
     assert len(result.epochs) == 1

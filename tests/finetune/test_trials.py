@@ -124,7 +124,10 @@ def test_the_network_with_the_highest_validation_accuracy_is_used(
     assert done.result.validation == alone[selected]
     assert (done.model_folder / "model.safetensors").read_bytes() == weights[selected]
     caveats = load_model_folder(done.model_folder).file.caveats
-    assert any("selected this network among 3" in line for line in caveats)
+    (caveat,) = caveats
+    assert caveat == (
+        "validation selected this network among 3: its validation accuracy is optimistic"
+    )
 
 
 def test_each_trial_has_its_size_license_and_paired_comparison(done: FinetunedModel) -> None:
@@ -192,8 +195,9 @@ def test_a_damaged_network_is_left_out_of_the_trials_with_its_reason(
     result = finetune(bad, notify=messages.append).result
     (left_out,) = [trial for trial in result.backbone_trials if trial.validation is None]
     assert "broken.safetensors" in left_out.left_out
-    assert any("left out" in line and "broken.safetensors" in line for line in messages)
-    assert any("left out" in line for line in trial_lines(result))
+    name = "helpers.user_network:tiny+ (broken.safetensors)"
+    assert f"{name}: left out: {left_out.left_out}" in messages
+    assert f"tried {name}: left out, {left_out.left_out}" in trial_lines(result)
     alone = replace(bad, tries=(str(tmp_path / "broken.toml"),), output=tmp_path / "alone")
     with pytest.raises(InputError, match=r"broken\.safetensors"):
         finetune(alone)
@@ -394,7 +398,11 @@ def test_three_methods_are_tried_for_uneven_classes_and_balanced_accuracy_select
         assert result.balance_trials == ()
         assert (result.balance, result.validation) == (trial.method, trial.validation)
     caveats = load_model_folder(balanced.model_folder).file.caveats
-    assert any("the classes are uneven (3 to 20 train images)" in line for line in caveats)
+    (caveat,) = caveats
+    assert caveat == (
+        "the classes are uneven (3 to 20 train images): validation selected the method "
+        f'"{selected.method}" of 3 by balanced accuracy'
+    )
     assert sum("uneven classes" in line for line in trial_lines(balanced.result)) == 3
 
 

@@ -14,12 +14,12 @@ from resnetlab.models.configs import CifarConfig
 from resnetlab.recipes.numerics import Numerics
 from resnetlab.recipes.train import Recipe
 from resnetlab.training.batches import BatchLoader, InMemoryBatches
-from resnetlab.training.eager_step import EagerStep
 from resnetlab.training.events import TrainEvent, train_events
 from resnetlab.training.from_scratch_state import FromScratchState
 from resnetlab.training.make_step import make_step
+from resnetlab.training.training_step import TrainingStep
 
-MakeStep = Callable[[FromScratchState, DeviceImages], EagerStep]
+MakeStep = Callable[[FromScratchState, DeviceImages], TrainingStep]
 OnBatch = Callable[[Tensor, Tensor], None]
 NETWORK = CifarConfig(blocks=(1, 1, 1), widths=(4, 6, 8))
 
@@ -116,9 +116,9 @@ class SmallTraining:
         return self.run(state, images, on_batch=copy_batch), batches
 
     @staticmethod
-    def eager(state: FromScratchState, images: DeviceImages) -> EagerStep:
+    def eager(state: FromScratchState, images: DeviceImages) -> TrainingStep:
         """Return an eager step, also for a state whose steps could be captured."""
-        return EagerStep(state, InMemoryBatches(state, images))
+        return TrainingStep(state, InMemoryBatches(state, images))
 
     @staticmethod
     def snapshot(state: FromScratchState) -> dict[str, Tensor]:

@@ -10,9 +10,12 @@ from typing import Any
 
 import numpy as np
 
+from resnetlab.analysis.collect import collect_study_data
 from resnetlab.data.config import DataIdentity
 from resnetlab.models.model_cost import model_cost
 from resnetlab.recipes.numerics import Numerics
+from resnetlab.reports.document import Report
+from resnetlab.reports.study.assemble import build_report
 from resnetlab.runs.records import Evaluation, Result, RunRecord, Scores
 from resnetlab.schema import SCHEMA, encode
 from resnetlab.studies.parsing.study_file import load_study
@@ -210,3 +213,8 @@ def _result(
         evaluation_seconds=1.0,
         images_per_second=1500.0,
     )
+
+
+def build_report_from_record(record: StudyRecord, command: str = "") -> Report:
+    """Build the report of a study, finished or not; `command` repeats the study."""
+    return build_report(collect_study_data(record, command))

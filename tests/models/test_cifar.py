@@ -16,7 +16,8 @@ from scipy import stats
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from resnetlab.models.build import build_model
+from helpers.networks import build
+from helpers.threads import one_thread
 from resnetlab.models.configs import CifarConfig, cifar_config
 from resnetlab.models.nets.init import init_weights
 from resnetlab.models.nets.shortcuts import ZeroPadShortcut
@@ -40,20 +41,14 @@ def named(config: CifarConfig) -> str:
     return f"{config.shortcut}-{blocks}-{'bn' if config.batch_norm else 'bias'}"
 
 
-def build(config: CifarConfig, channels: int = 3, classes: int = 10, seed: int = 0) -> nn.Module:
-    return build_model(config, channels, classes, lambda name: make_generator(seed, "init", name))
-
-
 def size(model: nn.Module) -> int:
     return sum(p.numel() for p in model.parameters())
 
 
 @pytest.fixture(autouse=True)
 def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+    with one_thread():
+        yield
 
 
 # Sizes

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import types
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,11 @@ import pytest
 import torch
 from torch import nn
 
+from helpers.networks import build as build_network
 from resnetlab import trust
 from resnetlab.errors import InputError
 from resnetlab.files import sha256
 from resnetlab.models import external
-from resnetlab.models.build import build_model
 from resnetlab.models.configs import ExternalConfig, ModelConfig
 from resnetlab.models.external import check_one_output, local_weights_path, weights_metadata
 from resnetlab.models.factory import model_factory
@@ -28,15 +29,13 @@ from resnetlab.models.model_cost import model_cost
 from resnetlab.models.parse import parse_model
 from resnetlab.models.weights import WeightsMetadata, read_weights, write_weights
 from resnetlab.schema import config_hash, decode, encode
-from resnetlab.training.rng import make_generator
 
 SMALL = ExternalConfig(source="torchvision/squeezenet1_1")
 SHARED_WEIGHTS = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "weights"
 REAL = Path(os.environ.get("RESNETLAB_TEST_WEIGHTS") or SHARED_WEIGHTS)
 
 
-def build(config: ExternalConfig, channels: int = 3, classes: int = 7, seed: int = 0) -> nn.Module:
-    return build_model(config, channels, classes, lambda name: make_generator(seed, "init", name))
+build = partial(build_network, classes=7)
 
 
 def tiny(num_classes: int = 2, width: int = 4, channels: int = 3) -> nn.Module:

@@ -149,9 +149,17 @@ def imported_model(tmp_path: Path, state: dict[str, Any], **options: Any) -> Any
 def test_assumed_values_of_imported_weights_become_caveats(tmp_path: Path) -> None:
     file = imported_model(tmp_path, their_state())
     assert file.classes == tuple(f"class {k}" for k in range(10))
-    assert any("those of ImageNet are assumed" in line for line in file.caveats)
-    assert any("10 outputs have no names" in line for line in file.caveats)
-    assert any("cifar-resnet8-a-end" in line for line in file.caveats)
+    assert file.caveats == (
+        (
+            "shortcut option A is assumed with its zero channels at both ends; the same tensors "
+            "fit cifar-resnet8-a-end, with them at the end, and a plain network"
+        ),
+        (
+            "the file does not state its mean and std: those of ImageNet are assumed (--mean and "
+            "--std, or --repository, give them)"
+        ),
+        "the 10 outputs have no names (--classes FILE, cifar10, cifar100 or imagenet)",
+    )
 
 
 @pytest.mark.parametrize(
@@ -218,7 +226,16 @@ def test_weights_with_the_file_name_of_published_ones_get_their_resize(tmp_path:
     import_weights(file, "resnet50", tmp_path / "out")
     model = read_model_file(tmp_path / "out")
     assert model.eval_transform.resize == 232
-    assert any("by the file's name" in line for line in model.caveats)
+    assert model.caveats == (
+        (
+            "by the file's name, its preprocessing is assumed to be that of torchvision's "
+            "ResNet50_Weights.IMAGENET1K_V2"
+        ),
+        (
+            "the 1,000 outputs are assumed to be ImageNet's classes in torchvision's order "
+            "(--classes names them)"
+        ),
+    )
     import_weights(file, "resnet50", tmp_path / "b", ImportOptions(resize=240))
     assert read_model_file(tmp_path / "b").eval_transform.resize == 240
 

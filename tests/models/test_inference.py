@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations
 
-from resnetlab.models.build import build_model
+from helpers.networks import build
 from resnetlab.models.configs import (
     AlexNetCifarConfig,
     CifarConfig,
@@ -91,10 +91,6 @@ def one_of_each_kind() -> list[tuple[str, ModelConfig]]:
         grouped = getattr(entry.model, "cardinality", 1) > 1
         kinds.setdefault((type(entry.model), *fields, grouped), (entry.name, entry.model))
     return list(kinds.values())
-
-
-def build(config: ModelConfig) -> nn.Module:
-    return build_model(config, 3, 10, lambda part: make_generator(0, "init", part))
 
 
 @pytest.mark.parametrize(("name", "config"), one_of_each_kind())

@@ -87,6 +87,11 @@ def test_the_files_that_a_document_for_contributors_names_exist(document: str) -
     packages = [path for path in (ROOT / "src" / "resnetlab").iterdir() if path.is_dir()]
     roots = (*ROOTS, *packages)
     assert sorted(path for path in named if not any((root / path).exists() for root in roots)) == []
+    bare = set(re.findall(r"`(\w+\.py)`", text))
+    folders = (ROOT / "src", ROOT / "tests", ROOT / "docs")
+    existing = {path.name for folder in folders for path in folder.rglob("*.py")}
+    assert bare
+    assert sorted(bare - existing) == []
 
 
 def test_every_make_target_in_the_documents_exists_and_has_a_description() -> None:

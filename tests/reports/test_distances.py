@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from helpers.synthetic import TRUTH, study_record
+from helpers.synthetic import TRUTH, build_report_from_record, study_record
 from resnetlab import reports
 from resnetlab.analysis.collect import collect_study_data
 from resnetlab.analysis.study_data import StudyData
@@ -86,10 +86,10 @@ def test_the_distance_table_is_in_every_file_of_a_study_that_declares_distances(
         latex.render(reports.build_report(study_data)),
     ):
         assert "Distances between learning curves" in text
-    assert reports.build_report_from_record(study_record()).distances is None
+    assert build_report_from_record(study_record()).distances is None
     failed = TRUTH | {"plain 8": [("at chance", 10.0)] * 5}
     study = replace(load_study("digits"), distances=(PAIRS,))
-    none = reports.build_report_from_record(
+    none = build_report_from_record(
         study_record(failed, study=study, test_curve=True)
     ).distances.rows[0]
     assert [cell.text for cell in none[2:4]] == ["\u2013", "\u2013"]

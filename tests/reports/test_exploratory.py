@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from helpers.synthetic import TRUTH, Truth, study_record
+from helpers.synthetic import TRUTH, Truth, build_report_from_record, study_record
 from resnetlab import reports
 from resnetlab.analysis.collect import collect_study_data
 from resnetlab.reports.document import Table
@@ -20,7 +20,7 @@ from resnetlab.studies.study import Study
 
 
 def explored(truth: Truth = TRUTH, study: Study | None = None) -> Table | None:
-    return reports.build_report_from_record(
+    return build_report_from_record(
         study_record(truth, study=study or replace(load_study("digits"), claims=()))
     ).exploratory
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from helpers.pages import HOSTILE, Page, hostile_record
-from helpers.synthetic import EVERY_STATUS, study_record
+from helpers.synthetic import EVERY_STATUS, build_report_from_record, study_record
 from resnetlab import reports
 from resnetlab.analysis.collect import collect_study_data
 from resnetlab.analysis.data_files import load_study_data
@@ -126,7 +126,7 @@ def test_units_and_letters_have_a_latex_form(unit: str) -> None:
 
 
 def test_names_cannot_inject_a_latex_command() -> None:
-    document = latex.render(reports.build_report_from_record(hostile_record()))
+    document = latex.render(build_report_from_record(hostile_record()))
     assert latex.escape(escape_controls(HOSTILE)) in document
     assert not re.search("[\x00-\x08\x0b-\x1f\u202e]", document)
     assert document.count(r"\begin{document}") == document.count(r"\end{document}") == 1

@@ -9,13 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from helpers.synthetic import TRUTH, study_record
+from helpers.synthetic import TRUTH, build_report_from_record, study_record
 from resnetlab.reports.display_limits import select_evenly, select_first
 from resnetlab.reports.document import Report
 from resnetlab.reports.figures import curves, dots, draw_plot
 from resnetlab.reports.figures.dots import drawn_rows
 from resnetlab.reports.study import curve_captions, dot_plot, run_table
-from resnetlab.reports.study.assemble import build_report_from_record
 from resnetlab.reports.study.curve_plots import MAX_PANELS
 from resnetlab.studies.parsing.overrides import Overrides
 from resnetlab.studies.parsing.study_file import load_study, parse_study

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from helpers.synthetic import Runs, Truth, study_record
+from helpers.synthetic import Runs, Truth, build_report_from_record, study_record
 from resnetlab import reports
 from resnetlab.analysis.collect import collect_study_data
 from resnetlab.analysis.data_files import load_study_data
@@ -150,7 +150,7 @@ def planted(names: Iterable[str] = tuple(CLAIMS)) -> Study:
 
 @pytest.fixture(scope="module")
 def report() -> Report:
-    return reports.build_report_from_record(study_record(TRUTH, study=planted()))
+    return build_report_from_record(study_record(TRUTH, study=planted()))
 
 
 def rows(report: Report) -> dict[str, tuple[Cell, ...]]:
@@ -173,7 +173,7 @@ def test_each_planted_truth_gets_its_verdict(report: Report, name: str) -> None:
 def test_exact_tests_of_five_runs_decide_single_claims_but_not_a_large_family(
     name: str, word: str
 ) -> None:
-    alone = reports.build_report_from_record(study_record(TRUTH, study=planted((name,))))
+    alone = build_report_from_record(study_record(TRUTH, study=planted((name,))))
     assert alone.verdicts[0].badge == word
 
 
@@ -181,9 +181,7 @@ def test_a_claim_with_a_missing_run_is_inconclusive_and_with_that_run_is_reprodu
     there = TRUTH | {"residual 56 (B)": converged(95.6, 96.4, 96.0, 96.0, 96.0)}
     names = ("missing runs that matter",)
     badges = [
-        reports.build_report_from_record(study_record(truth, study=planted(names)))
-        .verdicts[0]
-        .badge
+        build_report_from_record(study_record(truth, study=planted(names))).verdicts[0].badge
         for truth in (TRUTH, there)
     ]
     assert badges == ["inconclusive", "reproduced"]
@@ -252,21 +250,21 @@ def test_failed_and_missing_runs_are_listed_and_make_verdicts_conditional(report
 
 def test_the_note_explains_only_the_kinds_in_the_table_and_counts_its_tests(report: Report) -> None:
     assert f"corrected over the study's {len(CLAIMS) + 3} tests" in report.claims.note
-    few = reports.build_report_from_record(study_record(TRUTH, study=planted(("a chain",)))).claims
+    few = build_report_from_record(study_record(TRUTH, study=planted(("a chain",)))).claims
     assert "the step with the largest p" in few.note
     assert "Boschloo" not in few.note
 
 
 @pytest.mark.parametrize("name", CLAIMS)
 def test_each_kind_of_claim_has_an_answer(name: str) -> None:
-    report = reports.build_report_from_record(study_record(TRUTH, study=planted((name,))))
+    report = build_report_from_record(study_record(TRUTH, study=planted((name,))))
     assert report.answer.endswith(".")
     assert report.verdicts[0].badge in report.answer
 
 
 def test_a_partial_study_of_every_kind_has_no_verdicts() -> None:
     partial = TRUTH | {"plain 8": [*TRUTH["plain 8"][:4], ("waiting", None)]}
-    report = reports.build_report_from_record(study_record(partial, study=planted()))
+    report = build_report_from_record(study_record(partial, study=planted()))
     assert {cell.badge for cell in report.verdicts} == {"waiting"}
     assert {cell.text for row in report.claims.rows for cell in row[1:-1]} == {"–"}
 
@@ -284,7 +282,7 @@ def test_a_report_of_every_kind_is_rebuilt_from_its_files(tmp_path: Path) -> Non
 
 def test_the_order_of_seeds_does_not_change_a_verdict(report: Report) -> None:
     record = study_record(TRUTH, study=planted())
-    other = reports.build_report_from_record(replace(record, runs=record.runs[::-1]))
+    other = build_report_from_record(replace(record, runs=record.runs[::-1]))
     assert [cell.badge for cell in other.verdicts] == [cell.badge for cell in report.verdicts]
 
 
@@ -324,8 +322,7 @@ def test_the_forest_plot_is_in_the_page_and_in_the_markdown_report(tmp_path: Pat
 
 def test_a_single_claim_and_a_partial_study_have_no_forest_plot() -> None:
     assert (
-        reports.build_report_from_record(study_record(TRUTH, study=planted(("an effect",)))).forest
-        is None
+        build_report_from_record(study_record(TRUTH, study=planted(("an effect",)))).forest is None
     )
     partial = TRUTH | {"plain 8": [*TRUTH["plain 8"][:4], ("waiting", None)]}
-    assert reports.build_report_from_record(study_record(partial, study=planted())).forest is None
+    assert build_report_from_record(study_record(partial, study=planted())).forest is None

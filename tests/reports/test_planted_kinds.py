@@ -9,8 +9,7 @@ import tomllib
 
 import pytest
 
-from helpers.synthetic import Runs, study_record
-from resnetlab import reports
+from helpers.synthetic import Runs, build_report_from_record, study_record
 from resnetlab.studies.parsing.overrides import Overrides
 from resnetlab.studies.parsing.study_file import parse_study
 
@@ -129,7 +128,7 @@ def test_each_kind_of_claim_gives_the_planted_verdict(
         label: around(values) if isinstance(values, float) else values
         for label, values in zip(CONDITIONS, truth, strict=True)
     }
-    report = reports.build_report_from_record(study_record(runs, study=study))
+    report = build_report_from_record(study_record(runs, study=study))
     assert report.verdicts[0].badge == word
     cells = {row[0].text: [cell.text for cell in row[1:]] for row in report.outcomes.rows}
     assert cells["all"][0] == "20"  # whatever became of them

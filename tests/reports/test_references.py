@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from helpers.synthetic import TRUTH, Truth, study_record
+from helpers.synthetic import TRUTH, Truth, build_report_from_record, study_record
 from resnetlab import reports
 from resnetlab.analysis.analyze import analyze
 from resnetlab.analysis.collect import collect_study_data
@@ -53,7 +53,7 @@ def report(
         ),
         **changes,
     )
-    return reports.build_report_from_record(study_record(truth, study=changed_study))
+    return build_report_from_record(study_record(truth, study=changed_study))
 
 
 def row(report: Report) -> dict[str, Cell]:
@@ -415,7 +415,7 @@ def test_published_numbers_without_a_measurement_are_listed_as_published_only(
     assert "Published only" in latex.render(
         reports.build_report(collect_study_data(study_record(study=changed_study)))
     )
-    assert reports.build_report_from_record(study_record()).unmatched_references is None
+    assert build_report_from_record(study_record()).unmatched_references is None
 
 
 def test_the_reference_table_is_in_every_file_and_in_a_rebuilt_report(tmp_path: Path) -> None:
@@ -434,7 +434,7 @@ def test_the_reference_table_is_in_every_file_and_in_a_rebuilt_report(tmp_path: 
         encoding="utf-8"
     )
     assert reports.rebuild(tmp_path).read_bytes() == before
-    assert reports.build_report_from_record(study_record()).references is None
+    assert build_report_from_record(study_record()).references is None
     text = (tmp_path / "figures" / "accuracy.csv").read_text(encoding="utf-8").splitlines()
     assert text[0].startswith("condition,mean_pct")
     assert [line.split(",")[0] for line in text[1:]] == [RESIDUAL]
@@ -498,7 +498,7 @@ def known_effect(**changes: Any) -> ForestPlot | None:
     )
     pair = tuple(replace(values, **changes.get(values.source, {})) for values in (residual, PLAIN))
     values = replace(study, claims=(changes.get("claim", claim), back), references=pair)
-    return reports.build_report_from_record(study_record(study=values)).forest
+    return build_report_from_record(study_record(study=values)).forest
 
 
 def test_the_effect_in_published_numbers_is_shown_in_the_forest_plot() -> None:
@@ -552,9 +552,7 @@ def test_an_effect_is_computed_within_one_source_if_it_has_both_numbers() -> Non
         study, claims=(study.claims[0],) * 2, references=(PLAIN, custom, residual)
     )
     (known,) = (
-        reports.build_report_from_record(study_record(study=changed_study))
-        .forest.rows[0]
-        .reference_effects
+        build_report_from_record(study_record(study=changed_study)).forest.rows[0].reference_effects
     )
     assert (known.sources, known.effect) == (("A source",), pytest.approx(57.16))
 

@@ -9,7 +9,14 @@ from pathlib import Path
 import pytest
 from scipy import stats
 
-from helpers.synthetic import EVENT, EVERY_STATUS, TRUTH, Truth, study_record
+from helpers.synthetic import (
+    EVENT,
+    EVERY_STATUS,
+    TRUTH,
+    Truth,
+    build_report_from_record,
+    study_record,
+)
 from resnetlab import reports
 from resnetlab.analysis.collect import collect_study_data
 from resnetlab.models.model_cost import model_cost
@@ -44,7 +51,7 @@ def test_the_status_of_a_run_has_the_reasons_of_failed_attempts_and_no_others() 
 
 
 def test_the_answer_contains_both_arms_with_intervals_and_rates_and_the_verdict() -> None:
-    report = reports.build_report_from_record(study_record())
+    report = build_report_from_record(study_record())
     low, high = t_interval((35.8, 28.1, 22.8))
     assert report.answer.startswith(
         "Residual 56 (A) reached 97.2 % [96.2, 98.1] test accuracy (5 of 5 trained)"
@@ -76,7 +83,7 @@ def test_the_answer_about_other_images_or_the_loss_contains_their_means(
     study = replace(study, claims=(replace(study.claims[0], metric=metric, split=split),))
     errors = [100 - accuracy for _, accuracy in TRUTH["residual 56 (A)"]]
     values = [100 - 0.9 * e if metric == "top1" else 2.35 * (e / 100) ** 0.8 for e in errors]
-    answer = reports.build_report_from_record(study_record(study=study)).answer
+    answer = build_report_from_record(study_record(study=study)).answer
     assert answer.startswith(message.format(sum(values) / 5, *t_interval(values)))
     assert (
         f" {split} {'loss' if metric == 'loss' else 'accuracy'} (5 of 5 trained), against "
@@ -84,25 +91,23 @@ def test_the_answer_about_other_images_or_the_loss_contains_their_means(
     )
     assert "] for plain 56 (3 of 5): " in answer
     failed = TRUTH | {"plain 56": [("at chance", 10.0)] * 5}
-    assert reports.build_report_from_record(study_record(failed, study=study)).answer.startswith(
+    assert build_report_from_record(study_record(failed, study=study)).answer.startswith(
         "Residual 56 is more accurate"
     )
 
 
 def test_planted_verdicts_are_reported() -> None:
     same = TRUTH | {"plain 56": [("trained", x) for x in (97.4, 96.2, 98.0, 97.0, 97.1)]}
-    report = reports.build_report_from_record(study_record(same))
+    report = build_report_from_record(study_record(same))
     assert report.verdicts[0].badge == "inconclusive"
     assert "seeds per condition" in report.claims.rows[0][-1].note
     swapped = TRUTH | {"plain 56": TRUTH["residual 56 (A)"], "residual 56 (A)": TRUTH["plain 56"]}
-    assert (
-        reports.build_report_from_record(study_record(swapped)).verdicts[0].badge == "contradicted"
-    )
+    assert build_report_from_record(study_record(swapped)).verdicts[0].badge == "contradicted"
 
 
 def test_too_few_converged_runs_give_only_the_success_rates() -> None:
     dead = TRUTH | {"plain 56": [("trained", 35.8), *[("at chance", 10.0)] * 4]}
-    report = reports.build_report_from_record(study_record(dead))
+    report = build_report_from_record(study_record(dead))
     assert report.verdicts[0].badge == "inconclusive"
     assert "5 of 5 against 1 of 5 trained" in report.answer
     assert "35.8 % in its one trained run" in report.answer
@@ -110,14 +115,14 @@ def test_too_few_converged_runs_give_only_the_success_rates() -> None:
 
 def test_out_of_memory_makes_a_claim_untestable() -> None:
     lost = TRUTH | {"residual 56 (A)": [("out of memory", None)] * 5}
-    report = reports.build_report_from_record(study_record(lost))
+    report = build_report_from_record(study_record(lost))
     assert report.verdicts[0].badge == "untestable"
     assert "residual 56 (A) ran out of memory" in report.answer.lower().replace("(a)", "(A)")
 
 
 @pytest.mark.parametrize("truth", [TRUTH, EVERY_STATUS, FINISHED])
 def test_runs_of_every_status_are_counted_in_the_denominator(truth: Truth) -> None:
-    report = reports.build_report_from_record(study_record(truth))
+    report = build_report_from_record(study_record(truth))
     names = [column.name.lower() for column in report.outcomes.columns]
     for row, (label, runs) in zip(texts(report.outcomes), truth.items(), strict=False):
         contents = dict(zip(names, row, strict=True))
@@ -140,7 +145,7 @@ def test_runs_of_every_status_are_counted_in_the_denominator(truth: Truth) -> No
 
 
 def test_conditions_have_the_specified_estimates() -> None:
-    report = reports.build_report_from_record(study_record())
+    report = build_report_from_record(study_record())
     row = next(row for row in report.conditions.rows if row[0].text == "plain 56")
     values, every = (35.8, 28.1, 22.8), (35.8, 28.1, 22.8, 10.3, 14.7)
     low, high = wilson(3, 5)
@@ -157,13 +162,13 @@ def test_conditions_have_the_specified_estimates() -> None:
 
 
 def test_a_diverged_run_is_counted_as_chance_with_a_note() -> None:
-    report = reports.build_report_from_record(study_record(FINISHED))
+    report = build_report_from_record(study_record(FINISHED))
     row = next(row for row in report.run_table.rows if row[2].text == "diverged")
     assert (row[3].text, row[3].note) == ("10.1 %", "counted as a guess")
 
 
 def test_a_partial_study_has_no_verdicts_and_reports_its_progress() -> None:
-    report = reports.build_report_from_record(study_record(EVERY_STATUS))
+    report = build_report_from_record(study_record(EVERY_STATUS))
     assert (
         report.banner
         == "Partial report: 16 of 20 runs finished, 2 missing, 1 running and 1 waiting"
@@ -177,26 +182,26 @@ def test_a_study_that_was_not_started_has_a_report(tmp_path: Path) -> None:
     record = study_record(waiting, events=())
     assert reports.write_report(collect_study_data(record), tmp_path).exists()
     assert (
-        reports.build_report_from_record(record).answer
+        build_report_from_record(record).answer
         == "0 of 20 runs are finished: claims are tested after the last run."
     )
 
 
 def test_a_shortened_protocol_is_stated_and_its_command_repeats_it() -> None:
     study = load_study("digits", Overrides(settings=("recipe.epochs=2",), seeds=(0, 1)))
-    report = reports.build_report_from_record(
+    report = build_report_from_record(
         study_record({label: runs[:2] for label, runs in TRUTH.items()}, study=study)
     )
     assert "recipe.epochs = 2 (was 10)" in report.limits
     assert report.command == "resnetlab study run digits --seeds 2 --set recipe.epochs=2"
     assert (
-        reports.build_report_from_record(study_record(), "resnetlab study run x.toml").command
+        build_report_from_record(study_record(), "resnetlab study run x.toml").command
         == "resnetlab study run x.toml"
     )
 
 
 def test_bands_are_described_in_the_caption() -> None:
-    report = reports.build_report_from_record(study_record())
+    report = build_report_from_record(study_record())
     loss = report.curves[0]
     assert "t-interval" in loss.caption
     assert "fewer than 5" in loss.caption
@@ -207,7 +212,7 @@ def test_bands_are_described_in_the_caption() -> None:
 
 
 def test_the_test_curve_is_drawn_if_recorded_and_selects_no_weights() -> None:
-    report = reports.build_report_from_record(study_record(test_curve=True))
+    report = build_report_from_record(study_record(test_curve=True))
     assert [curve.key for curve in report.curves] == [
         "train-loss",
         "test-loss",
@@ -216,7 +221,7 @@ def test_the_test_curve_is_drawn_if_recorded_and_selects_no_weights() -> None:
     ]
     assert report.test_split.startswith("No weights were selected on the test images: ")
     assert "was recorded because the study asks for it" in report.test_split
-    assert [curve.key for curve in reports.build_report_from_record(study_record()).curves] == [
+    assert [curve.key for curve in build_report_from_record(study_record()).curves] == [
         "train-loss",
         "validation-error",
         "validation-error-pairs",
@@ -235,11 +240,11 @@ def test_a_study_without_validation_images_states_that_test_images_decide() -> N
 def test_the_text_of_a_study_file_is_marked_if_the_training_was_shortened() -> None:
     """A sentence about ten epochs is false of two."""
     study = replace(load_study("digits"), about="It trains ten epochs.", limits="Ten epochs alone.")
-    full = reports.build_report_from_record(study_record(study=study))
+    full = build_report_from_record(study_record(study=study))
     assert full.about == "It trains ten epochs."
     assert full.limits.startswith("Ten epochs alone.")
     shortened = replace(study, overrides=(Override("recipe.epochs", "2", "10"),))
-    report = reports.build_report_from_record(study_record(study=shortened))
+    report = build_report_from_record(study_record(study=shortened))
     assert report.about == "By the study file, for its full training: It trains ten epochs."
     start = "By the study file, for its full training: Ten epochs alone. Not the protocol of the"
     assert report.limits.startswith(start)
@@ -248,7 +253,7 @@ def test_the_text_of_a_study_file_is_marked_if_the_training_was_shortened() -> N
 def test_the_scope_of_a_verdict_and_a_forecast_is_stated() -> None:
     study = load_study("digits")
     claim = replace(study.claims[0], left="plain 8", right="residual 8 (A)")
-    report = reports.build_report_from_record(study_record(study=replace(study, claims=(claim,))))
+    report = build_report_from_record(study_record(study=replace(study, claims=(claim,))))
     note = report.claims.note
     assert "not corrected for the number" not in note  # of one claim
     assert "it is on the claim of the source only where these are the source's" in note
@@ -266,7 +271,7 @@ def test_all_machines_and_commits_are_listed() -> None:
         "dirty": True,
         "processor": "Another processor",
     }
-    report = reports.build_report_from_record(study_record(events=(EVENT, moved)))
+    report = build_report_from_record(study_record(events=(EVENT, moved)))
     text = " ".join(detail.text for detail in report.details)
     for part in (
         "abc1234",
@@ -286,16 +291,14 @@ def test_studies_with_several_claims_and_without_claims_have_an_answer() -> None
     back = replace(
         claim, statement="Plain 56 is more accurate.", left=claim.right, right=claim.left
     )
-    report = reports.build_report_from_record(
-        study_record(study=replace(study, claims=(claim, back)))
-    )
+    report = build_report_from_record(study_record(study=replace(study, claims=(claim, back))))
     assert report.answer.startswith(
         "Of 2 claims, 1 is reproduced and 1 is contradicted; the first: "
     )
-    without = reports.build_report_from_record(study_record(study=replace(study, claims=())))
+    without = build_report_from_record(study_record(study=replace(study, claims=())))
     assert without.claims is None
     assert "declares no claim" in without.answer
-    lost = reports.build_report_from_record(
+    lost = build_report_from_record(
         study_record(study=replace(study, claims=(), left_out=(claim.statement,)))
     )
     assert "its claims need conditions that were left out, so there is no verdict" in lost.answer
@@ -313,7 +316,7 @@ def test_no_path_of_the_machine_is_printed(tmp_path: Path, folder_prefix: str) -
 
 
 def test_numbers_are_rounded_and_negative_zero_is_not_printed() -> None:
-    report = reports.build_report_from_record(study_record())
+    report = build_report_from_record(study_record())
     for table in (report.conditions, report.claims, report.run_table):
         for row in table.rows:
             for cell in row:
@@ -329,9 +332,7 @@ def test_a_p_value_is_printed_with_the_name_of_its_test(failed: int, name: str) 
     claim = FailsAndTrains(statement="It fails.", left="plain 56", right="residual 56 (A)")
     study = replace(study, claims=(claim, *study.claims))
     runs = [("at chance", 10.0)] * failed + [("trained", 30.0 + k) for k in range(5 - failed)]
-    table = reports.build_report_from_record(
-        study_record(TRUTH | {"plain 56": runs}, study=study)
-    ).claims
+    table = build_report_from_record(study_record(TRUTH | {"plain 56": runs}, study=study)).claims
     if failed == 1:
         p = stats.binomtest(failed, 5, alternative="less").pvalue
     else:
@@ -352,7 +353,7 @@ def test_intervals_of_accuracies_are_within_0_and_100_percent(tmp_path: Path) ->
     assert t_interval(high).high > 100
     assert t_interval(low).low < 0
     record = study_record(truth, test_curve=True)
-    report = reports.build_report_from_record(record)
+    report = build_report_from_record(record)
     cells = {row[0].text: row[4] for row in report.conditions.rows}
     top, bottom = cells["residual 56 (A)"], cells["plain 56"]
     assert (top.text, top.note) == (f"[{t_interval(high).low:.1f}, 100.0]", "cut at 100 %")

@@ -80,7 +80,7 @@ def test_flipped_weights_and_logits_are_refused_before_a_block_ablation(
 def test_additions_of_resnetlab_to_a_finished_run_renew_its_checksum(run: Path) -> None:
     run_folder = RunFolder(run)
     run_folder.log_event({"event": "note"})
-    run_folder.save_block_ablation(BlockAblations(images=60, blocks=()))
+    run_folder.measurements.save_block_ablation(BlockAblations(images=60, blocks=()))
     assert check_run(run).damage == ()
     assert run_folder.record() is not None
     flip(run / "provenance.jsonl")

@@ -24,7 +24,6 @@ LANDSCAPE = rl.LandscapeConfig(planes=2, points=5, images=8)
 ALL = rl.DiagnosticsConfig(
     gradient_norms=(0, 1, 3), ablate_blocks=True, ablate_sets=True, loss_landscape=LANDSCAPE
 )
-FIXED = ("recipe.epochs=3",)
 
 
 class Run(SmallRun):
@@ -33,7 +32,7 @@ class Run(SmallRun):
     def __init__(
         self, data: Path, root: Path, diagnostics: rl.DiagnosticsConfig = ALL, *settings: str
     ) -> None:
-        super().__init__(data, root, diagnostics, *FIXED, *settings)
+        super().__init__(data, root, *settings, diagnostics=diagnostics)
 
     def measured(self) -> dict[str, bytes]:
         return {
@@ -102,7 +101,7 @@ def test_a_measurement_out_of_memory_leaves_the_result_of_the_run(
 
     run = Run(small_npz, tmp_path)
     with monkeypatch.context() as patch:
-        patch.setattr("resnetlab.runs.session.ablate_blocks", fail)
+        patch.setattr("resnetlab.runs.measure_missing.ablate_blocks", fail)
         result = run()
     assert result
     assert result.status == "trained"
@@ -132,7 +131,7 @@ def test_no_other_process_waits_for_the_measurements_of_the_main_process(
         return original_ablation(*arguments)
 
     monkeypatch.setattr(World, "broadcast", broadcast)
-    monkeypatch.setattr("resnetlab.runs.session.ablate_blocks", ablate)
+    monkeypatch.setattr("resnetlab.runs.measure_missing.ablate_blocks", ablate)
     run = Run(small_npz, tmp_path)
     result = run()
     assert result is not None
@@ -145,9 +144,9 @@ def test_a_run_that_starts_again_deletes_its_earlier_measurements(
     run = Run(small_npz, tmp_path)
     steps = run.file.run.recipe.steps_per_epoch(run.file.train_images)
     run(until=steps + 1)
-    assert len(run.run_folder.read_gradient_norms()) == 2
+    assert len(run.run_folder.measurements.read_gradient_norms()) == 2
     run(until=1, from_step=0)
-    assert [norms.epoch for norms in run.run_folder.read_gradient_norms()] == [0]
+    assert [norms.epoch for norms in run.run_folder.measurements.read_gradient_norms()] == [0]
 
 
 def test_a_measurement_has_a_row_for_each_layer_and_block_ablation_starts_with_the_full_model(
@@ -208,13 +207,13 @@ def test_landscapes_are_measured_after_the_end_and_again_if_their_size_changes(
         assert run.run_folder.needs_work(requested)
         assert run(file=requested) == result
         assert not run.run_folder.needs_work(requested)
-        landscape = run.run_folder.read_loss_landscape()
+        landscape = run.run_folder.measurements.read_loss_landscape()
         assert landscape
         assert landscape.fulfills(size, run.file.train_images)
     assert run.run_folder.record()  # its checksums are right
     uninterrupted = Run(small_npz, tmp_path / "whole")
     uninterrupted()
-    measured = uninterrupted.run_folder.read_loss_landscape()
+    measured = uninterrupted.run_folder.measurements.read_loss_landscape()
     assert measured
     assert measured.planes[0] == landscape.planes[0]
 
@@ -348,7 +347,7 @@ def test_a_removed_measurement_is_made_again_though_its_bytes_may_differ(
     def ablate(*arguments: Any) -> Any:
         return replace(ablate_blocks(*arguments), images=59)
 
-    monkeypatch.setattr("resnetlab.runs.session.ablate_blocks", ablate)
+    monkeypatch.setattr("resnetlab.runs.measure_missing.ablate_blocks", ablate)
     run()
     assert check_run(run.run_folder.path).damage == ()
     assert run.run_folder.record() is not None

@@ -13,42 +13,19 @@ from types import SimpleNamespace
 import pytest
 
 import resnetlab as rl
-from helpers.attempts import train_run
-from resnetlab.data.splits import load_dataset
+from helpers.small_run import SmallRun
 from resnetlab.files import sha256
 from resnetlab.runs.run_folder import RunFolder
-from resnetlab.studies.single_run import plan_run
 from resnetlab.training.profiler import PHASES, TRACE_FILE, TRACED_STEPS
 
 
 def trained(
     root: Path, data: Path, profile: bool, *settings: str, until: int | None = None
 ) -> RunFolder:
-    """Return a run of three epochs of eight steps, or as far as `until`."""
-    model = rl.CifarConfig(blocks=(1, 1), widths=(4, 8), dropout=0.1)
-    fixed = (
-        "numerics.threads=1",
-        "numerics.precision=fp32",
-        "recipe.batch_size=14",
-        "recipe.epochs=4",
-        *settings,
-    )
-    run = plan_run(model, str(data), "adam", settings=list(fixed), output=root).runs[0]
-    at: list[int] = []
-    placement, dataset = (
-        rl.Placement(checkpoint_seconds=0, profile=profile),
-        load_dataset(run.file.data, root / "cache"),
-    )
-    train_run(
-        run.id,
-        run.file,
-        dataset,
-        root,
-        placement,
-        lambda: until is not None and bool(at) and at[-1] >= until,
-        lambda progress, _: at.append(progress.step),
-    )
-    return RunFolder.find(root, run.id)
+    """Return a run of four epochs of eight steps, or as far as `until`."""
+    run = SmallRun(data, root, "recipe.batch_size=14", "recipe.epochs=4", *settings)
+    run(until, placement=rl.Placement(checkpoint_seconds=0, profile=profile))
+    return run.run_folder
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,8 @@ import sys
 import time
 from pathlib import Path
 
+from resnetlab.files import is_locked
+from resnetlab.runs.paths import LOCK
 from resnetlab.runs.records import Evaluation, Result
 from resnetlab.runs.run_folder import RunFolder
 from resnetlab.schema import SCHEMA, encode
@@ -72,14 +74,14 @@ def test_a_lock_excludes_other_processes_and_ends_with_its_process(tmp_path: Pat
     try:
         assert holder.stdout is not None
         assert holder.stdout.readline() == "True\n"
-        assert run_folder.is_locked()
+        assert is_locked(tmp_path / LOCK)
         with run_folder.lock() as acquired:
             assert not acquired
     finally:
         holder.kill()
         holder.communicate()
     deadline = time.monotonic() + 5
-    while run_folder.is_locked() and time.monotonic() < deadline:
+    while is_locked(tmp_path / LOCK) and time.monotonic() < deadline:
         time.sleep(0.01)
     with run_folder.lock() as acquired:
         assert acquired

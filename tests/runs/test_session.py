@@ -16,9 +16,9 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 import resnetlab as rl
-from helpers.attempts import train_run
 from helpers.fake_cuda_graphs import FakeCudaGraphs
 from helpers.outcomes import outcome
+from helpers.small_run import SmallRun
 from resnetlab.errors import InputError, ResourceError
 from resnetlab.files import read_json, sha256, write_json
 from resnetlab.models.weights import read_tensors
@@ -26,71 +26,11 @@ from resnetlab.runs import session
 from resnetlab.runs.config import run_id
 from resnetlab.runs.lifecycle import RunLockedError
 from resnetlab.runs.paths import saved_steps
-from resnetlab.runs.records import Result
 from resnetlab.runs.run_folder import RunFolder
-from resnetlab.studies.plan import Plan
-from resnetlab.training.events import TrainEvent
 from resnetlab.training.from_scratch_state import FromScratchState
 
 pytestmark = pytest.mark.usefixtures("tick_after_every_step")
-EVERY_STEP = rl.Placement(checkpoint_seconds=0, max_checkpoint_seconds=0)
 RECIPE = 'recipe.optimizer={name="adam",lr=0.003}'
-
-
-def plan_of(data: Path, *settings: str, seed: int = 0, output: Path) -> Plan:
-    from resnetlab.studies.single_run import plan_run
-
-    model = rl.CifarConfig(blocks=(1, 1), widths=(4, 8), dropout=0.1)
-    fixed = (
-        "numerics.threads=1",
-        "numerics.precision=fp32",
-        "recipe.batch_size=16",
-        "recipe.epochs=3",
-    )
-    return plan_run(
-        model, str(data), "adam", seed=seed, settings=[*fixed, *settings], output=output
-    )
-
-
-class Runner:
-    """Runs one plan under a root, stopping where a test says."""
-
-    def __init__(self, data: Path, root: Path, *settings: str) -> None:
-        from resnetlab.data.splits import load_dataset
-
-        self.plan, self.root = plan_of(data, *settings, output=root), root
-        self.run = self.plan.runs[0]
-        self.dataset = load_dataset(self.run.file.data, root / "cache")
-        self.steps: list[int] = []
-
-    @property
-    def run_folder(self) -> RunFolder:
-        return RunFolder.find(self.root, self.run.id)
-
-    def __call__(
-        self,
-        until: int | None = None,
-        placement: rl.Placement = EVERY_STEP,
-        from_step: int | None = None,
-    ) -> Result | None:
-        self.steps = []
-
-        def record_progress(progress: TrainEvent, _: object) -> None:
-            self.steps.append(progress.step)
-
-        def stop() -> bool:
-            return until is not None and bool(self.steps) and self.steps[-1] >= until
-
-        return train_run(
-            self.run.id,
-            self.run.file,
-            self.dataset,
-            self.root,
-            placement,
-            stop,
-            record_progress,
-            from_step,
-        )
 
 
 @pytest.mark.parametrize(
@@ -119,13 +59,12 @@ class Runner:
 def test_a_resumed_run_has_the_bits_of_an_uninterrupted_one(
     tmp_path: Path, small_npz: Path, options: tuple[str, ...]
 ) -> None:
-    uninterrupted = Runner(small_npz, tmp_path / "whole", *options)
+    uninterrupted = SmallRun(small_npz, tmp_path / "whole", *options)
     assert uninterrupted() is not None
-    steps = uninterrupted.plan.runs[0].file.run.recipe.total_steps(
-        uninterrupted.run.file.train_images
-    )
+    file = uninterrupted.file
+    steps = file.run.recipe.total_steps(file.train_images)
     for first, second in ((1, 2), (5, 6), (steps // 3, steps - 1), (steps // 3 + 1, steps)):
-        broken = Runner(small_npz, tmp_path / f"broken-{first}", *options)
+        broken = SmallRun(small_npz, tmp_path / f"broken-{first}", *options)
         assert broken(until=first) is None
         assert saved_steps(broken.run_folder.checkpoints)[-1] == first
         assert (broken(until=second) is not None) == (second == steps)
@@ -134,9 +73,9 @@ def test_a_resumed_run_has_the_bits_of_an_uninterrupted_one(
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory, small_npz: Path) -> Runner:
+def undisturbed(tmp_path_factory: pytest.TempPathFactory, small_npz: Path) -> SmallRun:
     """Return a run that was never stopped."""
-    uninterrupted = Runner(small_npz, tmp_path_factory.mktemp("whole"), RECIPE)
+    uninterrupted = SmallRun(small_npz, tmp_path_factory.mktemp("whole"), RECIPE)
     uninterrupted()
     return uninterrupted
 
@@ -144,9 +83,12 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory, small_npz: Path) -> Ru
 @settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(stops=st.lists(st.integers(1, 20), max_size=4))
 def test_any_sequence_of_stops_gives_the_same_bits(
-    tmp_path_factory: pytest.TempPathFactory, small_npz: Path, undisturbed: Runner, stops: list[int]
+    tmp_path_factory: pytest.TempPathFactory,
+    small_npz: Path,
+    undisturbed: SmallRun,
+    stops: list[int],
 ) -> None:
-    broken = Runner(small_npz, tmp_path_factory.mktemp("broken"), RECIPE)
+    broken = SmallRun(small_npz, tmp_path_factory.mktemp("broken"), RECIPE)
     for stop in sorted(stops):
         broken(until=stop)
     broken()
@@ -154,14 +96,14 @@ def test_any_sequence_of_stops_gives_the_same_bits(
 
 
 def test_the_checkpoint_interval_does_not_change_a_bit(tmp_path: Path, small_npz: Path) -> None:
-    often, never = Runner(small_npz, tmp_path / "often"), Runner(small_npz, tmp_path / "never")
+    often, never = SmallRun(small_npz, tmp_path / "often"), SmallRun(small_npz, tmp_path / "never")
     often()
     never(placement=rl.Placement(checkpoint_seconds=1e9, max_checkpoint_seconds=1e9))
     assert outcome(often.run_folder.path) == outcome(never.run_folder.path)
 
 
 def test_a_finished_run_is_not_trained_again(tmp_path: Path, small_npz: Path) -> None:
-    runner = Runner(small_npz, tmp_path)
+    runner = SmallRun(small_npz, tmp_path)
     result = runner()
     before = {
         path: path.stat().st_mtime_ns
@@ -178,7 +120,7 @@ def test_a_finished_run_is_not_trained_again(tmp_path: Path, small_npz: Path) ->
 
 
 def test_a_run_writes_the_files_that_its_readers_expect(tmp_path: Path, small_npz: Path) -> None:
-    runner = Runner(small_npz, tmp_path)
+    runner = SmallRun(small_npz, tmp_path)
     result = runner()
     assert result is not None
     assert result.test is not None
@@ -228,10 +170,10 @@ def test_the_weights_file_contains_everything_for_a_prediction(
     from resnetlab.models.build import build_model
     from resnetlab.models.weights import load_weights, read_weights
 
-    runner = Runner(small_npz, tmp_path, *options)
+    runner = SmallRun(small_npz, tmp_path, *options)
     runner()
     tensors, metadata = read_weights(runner.run_folder.path / "weights.safetensors")
-    model = build_model(runner.run.file.run.model, 1, 3, lambda _: torch.Generator()).eval()
+    model = build_model(runner.file.run.model, 1, 3, lambda _: torch.Generator()).eval()
     load_weights(model, tensors, "weights.safetensors")
     x = torch.from_numpy(runner.dataset.test.pixels) / 255
     edge = (runner.dataset.image_size - metadata.side) // 2
@@ -254,7 +196,10 @@ def test_the_weights_file_contains_everything_for_a_prediction(
 def test_the_test_split_is_not_evaluated_before_the_end_unless_its_curve_is_requested(
     tmp_path: Path, small_npz: Path
 ) -> None:
-    quiet, curve = Runner(small_npz, tmp_path), Runner(small_npz, tmp_path, "data.test_curve=true")
+    quiet, curve = (
+        SmallRun(small_npz, tmp_path),
+        SmallRun(small_npz, tmp_path, "data.test_curve=true"),
+    )
     quiet()
     curve()
     assert not any(line.split == "test" for line in quiet.run_folder.metrics())
@@ -271,7 +216,7 @@ def test_rarer_evaluation_changes_neither_weights_nor_the_other_evaluations(
     tmp_path: Path, small_npz: Path
 ) -> None:
     every, rare, small = (
-        Runner(small_npz, tmp_path / name, "recipe.epochs=5", "data.test_curve=true", *options)
+        SmallRun(small_npz, tmp_path / name, "recipe.epochs=5", "data.test_curve=true", *options)
         for name, options in {
             "every": (),
             "rare": ("recipe.eval_every_epochs=2",),
@@ -295,7 +240,7 @@ def test_rarer_evaluation_changes_neither_weights_nor_the_other_evaluations(
     for other in weights[1:]:
         assert all(torch.equal(other[name], tensor) for name, tensor in weights[0].items())
 
-    def curve(run: Runner, split: str) -> dict[float, float]:
+    def curve(run: SmallRun, split: str) -> dict[float, float]:
         lines = run.run_folder.metrics()
         return {line.epoch: line.top1_error_pct for line in lines if line.split == split}
 
@@ -318,15 +263,15 @@ def test_rarer_evaluation_changes_neither_weights_nor_the_other_evaluations(
             "validation": result.validation.images,
             "test": result.test.images,
         }
-        limit = run.run.file.data.curve_images
+        limit = run.file.data.curve_images
         lines = [line for line in run.run_folder.metrics() if line.split != "train epoch"]
         images = sum(min(limit or 10**9, sizes[line.split]) for line in lines)
-        assert run.run.evaluation_images == images + (sum(sizes.values()) if limit else 0)
+        assert run.planned.evaluation_images == images + (sum(sizes.values()) if limit else 0)
 
 
 def test_a_run_with_rare_evaluations_may_stop_at_any_step(tmp_path: Path, small_npz: Path) -> None:
     options = ("recipe.epochs=4", "recipe.eval_every_epochs=3", "data.curve_images=5")
-    uninterrupted, stopped = (Runner(small_npz, tmp_path / name, *options) for name in ("a", "b"))
+    uninterrupted, stopped = (SmallRun(small_npz, tmp_path / name, *options) for name in ("a", "b"))
     result = uninterrupted()
     assert result is not None
     stop = 0
@@ -341,7 +286,7 @@ def test_a_run_with_rare_evaluations_may_stop_at_any_step(tmp_path: Path, small_
 def test_best_selects_the_weights_with_the_lowest_validation_error(
     tmp_path: Path, small_npz: Path
 ) -> None:
-    runner = Runner(
+    runner = SmallRun(
         small_npz, tmp_path, "recipe.select=best", "data.validation=0.3", "recipe.epochs=6", RECIPE
     )
     result = runner()
@@ -360,11 +305,11 @@ def test_a_run_that_falls_back_to_eager_steps_records_the_reason(
     tmp_path: Path, small_npz: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("resnetlab.training.make_step.CudaGraphs", FakeCudaGraphs)
-    runner = Runner(small_npz, tmp_path)
-    numerics = replace(runner.run.file.run.numerics, cuda_graphs="on")
-    file = replace(runner.run.file, run=replace(runner.run.file.run, numerics=numerics))
-    runner.run = replace(runner.run, file=file, id=run_id(file.run, file.data_name))
-    assert runner() is not None
+    runner = SmallRun(small_npz, tmp_path)
+    numerics = replace(runner.file.run.numerics, cuda_graphs="on")
+    file = replace(runner.file, run=replace(runner.file.run, numerics=numerics))
+    runner.run_folder = RunFolder.find(tmp_path, run_id(file.run, file.data_name))
+    assert runner(file=file) is not None
     record = runner.run_folder.record()
     assert record is not None
     noted = [(line["event"], line.get("reason"), line["step"]) for line in record.provenance]
@@ -374,7 +319,7 @@ def test_a_run_that_falls_back_to_eager_steps_records_the_reason(
 def test_a_run_that_another_process_has_locked_is_not_changed(
     tmp_path: Path, small_npz: Path
 ) -> None:
-    runner = Runner(small_npz, tmp_path)
+    runner = SmallRun(small_npz, tmp_path)
     with runner.run_folder.lock() as acquired:
         assert acquired
         with pytest.raises(RunLockedError):
@@ -401,7 +346,7 @@ def poison(
 def test_a_non_finite_loss_ends_the_run_as_diverged_and_overwrites_no_good_checkpoint(
     tmp_path: Path, small_npz: Path, monkeypatch: pytest.MonkeyPatch, step: int, precision: str
 ) -> None:
-    runner = Runner(small_npz, tmp_path, f"numerics.precision={precision}")
+    runner = SmallRun(small_npz, tmp_path, f"numerics.precision={precision}")
     saved: list[bool] = []
     plain = session.save_checkpoint
 
@@ -431,7 +376,7 @@ def test_a_non_finite_loss_ends_the_run_as_diverged_and_overwrites_no_good_check
 
 
 def test_a_network_that_never_exceeds_chance_is_at_chance(tmp_path: Path, small_npz: Path) -> None:
-    runner = Runner(small_npz, tmp_path, 'recipe.optimizer={name="sgd",lr=1e-12,momentum=0.0}')
+    runner = SmallRun(small_npz, tmp_path, 'recipe.optimizer={name="sgd",lr=1e-12,momentum=0.0}')
     result = runner()
     assert result is not None
     assert result.status == "at chance"
@@ -445,7 +390,7 @@ def test_a_network_that_never_exceeds_chance_is_at_chance(tmp_path: Path, small_
 def test_out_of_memory_is_a_result_and_the_batch_size_does_not_change(
     tmp_path: Path, small_npz: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
-    runner = Runner(small_npz, tmp_path)
+    runner = SmallRun(small_npz, tmp_path)
 
     def fail(_: FromScratchState) -> None:
         raise error
@@ -460,7 +405,7 @@ def test_out_of_memory_is_a_result_and_the_batch_size_does_not_change(
 def test_other_errors_are_raised_and_not_recorded_as_results(
     tmp_path: Path, small_npz: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    runner = Runner(small_npz, tmp_path)
+    runner = SmallRun(small_npz, tmp_path)
 
     def fail(_: FromScratchState) -> None:
         raise RuntimeError("a bug")
@@ -475,8 +420,8 @@ def test_a_full_disk_is_reported_before_a_checkpoint_and_the_run_continues_later
     tmp_path: Path, small_npz: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     uninterrupted, runner = (
-        Runner(small_npz, tmp_path / "whole"),
-        Runner(small_npz, tmp_path / "full"),
+        SmallRun(small_npz, tmp_path / "whole"),
+        SmallRun(small_npz, tmp_path / "full"),
     )
     uninterrupted()
     assert runner(until=6) is None
@@ -496,16 +441,16 @@ def test_a_full_disk_is_reported_before_a_checkpoint_and_the_run_continues_later
 def test_a_folder_with_another_run_is_refused(
     tmp_path: Path, small_npz: Path, setting: str
 ) -> None:
-    runner, other = Runner(small_npz, tmp_path), Runner(small_npz, tmp_path, setting)
+    runner, other = SmallRun(small_npz, tmp_path), SmallRun(small_npz, tmp_path, setting)
     assert runner(until=3) is None
     path = runner.run_folder.path
-    path.rename(path.parent / other.run.id)
+    path.rename(path.parent / other.planned.id)
     with pytest.raises(InputError, match="its config is not that of the run in the folder's name"):
         other()
 
 
 def test_other_data_are_refused(tmp_path: Path, small_npz: Path) -> None:
-    runner = Runner(small_npz, tmp_path)
+    runner = SmallRun(small_npz, tmp_path)
     assert runner(until=3) is None
     runner.dataset = replace(
         runner.dataset, identity=replace(runner.dataset.identity, sha256="0" * 64)
@@ -517,7 +462,7 @@ def test_other_data_are_refused(tmp_path: Path, small_npz: Path) -> None:
 def test_another_torch_version_is_refused_with_its_number(
     tmp_path: Path, small_npz: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    runner = Runner(small_npz, tmp_path)
+    runner = SmallRun(small_npz, tmp_path)
     assert runner(until=3) is None
     with monkeypatch.context() as patch:
         patch.setattr(session, "torch_version", lambda: "9.9.9")
@@ -530,8 +475,8 @@ def test_a_damaged_checkpoint_is_refused_and_the_earlier_one_is_offered(
     tmp_path: Path, small_npz: Path
 ) -> None:
     uninterrupted, runner = (
-        Runner(small_npz, tmp_path / "whole"),
-        Runner(small_npz, tmp_path / "damaged"),
+        SmallRun(small_npz, tmp_path / "whole"),
+        SmallRun(small_npz, tmp_path / "damaged"),
     )
     uninterrupted()
     assert runner(until=8) is None
@@ -546,7 +491,7 @@ def test_a_damaged_checkpoint_is_refused_and_the_earlier_one_is_offered(
 
 
 def test_a_checkpoint_with_nan_is_refused_by_name(tmp_path: Path, small_npz: Path) -> None:
-    runner = Runner(small_npz, tmp_path)
+    runner = SmallRun(small_npz, tmp_path)
     assert runner(until=8) is None
     folder = runner.run_folder.checkpoints / "8"
     tensors = load_file(folder / "state.safetensors")
@@ -565,8 +510,8 @@ def test_a_checkpoint_with_nan_is_refused_by_name(tmp_path: Path, small_npz: Pat
 
 def test_a_run_that_starts_again_removes_later_checkpoints(tmp_path: Path, small_npz: Path) -> None:
     uninterrupted, runner = (
-        Runner(small_npz, tmp_path / "whole"),
-        Runner(small_npz, tmp_path / "again"),
+        SmallRun(small_npz, tmp_path / "whole"),
+        SmallRun(small_npz, tmp_path / "again"),
     )
     uninterrupted()
     assert runner(until=9) is None
@@ -575,4 +520,4 @@ def test_a_run_that_starts_again_removes_later_checkpoints(tmp_path: Path, small
     runner()
     assert outcome(runner.run_folder.path) == outcome(uninterrupted.run_folder.path)
     with pytest.raises(InputError, match="no checkpoint of step 5"):
-        Runner(small_npz, tmp_path / "other")(from_step=5)
+        SmallRun(small_npz, tmp_path / "other")(from_step=5)

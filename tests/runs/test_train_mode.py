@@ -17,9 +17,9 @@ import resnetlab as rl
 from helpers.small_run import SmallRun
 from resnetlab.runs.damage import check_run
 from resnetlab.runs.load import load_run
+from resnetlab.runs.measurements import RunMeasurements
 from resnetlab.runs.paths import TRAIN_MODE
 from resnetlab.runs.records import Evaluation
-from resnetlab.runs.run_folder import RunFolder
 from resnetlab.stats.chance import UNDECIDED
 from resnetlab.training.rng import make_generator
 
@@ -42,7 +42,7 @@ class Run(SmallRun):
         *settings: str,
         dropout: float = 0.2,
     ) -> None:
-        super().__init__(data, root, diagnostics, *FIXED, *settings, dropout=dropout)
+        super().__init__(data, root, *FIXED, *settings, diagnostics=diagnostics, dropout=dropout)
 
     def evaluation(self) -> dict[str, Any]:
         """Return the file of the evaluation in training mode, without the times of its curve."""
@@ -156,17 +156,17 @@ def test_a_run_killed_during_a_write_has_every_evaluation_exactly_once(
     uninterrupted: Run, tmp_path: Path, small_npz: Path, monkeypatch: pytest.MonkeyPatch, when: str
 ) -> None:
     broken = Run(small_npz, tmp_path / "broken")
-    append = RunFolder.append_train_mode
+    append = RunMeasurements.append_train_mode
 
-    def append_and_die(run_folder: RunFolder, *lines: Evaluation) -> None:
+    def append_and_die(measurements: RunMeasurements, *lines: Evaluation) -> None:
         if when == "before" and any(line.epoch == 1 for line in lines):
             raise Killed
-        append(run_folder, *lines)
+        append(measurements, *lines)
         if any(line.epoch == 1 for line in lines):
             raise Killed
 
     with monkeypatch.context() as patched:
-        patched.setattr(RunFolder, "append_train_mode", append_and_die)
+        patched.setattr(RunMeasurements, "append_train_mode", append_and_die)
         with pytest.raises(Killed):
             broken()
     written = {line["epoch"] for line in broken.evaluation()["curve"]}

@@ -7,7 +7,9 @@ import random
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,7 +21,6 @@ from resnetlab.errors import Problem
 from resnetlab.runs import session
 from resnetlab.runs.lifecycle import RunLockedError
 from resnetlab.runs.run_folder import RunFolder
-from resnetlab.studies.executors.local import LocalExecutor
 from resnetlab.training.from_scratch_state import FromScratchState
 
 RUN = ("cifar-plain8", "adam")
@@ -31,17 +32,26 @@ def train(data: Path, output: Path, *settings: str) -> rl.RunRecord:
     return rl.train(model, str(data), recipe, settings=[*SETTINGS, *settings], output=output)
 
 
-def test_no_process_is_started(
+def test_no_python_process_is_started(
     small_npz: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(*_: object, **__: object) -> None:
-        raise AssertionError("a process was started")
+    """Git is started, for the commit in the provenance."""
+    programs: list[str] = []
 
-    monkeypatch.setattr(LocalExecutor, "run", refuse)
-    monkeypatch.setattr("resnetlab.studies.executors.local._Worker._spawn", refuse)
+    class Recorder(subprocess.Popen[Any]):
+        def __init__(self, command: Sequence[str], *more: Any, **options: Any) -> None:
+            programs.append(command[0])
+            super().__init__(command, *more, **options)
+
+    def refuse() -> int:
+        raise AssertionError("a process was forked")
+
+    monkeypatch.setattr(subprocess, "Popen", Recorder)
+    monkeypatch.setattr(os, "fork", refuse)
     result = train(small_npz, tmp_path).result
     assert result is not None
     assert result.test is not None
+    assert set(programs) <= {"git"}
 
 
 def test_torch_settings_and_all_random_states_are_restored(small_npz: Path, tmp_path: Path) -> None:

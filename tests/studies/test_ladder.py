@@ -10,12 +10,13 @@ from typing import Any
 
 import pytest
 
+from helpers.study_files import parse
 from resnetlab.errors import InputError
 from resnetlab.recipes.train import SGD, Adam, Cosine, Exponential
 from resnetlab.schema import decode, encode
 from resnetlab.studies.claims import Better, Equivalent
 from resnetlab.studies.parsing.overrides import Overrides
-from resnetlab.studies.parsing.study_file import load_study, parse_study
+from resnetlab.studies.parsing.study_file import load_study
 from resnetlab.studies.study import Condition, Study
 
 RIGHT = """
@@ -67,10 +68,6 @@ def changed(index: int, **changes: Any) -> dict[str, Any]:
     table = copy.deepcopy(tables())
     table["rung"][index] |= changes
     return table
-
-
-def parse(raw: dict[str, Any], **overrides: Any) -> Study:
-    return parse_study(raw, "study.toml", Overrides(**overrides))
 
 
 def error_text(raw: dict[str, Any], **overrides: Any) -> str:

@@ -32,7 +32,7 @@ PROPERTIES = DataProperties(
     identity=DataIdentity(sha256="ab" * 32),
     classes=tuple("0123456789"),
     channels=1,
-    side=8,
+    image_size=8,
     train_images=1000,
     class_share=0.1,
 )

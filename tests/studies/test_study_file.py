@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from helpers.study_files import parse
 from resnetlab.errors import InputError
 from resnetlab.models.configs import CifarConfig, cifar_config
 from resnetlab.recipes.finetune import finetune_recipe_names
@@ -52,10 +53,6 @@ def tables(**changes: Any) -> dict[str, Any]:
 def single(**changes: Any) -> dict[str, Any]:
     """Return a study without a grid."""
     return tables(**{"grid": None, "claim": None, "model": "cifar-resnet8"} | changes)
-
-
-def parse(raw: dict[str, Any], **overrides: Any) -> Study:
-    return parse_study(raw, "study.toml", Overrides(**overrides))
 
 
 def error_lines(raw: dict[str, Any], **overrides: Any) -> list[str]:

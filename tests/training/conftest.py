@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from helpers.small_training import SmallTraining
+from helpers.threads import one_thread
 
 
 @pytest.fixture(scope="session")
@@ -34,7 +35,5 @@ def same() -> Callable[[dict[str, Tensor], dict[str, Tensor]], None]:
 
 @pytest.fixture(autouse=True)
 def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+    with one_thread():
+        yield
