@@ -41,7 +41,7 @@ from resnetlab.recipes.train import SGD, Adam, AdamW, Cosine, Recipe, RMSprop
 from resnetlab.schema import encode
 from resnetlab.training.batches import InMemoryBatches
 from resnetlab.training.device import setup_device
-from resnetlab.training.eager_step import EagerStep
+from resnetlab.training.training_step import TrainingStep
 from resnetlab.training.events import train_events
 from resnetlab.training.from_scratch_state import FromScratchState
 from resnetlab.training.make_step import make_step
@@ -86,7 +86,7 @@ class Bench:
         step = (
             make_step(state, self.resident)
             if kind == "captured"
-            else EagerStep(state, InMemoryBatches(state, self.resident))
+            else TrainingStep(state, InMemoryBatches(state, self.resident))
         )
         for event in train_events(state, step, lambda: False, yield_every_step=True):
             yield event.images_processed - seen

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from resnetlab.api.sweep import sweep
     from resnetlab.api.verdicts import judge
     from resnetlab.api.verification import Verification, verify
-    from resnetlab.data.config import DataConfig, FolderChoices
+    from resnetlab.data.config import Augment, DataConfig, FolderChoices
     from resnetlab.deploy.predict import Classifier, Prediction, Predictions, load_model
     from resnetlab.errors import InputError, ResnetlabError, ResourceError, UnfinishedError
     from resnetlab.finetune.finetune_photos import FinetunedModel
@@ -45,7 +45,18 @@ if TYPE_CHECKING:
     from resnetlab.models.configs import CifarConfig, cifar_config
     from resnetlab.models.factory import model_factory
     from resnetlab.recipes.numerics import Numerics, Placement
-    from resnetlab.recipes.train import SGD, Adam, AdamW, Recipe, RMSprop
+    from resnetlab.recipes.train import (
+        SGD,
+        Adam,
+        AdamW,
+        Constant,
+        Cosine,
+        Exponential,
+        MultiStep,
+        OneCycle,
+        Recipe,
+        RMSprop,
+    )
     from resnetlab.runs.records import Evaluation, Result, RunRecord, Scores
     from resnetlab.studies.claims import Claim
     from resnetlab.studies.compare import Comparison, compare
@@ -88,7 +99,7 @@ _NAMES_BY_MODULE = {
         "Verification",
         "verify",
     ),
-    "data.config": ("DataConfig", "FolderChoices"),
+    "data.config": ("Augment", "DataConfig", "FolderChoices"),
     "deploy.predict": (
         "Classifier",
         "Prediction",
@@ -117,6 +128,11 @@ _NAMES_BY_MODULE = {
         "SGD",
         "Adam",
         "AdamW",
+        "Constant",
+        "Cosine",
+        "Exponential",
+        "MultiStep",
+        "OneCycle",
         "Recipe",
         "RMSprop",
     ),
@@ -146,22 +162,28 @@ __all__ = [
     "SGD",
     "Adam",
     "AdamW",
+    "Augment",
     "CifarConfig",
     "Claim",
     "Classifier",
     "Collection",
     "Comparison",
     "Condition",
+    "Constant",
+    "Cosine",
     "DataConfig",
     "DiagnosticsConfig",
     "Evaluation",
+    "Exponential",
     "FinetunedModel",
     "FixresComparison",
     "FolderChoices",
     "InputError",
     "LandscapeConfig",
     "LoadedStudy",
+    "MultiStep",
     "Numerics",
+    "OneCycle",
     "Placement",
     "Prediction",
     "Predictions",

@@ -6,6 +6,7 @@ A changed byte of a text file is still a valid file, so only a checksum shows it
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -95,3 +96,19 @@ def renew_checksum(folder: Path, name: str) -> None:
     """Write the present SHA-256 of a file, after this program changed it."""
     hashes = read_checksums(folder) | {name: sha256(folder / name)}
     write_json(folder / CHECKSUMS, {"sha256": hashes})
+
+
+@contextlib.contextmanager
+def renewed_checksum(folder: Path, name: str, replaced: bool = False) -> Iterator[None]:
+    """Renew the checksum of a file of `folder` that the `with` block writes, if it had not changed
+    before or is `replaced`.
+
+    An unfinished run has no checksums.
+    """
+    exists = (folder / CHECKSUMS).exists()
+    renew = exists and (replaced or is_unchanged(folder, name))
+    if renew:  # a reader, or a kill, between the two writes finds no wrong checksum
+        remove_checksum(folder, name)
+    yield
+    if renew:
+        renew_checksum(folder, name)

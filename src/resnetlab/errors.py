@@ -107,10 +107,14 @@ def shorten(text: str, limit: int = MAX_PART_LENGTH) -> str:
     return f"{text[: limit - tail - 3]}...{text[-tail:]}"
 
 
-def first_line(error: BaseException, limit: int = 160) -> str:
+MAX_FIRST_LINE = 160
+"""Number of characters of an error of another library that a message repeats."""
+
+
+def first_line(error: BaseException) -> str:
     """Return the first line of an error's message, or the name of its class if it has none."""
     lines = str(error).strip().splitlines()
-    return (lines[0] if lines else type(error).__name__)[:limit]
+    return (lines[0] if lines else type(error).__name__)[:MAX_FIRST_LINE]
 
 
 def suggest(name: str, known_names: Iterable[str]) -> str:

@@ -7,6 +7,14 @@ import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
 
+ShouldStop = Callable[[], bool]
+"""Function that is called between steps; if it returns True, the work ends in an orderly way."""
+
+
+def never_stop() -> bool:
+    """Return False: the work goes on to its end."""
+    return False
+
 
 class StopSignal:
     """Flag that a signal sets: the first one asks for an orderly stop, the second ends the program.

@@ -15,7 +15,7 @@ from resnetlab.stats.hypothesis_types import Hypothesis
 from resnetlab.stats.intervals import ConditionSummary, Interval, summarize
 from resnetlab.stats.outcomes import Outcome, OutcomeCounts, count_outcomes
 from resnetlab.stats.verdict_types import Verdict
-from resnetlab.studies.claims import condition_labels
+from resnetlab.studies.claims import ClaimSplit, Metric, condition_labels
 from resnetlab.studies.imported_design import ImportedRuns
 from resnetlab.studies.plan import group_by
 from resnetlab.studies.study import Condition, Study
@@ -47,6 +47,17 @@ class StudyAnalysis:
     def rows(self, label: str) -> tuple[RunRow, ...]:
         """Return the planned runs of a condition, in the order of their seeds."""
         return tuple(self._rows.get(label, ()))
+
+    def metric_values(self, label: str, metric: Metric, split: ClaimSplit) -> list[float]:
+        """Return the values of a metric of the trained runs of a condition: accuracy (`top1`) and
+        `error` in percent, `loss` in nats.
+        """
+        rows = [row for row in self.rows(label) if row.status == "trained"]
+        name = "loss_nats" if metric == "loss" else "error_pct"
+        recorded = [getattr(row, f"{split}_{name}") for row in rows]
+        return [
+            100 - value if metric == "top1" else value for value in recorded if value is not None
+        ]
 
     def points(self, label: str) -> tuple[CurvePoint, ...]:
         """Return the evaluations of a condition's runs."""
@@ -150,7 +161,7 @@ def analyze(study_data: StudyData) -> StudyAnalysis:
 
 
 def _analyze_imported(study_data: StudyData, imported: ImportedRuns) -> StudyAnalysis:
-    """Summarize imported runs, whose training nobody here knows."""
+    """Summarize imported runs, whose training is not recorded."""
     rows = group_by(study_data.rows, _condition_of)
     points = group_by(study_data.curve_points, _condition_of)
     measure = imported.measure

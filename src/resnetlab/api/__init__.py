@@ -1,4 +1,5 @@
-"""Public Python API: what `import resnetlab as rl` offers, with a module for each purpose.
+"""Public Python API: the functions of `import resnetlab as rl`, with a module for each purpose;
+configs and `load_model` are in their packages.
 
 `studies` loads a study, `loaded_study` runs it, and `study_summary` has its result. `single_runs`
 trains one network, `sweep` all combinations of a grid. `photographs` fine-tunes a network,

@@ -111,10 +111,10 @@ def measure_landscapes(
     )
     from resnetlab.recipes.numerics import available_cpus
     from resnetlab.runs.load import open_run
-    from resnetlab.training.device import restored_settings
+    from resnetlab.training.device import preserve_device_settings
 
     losses: list[tuple[str, str, str, MeasuredLoss]] = []
-    with restored_settings():
+    with preserve_device_settings():
         for folder in folders:
             opened = open_run(folder, data, notify)
             run = opened.file.run

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -21,8 +21,8 @@ from resnetlab.reports.run_page.write import MAX_DEFAULT_PAGES, write_run_pages
 from resnetlab.reports.study.assemble import build_report
 from resnetlab.reports.write import write_report
 from resnetlab.schema import encode
-from resnetlab.shell import command_line, split_command
-from resnetlab.studies.command_lines import with_output
+from resnetlab.signals import ShouldStop, never_stop
+from resnetlab.studies.command_lines import study_command, study_file_path
 from resnetlab.studies.execution import (
     check_licenses,
     execute_runs,
@@ -45,12 +45,6 @@ from resnetlab.tracking.tracker_copy import (
     open_tracker_copies,
 )
 from resnetlab.translation import Language
-
-ShouldStop = Callable[[], bool]
-
-
-def _never() -> bool:
-    return False
 
 
 @with_summary
@@ -148,7 +142,7 @@ class LoadedStudy:
         plan: Plan,
         output: str | Path = ".",
         executor: Executor | None = None,
-        should_stop: ShouldStop = _never,
+        should_stop: ShouldStop = never_stop,
         pending: Sequence[PlannedRun] | None = None,
     ) -> Iterator[RunEvent]:
         """Execute the missing runs of a plan, yield their events, and keep the report up to date.
@@ -182,7 +176,7 @@ class LoadedStudy:
         plan: Plan,
         output: str | Path,
         executor: Executor,
-        should_stop: ShouldStop = _never,
+        should_stop: ShouldStop = never_stop,
         *,
         progress: bool = True,
         tracker_copies: Sequence[TrackerCopy] = (),
@@ -277,7 +271,7 @@ class LoadedStudy:
         output: str | Path = ".",
         *,
         workers: int = 0,
-        should_stop: ShouldStop = _never,
+        should_stop: ShouldStop = never_stop,
         max_seeds: int | None = None,
         executor: Executor | None = None,
         accept_license: bool = False,
@@ -311,7 +305,7 @@ class LoadedStudy:
             ResourceError: The disk is full.
         """
         executor = executor or LocalExecutor(Path(output), Placement(workers=workers))
-        for summary in self.run_looks(
+        *_, last = self.run_looks(
             output,
             executor,
             should_stop,
@@ -319,15 +313,14 @@ class LoadedStudy:
             accept_license=accept_license,
             track=track,
             progress=progress,
-        ):
-            last = summary
+        )
         return last
 
     def run_looks(
         self,
         output: str | Path,
         executor: Executor,
-        should_stop: ShouldStop = _never,
+        should_stop: ShouldStop = never_stop,
         *,
         max_seeds: int | None = None,
         accept_license: bool = False,
@@ -364,7 +357,7 @@ class LoadedStudy:
         output: str | Path = ".",
         *,
         workers: int = 0,
-        should_stop: ShouldStop = _never,
+        should_stop: ShouldStop = never_stop,
         max_seeds: int | None = None,
         executor: Executor | None = None,
         accept_license: bool = False,
@@ -425,22 +418,8 @@ class LoadedStudy:
             write_text(root / study_file_path(self.study.name), self.file_text)
 
     def _continue_command(self, output: str | Path, max_seeds: int | None = None) -> str:
-        command = with_output(self.resume_command, output)
-        if self.file_text:
-            path = study_file_path(self.study.name)
-            words = [
-                str(Path(output) / path) if word == str(path) else word
-                for word in split_command(command)
-            ]
-            command = command_line(words)
-        if max_seeds is None or "--until-decided" in command:
-            return command
-        return f"{command} --until-decided --max-seeds {max_seeds}"
-
-
-def study_file_path(name: str) -> Path:
-    """Return the path of the file of a study from a dictionary, below the output folder."""
-    return Path("studies") / f"{name}.toml"
+        name = self.study.name if self.file_text else ""
+        return study_command(self.resume_command, output, name, max_seeds)
 
 
 def _local_executor(output: str | Path) -> Executor:

@@ -93,7 +93,7 @@ def inspect_gradients(
             from resnetlab.runs.paths import check_finished
             from resnetlab.runs.run_folder import RunFolder
 
-            norms = RunFolder(run).read_gradient_norms()
+            norms = RunFolder(run).measurements.read_gradient_norms()
             if not norms:
                 check_finished(run)
                 norms = (gradients_of_run(run, data, images, silent),)
@@ -126,7 +126,7 @@ def inspect_blocks(run: str | Path, data: str = "") -> Table:
     from resnetlab.schema import encode
 
     folder = Path(run)
-    ablations = RunFolder(folder).read_block_ablation()
+    ablations = RunFolder(folder).measurements.read_block_ablation()
     if ablations is None:
         check_finished(folder)
         from resnetlab.runs.measure_blocks import measure_blocks

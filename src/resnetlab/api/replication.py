@@ -33,7 +33,7 @@ from resnetlab.stats.prediction import ReportedResult, prediction_interval
 from resnetlab.studies.execution import read_record
 from resnetlab.studies.plan import Plan
 from resnetlab.studies.study import Condition, Study
-from resnetlab.training.hardware import processor_has_bf16
+from resnetlab.training.resolve import lacks_bf16
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Replication:
 
     @property
     def is_consistent(self) -> bool | None:
-        """True if the replication agrees with the reported run, None if nothing can tell.
+        """True if the replication agrees with the reported run, None if they cannot be compared.
 
         Both must have the same status. The accuracy of a trained run must equal the reported one
         or lie in the prediction interval. Other digits without an interval cannot be compared.
@@ -139,8 +139,10 @@ def replicate_runs(
         if not train(loaded, plan):
             return
         now = collect_study_data(read_record(plan, root))
-        alike = (row.condition, "trained")
-        reported = [_accuracy(r) for r in study_data.rows if (r.condition, r.status) == alike]
+        same_condition = (row.condition, "trained")
+        reported = [
+            _accuracy(r) for r in study_data.rows if (r.condition, r.status) == same_condition
+        ]
         yield Replication(
             row,
             now.rows[0],
@@ -201,7 +203,7 @@ def _train(loaded: LoadedStudy, plan: Plan, root: Path) -> bool:
 
 def _check_bf16_support(numerics: Numerics, where: str) -> None:
     """Raise InputError if the run used bf16, which this processor would emulate for hours."""
-    if numerics.device == "cpu" and numerics.precision == "bf16" and not processor_has_bf16():
+    if lacks_bf16(numerics):
         message = "its runs were trained in bf16, for which this processor has no instructions"
         raise input_error(
             where,

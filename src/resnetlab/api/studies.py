@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from resnetlab.api.loaded_study import LoadedStudy, study_file_path
+from resnetlab.api.loaded_study import LoadedStudy
 from resnetlab.models.configs.external import allow_code
-from resnetlab.studies.command_lines import continue_command, repeat_command
+from resnetlab.studies.command_lines import continue_command, repeat_command, study_file_path
 from resnetlab.studies.exchange.collect_runs import Collection, collect_runs
 from resnetlab.studies.execution import read_plan
 from resnetlab.studies.parsing.overrides import Overrides, VariantName

@@ -50,6 +50,7 @@ RENAMED = {
     "--picture": "--preview",
     "--shares": "--fractions",
     "--sort-by": "--sort-mode",
+    "--strangers": "--ood",
 }
 """New names of commands and options, by their old names."""
 
@@ -210,11 +211,11 @@ def check_device(device: str) -> None:
         parse_device(device)
 
 
-def print_json(value: Any, indent: int | None = 1) -> None:
+def print_json(value: Any) -> None:
     """Print a result as JSON to standard output."""
     from resnetlab.schema import to_json
 
-    typer.echo(to_json(value, indent))
+    typer.echo(to_json(value, 1))
 
 
 def open_page(page: Path | str) -> bool:

@@ -23,7 +23,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class FolderOptions:
-    """Values of the options, which `folder_choices` checks."""
+    """Values of these options as a person typed them. `folder_choices` checks them.
+
+    The checked values are a `FolderChoices` of `data.config`.
+    """
 
     follow_links: str = "no"
     path_column: str = ""
@@ -40,15 +43,20 @@ class FolderOptions:
             self.follow_links, self.path_column, self.label_column, self.nested, self.group
         )
 
-    def settings(self) -> dict[str, str | None]:
-        """Return the fields of a run's data that differ from their default, None for the others."""
-        return {
-            "data.follow_links": self.follow_links if self.follow_links != "no" else None,
-            "data.path_column": self.path_column or None,
-            "data.label_column": self.label_column or None,
-            "data.nested": "true" if self.nested else None,
-            "data.group": self.group or None,
+    def settings(self) -> list[str]:
+        """Return the settings FIELD=VALUE of a run's data that differ from their default.
+
+        Raises InputError if an option is invalid.
+        """
+        self.folder_choices()
+        values = {
+            "follow_links": "" if self.follow_links == "no" else self.follow_links,
+            "path_column": self.path_column,
+            "label_column": self.label_column,
+            "nested": "true" if self.nested else "",
+            "group": self.group,
         }
+        return [f"data.{name}={value}" for name, value in values.items() if value]
 
 
 DEFAULT_FOLDER_OPTIONS = FolderOptions()

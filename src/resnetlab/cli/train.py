@@ -104,7 +104,6 @@ def train(
         "data.image_size": img_size,
         "numerics.device": kind,
         "data.skip_bad": "true" if skip_bad else None,
-        **folder_options.settings(),
     }
     given = [f"{field}={value}" for field, value in fields.items() if value is not None]
     from resnetlab.cli import train_run
@@ -114,7 +113,7 @@ def train(
         data,
         recipe,
         seed=seed,
-        settings=[*given, *settings],
+        settings=[*given, *folder_options.settings(), *settings],
         diagnostics=DiagnosticsConfig(gradient_norms=norm_epochs, ablate_blocks=ablate_blocks),
         output=output,
         placement=Placement(profile=profile, device_index=index),

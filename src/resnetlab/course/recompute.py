@@ -33,7 +33,7 @@ from resnetlab.runs.load import LoadedRun, load_run
 from resnetlab.runs.paths import LOGITS, WEIGHTS
 from resnetlab.runs.recorded_logits import read_logits
 from resnetlab.runs.records import RunFile
-from resnetlab.training.device import restored_settings
+from resnetlab.training.device import preserve_device_settings
 from resnetlab.training.evaluate import evaluate
 from resnetlab.training.resolve import resolve_numerics
 from resnetlab.training.rng import make_generator
@@ -76,7 +76,7 @@ def check_by_computation(run: RunFiles, dataset: Dataset) -> Iterator[CheckFindi
 
     Raises InputError if the weights do not fit the network.
     """
-    with restored_settings():
+    with preserve_device_settings():
         loaded = load_run(run.run_folder, _on_this_processor(run.file), dataset)
         yield from _computed_findings(run, loaded)
 

@@ -41,20 +41,3 @@ class DeviceImageCache:
             # The split is stored too, so that no other object gets its id.
             self._copies[key] = images, DeviceImages.from_images(images, device)
         return self._copies[key][1]
-
-
-def channel_statistics(images: LabeledImages) -> tuple[list[float], list[float]]:
-    """Return mean and standard deviation per channel over all pixels, x in 0 to 1, exactly rounded.
-
-    They are computed from the histogram of the 256 values, so that no order of summation matters.
-    """
-    means, deviations = [], []
-    values = torch.arange(256, dtype=torch.float64)
-    for channel in range(images.pixels.shape[3]):
-        pixels = torch.from_numpy(images.pixels[..., channel].reshape(-1))
-        counts = torch.bincount(pixels, minlength=256).double()
-        mean = (counts * values).sum() / counts.sum()
-        variance = (counts * (values - mean) ** 2).sum() / counts.sum()
-        means.append(float(mean / 255))
-        deviations.append(float(variance.sqrt() / 255))
-    return means, deviations

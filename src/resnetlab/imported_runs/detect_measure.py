@@ -113,7 +113,7 @@ def _bare_word(word: str) -> str:
 
 
 def _is_higher_better(name: str) -> bool:
-    """Return whether higher values of a quantity are better, by the last word that tells it.
+    """Return True if higher values of a quantity are better, by the last word that says so.
 
     Only whole words count: wer is an error, and answer_accuracy is an accuracy. Where nothing tells
     it, higher is better.
@@ -127,7 +127,7 @@ def _is_higher_better(name: str) -> bool:
 
 
 def _is_percent_like(name: str) -> bool:
-    """Return whether values of that name are usually percentages or fractions."""
+    """Return True if values of that name are usually percentages or fractions."""
     return not _PERCENT.isdisjoint(_words(name))
 
 

@@ -19,9 +19,9 @@ from torch.nn.modules.dropout import _DropoutNd
 
 from resnetlab.data.device_images import DeviceImages
 from resnetlab.errors import input_error
+from resnetlab.models.preserve_model import preserve_buffers_and_mode
 from resnetlab.training.evaluate import EVAL_BATCH_SIZE
 from resnetlab.training.from_scratch_state import FromScratchState
-from resnetlab.training.preserve_model import preserve_buffers_and_mode
 from resnetlab.training.rng import derive_seed
 
 CLOSE_FACTOR = 2.0

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from resnetlab.errors import input_error
 from resnetlab.messages import format_count
-from resnetlab.training.preserve_model import preserve_buffers_and_mode
+from resnetlab.models.preserve_model import preserve_buffers_and_mode
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

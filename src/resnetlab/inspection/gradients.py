@@ -18,8 +18,8 @@ from torch.utils.hooks import RemovableHandle
 
 from resnetlab.data.device_images import DeviceImages
 from resnetlab.inspection.diagnostics_records import GradientNorms, LayerNorms
+from resnetlab.models.preserve_model import preserve_buffers_and_mode
 from resnetlab.training.from_scratch_state import FromScratchState
-from resnetlab.training.preserve_model import preserve_buffers_and_mode
 from resnetlab.training.rng import derive_seed, make_generator, preserve_random_state
 
 MAX_IMAGES = 128

@@ -38,10 +38,10 @@ from resnetlab.data.device_images import DeviceImages
 from resnetlab.inspection.diagnostics_config import LandscapeConfig
 from resnetlab.inspection.diagnostics_records import LossLandscape, PlaneLosses
 from resnetlab.inspection.landscape_summary import axis_values
+from resnetlab.models.preserve_model import preserve_buffers_and_mode
 from resnetlab.schema import finite_or_none
 from resnetlab.training.evaluate import EVAL_BATCH_SIZE
 from resnetlab.training.from_scratch_state import FromScratchState
-from resnetlab.training.preserve_model import preserve_buffers_and_mode
 from resnetlab.training.rng import make_generator
 
 STREAM = "loss landscape"

@@ -15,9 +15,9 @@ from resnetlab.models.model_cost import model_cost
 from resnetlab.recipes.numerics import Numerics
 from resnetlab.recipes.train import Recipe
 from resnetlab.training.batches import InMemoryBatches
-from resnetlab.training.eager_step import EagerStep
 from resnetlab.training.from_scratch_state import FromScratchState
 from resnetlab.training.loop import train
+from resnetlab.training.training_step import TrainingStep
 
 
 def build_state(
@@ -41,8 +41,8 @@ def build_state(
     state = FromScratchState(model, recipe, numerics, seed, dataset.train, classes, device)
     if epochs:
         images = DeviceImages.from_images(dataset.train, device)
-        done = count(1)
-        for event in train(state, EagerStep(state, InMemoryBatches(state, images)), lambda: False):
+        done, step = count(1), TrainingStep(state, InMemoryBatches(state, images))
+        for event in train(state, step, lambda: False):
             if event == "epoch":
                 loss, error = state.train_metrics()
                 notify(

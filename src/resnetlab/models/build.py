@@ -55,9 +55,8 @@ def build_model(
     with torch.device("meta"):  # `init_weights` draws the weights; drawing twice would cost time
         model = build_uninitialized(config, channels, num_classes)
     model = allocate_on_cpu(model)
-    assert not isinstance(
-        config, BagOfWordsConfig
-    )  # `_construct` raised InputError for it: it has no layers
+    # `build_uninitialized` raised InputError for a bag of words, which has no layers.
+    assert not isinstance(config, BagOfWordsConfig)
     init_weights(model, config.init, generator_for)
     return model
 

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from resnetlab.errors import input_error
+from resnetlab.messages import format_count
 from resnetlab.models.tensorfile import read_metadata
 from resnetlab.models.weights import WeightsMetadata, check_finite, read_weights
 
@@ -104,7 +105,8 @@ def select_network(
     notes = checkpoint.notes
     if outside:
         examples = ", ".join(outside[:3]) + (", ..." if outside[3:] else "")
-        notes = (*notes, f"{len(outside)} tensors outside {best[:-1]} are left out: {examples}")
+        count = format_count(len(outside), "tensor")
+        notes = (*notes, f"left out, outside {best[:-1]}: {count} ({examples})")
     is_multi_label = any(name.rpartition(".")[2] == "pos_weight" for name in outside)
     return replace(checkpoint, tensors=inside, notes=notes, is_multi_label=is_multi_label)
 

@@ -22,6 +22,7 @@ from resnetlab.models.external import check_one_output, hub_weights, weights_fil
 from resnetlab.models.freeze_option import Freeze, parse_freeze
 from resnetlab.models.model_cost import count_parameters
 from resnetlab.models.nets.init import GeneratorFor
+from resnetlab.models.preserve_model import preserve_mode
 from resnetlab.models.weights import load_weights, read_weights
 
 
@@ -226,13 +227,9 @@ def check_accepts_image_size(model: nn.Module, size: int, where: str, channels: 
 @torch.inference_mode()
 def forward_in_eval_mode(model: nn.Module, images: Tensor) -> Tensor:
     """Return the outputs of `model` in evaluation mode and restore each module's own mode."""
-    modes = [(module, module.training) for module in model.modules()]
-    try:
+    with preserve_mode(model):
         logits: Tensor = model.eval()(images.to(next(model.parameters()).device))
         return logits
-    finally:
-        for module, training in modes:
-            module.training = training
 
 
 def is_folded(norm: nn.Module) -> bool:

@@ -6,13 +6,12 @@ ends; `rebuild(folder)` writes it again. Start with `study/assemble.py`, then `w
 
 from resnetlab.reports.document import Report
 from resnetlab.reports.render.latex import write_latex
-from resnetlab.reports.study.assemble import build_report, build_report_from_record
+from resnetlab.reports.study.assemble import build_report
 from resnetlab.reports.write import rebuild, write_report
 
 __all__ = [
     "Report",
     "build_report",
-    "build_report_from_record",
     "rebuild",
     "write_latex",
     "write_report",

@@ -14,7 +14,7 @@ from resnetlab.baselines.bag_of_words import FittedBagOfWords, fit
 from resnetlab.data.config import Dataset, LabeledImages
 from resnetlab.models.configs.bag_of_words import BagOfWordsConfig
 from resnetlab.runs.attempt import RunAttempt
-from resnetlab.runs.lifecycle import check_world_size, lock_and_train
+from resnetlab.runs.lifecycle import check_world_size, locked_run
 from resnetlab.runs.outputs import write_outputs
 from resnetlab.runs.provenance import provenance_event
 from resnetlab.runs.records import Evaluation, Result, RunFile, Scores
@@ -35,21 +35,12 @@ def run_bag_of_words_attempt(
     file, world = attempt.file, attempt.world
     run_folder = RunFolder.find(attempt.root, attempt.run_id)
     check_world_size(file, world, run_folder)
-
-    def fit_and_evaluate() -> Generator[None, None, Result | None]:
-        yield from ()
-        return _fit_and_evaluate(run_folder, file, dataset) if world.is_main_process else None
-
-    return (
-        yield from lock_and_train(
-            run_folder,
-            file,
-            dataset.identity,
-            fit_and_evaluate,
-            world,
-            shares_device=attempt.shares_device,
-        )
-    )
+    yield from ()
+    with locked_run(run_folder, file, dataset.identity, world, attempt.shares_device) as run:
+        if run.result is None:
+            result = _fit_and_evaluate(run_folder, file, dataset) if world.is_main_process else None
+            run.result = world.broadcast(result)
+    return run.result
 
 
 def _fit_and_evaluate(run_folder: RunFolder, file: RunFile, dataset: Dataset) -> Result:

@@ -13,13 +13,15 @@ from resnetlab.errors import Problem, ResourceError, input_error
 from resnetlab.files import (
     disk_errors_as_resource_error,
     fsync_folder,
-    json_sha256,
-    read_json,
     remove_tree,
-    sha256,
-    write_json,
 )
 from resnetlab.models.weights import read_tensors, write_tensors
+from resnetlab.runs.checkpoint_manifest import (
+    FileDigest,
+    Manifest,
+    read_manifest,
+    write_manifest,
+)
 from resnetlab.runs.paths import saved_steps
 from resnetlab.runs.run_folder import free_bytes
 from resnetlab.shell import resume_command
@@ -74,10 +76,8 @@ def _write_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
     for name, tensors in checkpoint.tensors.items():
         path = target / f"{name}.safetensors"
         write_tensors(path, tensors)
-        files[path.name] = {"bytes": path.stat().st_size, "sha256": sha256(path)}
-    metadata = checkpoint.metadata
-    manifest = {"metadata": metadata, "metadata_sha256": json_sha256(metadata), "files": files}
-    write_json(target / "MANIFEST.json", manifest)
+        files[path.name] = FileDigest.of(path)
+    write_manifest(target, Manifest(checkpoint.metadata, files))
     fsync_folder(folder)
     for step in saved_steps(folder)[:-CHECKPOINTS_TO_KEEP]:
         remove_tree(folder / str(step))
@@ -89,26 +89,15 @@ def load_checkpoint(folder: Path, step: int) -> Checkpoint:
     Raises InputError that names a missing or changed file.
     """
     source = folder / str(step)
-    manifest = read_json(source / "MANIFEST.json")
     others = [other for other in reversed(saved_steps(folder)) if other < step]
     fix = resume_command(folder.parent, "--from-step", str(others[0] if others else 0))
-    try:
-        files, metadata = dict(manifest["files"]), dict(manifest["metadata"])
-        metadata_sha256 = manifest["metadata_sha256"]
-        expected = {
-            name: (int(entry["bytes"]), str(entry["sha256"])) for name, entry in files.items()
-        }
-    except (TypeError, KeyError, ValueError):
-        raise input_error(str(source / "MANIFEST.json"), "not a manifest", fix) from None
-    if metadata_sha256 != json_sha256(metadata):
-        raise input_error(str(source / "MANIFEST.json"), "differs from its SHA-256", fix)
+    manifest = read_manifest(source, fix)
     tensors = {}
-    for name, (size, digest) in expected.items():
-        path = source / Path(name).name
-        if not path.is_file() or path.stat().st_size != size or sha256(path) != digest:
+    for name, digest in manifest.files.items():
+        if not digest.fits(source / name):
             raise input_error(str(source), f"{name} differs from its SHA-256 in MANIFEST.json", fix)
-        tensors[path.stem] = read_tensors(path)
-    return Checkpoint(tensors, metadata)
+        tensors[Path(name).stem] = read_tensors(source / name)
+    return Checkpoint(tensors, manifest.metadata)
 
 
 def delete_after(folder: Path, step: int) -> None:

@@ -26,14 +26,22 @@ from resnetlab.files import (
     MAX_GENERATED_BYTES,
     atomic_write,
     is_locked,
-    json_sha256,
     read_json,
     sha256,
 )
 from resnetlab.inspection.diagnostics_records import BlockAblations, GradientNorms, LossLandscape
 from resnetlab.models.tensorfile import backbone_file, read_metadata
+from resnetlab.runs.checkpoint_manifest import read_manifest
 from resnetlab.runs.killed import KILLED, was_killed
-from resnetlab.runs.paths import LOCK, LOGITS, WEIGHTS
+from resnetlab.runs.paths import (
+    BLOCK_ABLATION,
+    GRADIENT_NORMS,
+    LANDSCAPE,
+    LOCK,
+    LOGITS,
+    TRAIN_MODE,
+    WEIGHTS,
+)
 from resnetlab.runs.records import Result, TrainModeEvaluation
 from resnetlab.runs.run_folder import LARGE_FILES, RunFolder
 from resnetlab.schema import decode
@@ -228,13 +236,13 @@ def _is_record(line: bytes) -> bool:
 
 def _diagnostics(folder: Path) -> Iterator[Damage]:
     forms = (
-        ("gradient-norms-*.json", GradientNorms, True),
-        ("block-ablation.json", BlockAblations, False),
-        ("loss-landscape.json", LossLandscape, False),
-        ("train-mode.json", TrainModeEvaluation, True),
+        (GRADIENT_NORMS.format(epoch="*"), GradientNorms, True),
+        (BLOCK_ABLATION, BlockAblations, False),
+        (LANDSCAPE, LossLandscape, False),
+        (TRAIN_MODE, TrainModeEvaluation, True),
     )
     for pattern, reader, is_from_training in forms:
-        for path in sorted((folder / "diagnostics").glob(pattern)):
+        for path in sorted(folder.glob(pattern)):
             try:
                 decode(reader, read_json(path, MAX_GENERATED_BYTES), str(path))
             except InputError as error:
@@ -345,21 +353,13 @@ def _checkpoint_problem(folder: Path) -> str:
     if not (folder / "MANIFEST.json").exists():
         return "without a MANIFEST.json: its write was cut short, and nothing reads it"
     try:
-        manifest = read_json(folder / "MANIFEST.json")
-        metadata, metadata_sha256 = manifest["metadata"], manifest["metadata_sha256"]
-        files = {
-            name: (int(entry["bytes"]), str(entry["sha256"]))
-            for name, entry in manifest["files"].items()
-        }
-    except (InputError, TypeError, KeyError, ValueError, AttributeError):
-        return "MANIFEST.json cannot be read"
-    if metadata_sha256 != json_sha256(metadata):
-        return "MANIFEST.json differs from its SHA-256"
-    for name, (size, digest) in files.items():
-        path = folder / Path(name).name
-        if not path.is_file():
+        manifest = read_manifest(folder)
+    except InputError as error:
+        return f"MANIFEST.json: {error.problems[0].message}"
+    for name, digest in manifest.files.items():
+        if not (folder / name).is_file():
             return f"{name} is missing"
-        if path.stat().st_size != size or sha256(path) != digest:
+        if not digest.fits(folder / name):
             return f"{name} differs from its SHA-256 in MANIFEST.json"
     return ""
 

@@ -170,8 +170,7 @@ class RunEvaluator:
             if len(self.curve_splits[name]) == len(self.splits[name])
         }
         if self.best is not None and self.best.step != self.state.step:
-            self.state.ema = None
-            self.state.model.load_state_dict(self.best.weights)
+            self.state.use_weights(self.best.weights)
             results = {}
         start = time.monotonic()
         splits: dict[Split, DeviceImages] = {**self.splits, "test": self.test}

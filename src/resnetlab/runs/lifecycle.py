@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Generator
+from collections.abc import Iterator
 
 from resnetlab.checksums import CHECKSUMS
 from resnetlab.data.config import DataIdentity
@@ -27,28 +27,51 @@ class SharedDeviceOutOfMemoryError(ResnetlabError):
     """Error of a run that is out of memory beside other runs; alone it may have enough."""
 
 
-def lock_and_train(
+class LockedRun:
+    """Run whose folder this process has locked.
+
+    Args:
+        run_folder: Folder of the run.
+        file: Configuration of the run.
+        world: Processes that train the run together.
+        result: Result of the run, if it has one; otherwise the caller sets it when the run ends.
+    """
+
+    def __init__(
+        self, run_folder: RunFolder, file: RunFile, world: World, result: Result | None
+    ) -> None:
+        self.run_folder, self.file, self.world, self.result = run_folder, file, world, result
+
+    def lacks_measurements(self) -> bool:
+        """Return True if the run has ended and this process has to add measurements.
+
+        Only the main process measures, and no other process waits for it.
+        """
+        return (
+            self.result is not None
+            and self.world.is_main_process
+            and self.run_folder.needs_work(self.file)
+        )
+
+
+@contextlib.contextmanager
+def locked_run(
     run_folder: RunFolder,
     file: RunFile,
     identity: DataIdentity,
-    train: Callable[[], Generator[None, None, Result | None]],
     world: World = SINGLE_PROCESS,
-    measure_missing: Callable[[], None] = lambda: None,
     shares_device: bool = False,
-) -> Generator[None, None, Result | None]:
-    """Lock the folder of a run and execute it, unless it has a result.
+) -> Iterator[LockedRun]:
+    """Lock the folder of a run for the `with` block, which trains the run unless it has a result.
 
-    A run that is out of memory gets that as its result.
+    The block sets `result` when the run ends, and leaves it None if the run was stopped. A run that
+    is out of memory in the block gets that as its result.
 
     Args:
         run_folder: Folder of the run.
         file: Configuration of the run.
         identity: Identity of the loaded data.
-        train: Function that returns a generator, which trains the run. The value of the generator
-            is the result, or None if the run was stopped.
         world: Processes that train the run together.
-        measure_missing: Function that adds the measurements that a finished run lacks. Only the
-            main process calls it, and no other process waits for it.
         shares_device: True if other runs use the same device.
 
     Raises:
@@ -61,25 +84,24 @@ def lock_and_train(
             message = "another process trains this run"
             raise RunLockedError(Problem(str(run_folder.path), message, "wait for it"))
         existing = world.broadcast(run_folder.result() if world.is_main_process else None)
-        if existing is not None:
-            if world.is_main_process and run_folder.needs_work(file):
-                check_data_identity(file, identity, str(run_folder.path))
-                measure_missing()
-            return existing
-        check_data_identity(file, identity, str(run_folder.path))
-        if world.is_main_process:
+        run = LockedRun(run_folder, file, world, existing)
+        if existing is None or run.lacks_measurements():
+            check_data_identity(file, identity, str(run_folder.path))
+        if existing is None and world.is_main_process:
             run_folder.write_config(file)
             run_folder.check_metadata()
             (run_folder.path / CHECKSUMS).unlink(missing_ok=True)  # of a result that was removed
         try:
-            result = world.broadcast((yield from train()))
-            if result is None:
+            yield run
+            if run.result is None:
                 _log_stop(run_folder, world)
         except (KeyboardInterrupt, GeneratorExit):
-            _log_stop(run_folder, world)
+            if existing is None:
+                _log_stop(run_folder, world)
             raise
         except (MemoryError, RuntimeError) as error:
-            if not is_out_of_memory(error) or not world.is_main_process:
+            is_result = run.result is None and is_out_of_memory(error)
+            if not is_result or not world.is_main_process:
                 raise
             if shares_device:
                 problem = "out of memory beside other runs"
@@ -87,10 +109,7 @@ def lock_and_train(
                     Problem(run_folder.path.name, problem, "--parallel-seeds 1")
                 ) from None
             step = max(saved_steps(run_folder.checkpoints), default=0)
-            result = commit_result(run_folder, "out of memory", first_line(error), step=step)
-        if result is not None and world.is_main_process and run_folder.needs_work(file):
-            measure_missing()
-        return result
+            run.result = commit_result(run_folder, "out of memory", first_line(error), step=step)
 
 
 def check_data_identity(file: RunFile, identity: DataIdentity, folder: str) -> None:

@@ -44,5 +44,5 @@ def measure_block_sets(folder: Path, data: str = "", notify: Notify = silent) ->
         run = open_run(folder, data, notify)
         ablations = ablate_blocks(run.state, run.test_images(), with_sets=True)
         if ablations.sets:
-            run_folder.save_block_ablation(ablations)
+            run_folder.measurements.save_block_ablation(ablations)
         return ablations

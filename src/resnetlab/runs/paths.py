@@ -21,6 +21,7 @@ WEIGHTS, LOGITS = "weights.safetensors", "logits-test.safetensors"
 """Names of the files with the evaluated weights, and with the outputs for the test images."""
 
 BLOCK_ABLATION = "diagnostics/block-ablation.json"
+GRADIENT_NORMS = "diagnostics/gradient-norms-{epoch}.json"
 LANDSCAPE, TRAIN_MODE = "diagnostics/loss-landscape.json", "diagnostics/train-mode.json"
 """Names of the files with the loss landscapes, and with the evaluation in training mode."""
 

@@ -12,22 +12,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from resnetlab.checksums import (
-    CHECKSUMS,
     check_file,
     check_files,
-    is_unchanged,
-    remove_checksum,
-    renew_checksum,
+    renewed_checksum,
     write_checksums,
 )
 from resnetlab.errors import InputError, input_error
 from resnetlab.files import (
-    MAX_GENERATED_BYTES,
     append_jsonl,
-    is_locked,
     json_sha256,
     read_json,
     read_jsonl,
@@ -37,28 +32,23 @@ from resnetlab.files import (
     write_once,
     write_text,
 )
-from resnetlab.inspection.diagnostics_records import BlockAblations, GradientNorms, LossLandscape
 from resnetlab.models.configs.external import record_origin
 from resnetlab.runs.config import RunConfig
+from resnetlab.runs.measurements import RunMeasurements
 from resnetlab.runs.paths import (
-    BLOCK_ABLATION,
-    LANDSCAPE,
     LOCK,
     LOGITS,
-    TRAIN_MODE,
     WEIGHTS,
     check_run_id,
     locate_runs,
 )
 from resnetlab.runs.recorded_logits import read_logits
-from resnetlab.runs.records import Evaluation, Result, RunFile, RunRecord, TrainModeEvaluation
+from resnetlab.runs.records import Evaluation, Result, RunFile, RunRecord
 from resnetlab.schema import check_schema, decode, decode_lines, encode
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
-
-T = TypeVar("T")
 
 CHECKED_FILES = ("run.json", "metrics.jsonl", "provenance.jsonl", "result.json")
 LARGE_FILES = (WEIGHTS, LOGITS)
@@ -96,6 +86,11 @@ class RunFolder:
         """Folder of the checkpoints."""
         return self.path / "checkpoints"
 
+    @property
+    def measurements(self) -> RunMeasurements:
+        """Diagnostics of the run that were requested, in its subfolder `diagnostics`."""
+        return RunMeasurements(self.path)
+
     @contextlib.contextmanager
     def lock(self) -> Iterator[bool]:
         """Acquire the lock of the run for the `with` block. Yields False if another process has it.
@@ -105,10 +100,6 @@ class RunFolder:
         self.path.mkdir(parents=True, exist_ok=True)
         with try_lock(self.path / LOCK) as acquired:
             yield acquired
-
-    def is_locked(self) -> bool:
-        """Return True if a process works on the run now."""
-        return is_locked(self.path / LOCK)
 
     def write_config(self, file: RunFile) -> None:
         """Write run.json, or into an existing one the requested measurements, which may change
@@ -166,8 +157,9 @@ class RunFolder:
         text = json.dumps(encode(result), indent=1, allow_nan=False) + "\n"
         written = write_once(self.path / "result.json", text)
         if written:
-            diagnostics = (f"diagnostics/{path.name}" for path in self._diagnostics())
-            write_checksums(self.path, (*CHECKED_FILES, *LARGE_FILES, *diagnostics))
+            write_checksums(
+                self.path, (*CHECKED_FILES, *LARGE_FILES, *self.measurements.file_names())
+            )
         with contextlib.suppress(OSError):  # the result counts, whatever is left of them
             remove_tree(self.checkpoints)
         return written
@@ -194,74 +186,14 @@ class RunFolder:
             append_jsonl(self.path / "metrics.jsonl", *map(encode, evaluations))
 
     def discard_after(self, step: int) -> None:
-        """Remove what was recorded after `step`, from which the run is resumed: evaluations,
-        gradient norms, and the measurements of its end.
-        """
+        """Remove the evaluations and measurements after `step`, from which the run is resumed."""
         evaluations = [evaluation for evaluation in self.metrics() if evaluation.step <= step]
         if (self.path / "metrics.jsonl").exists():
             text = "".join(
                 json.dumps(encode(evaluation), allow_nan=False) + "\n" for evaluation in evaluations
             )
             write_text(self.path / "metrics.jsonl", text)
-        for name in (BLOCK_ABLATION, LANDSCAPE):  # made after the last step
-            (self.path / name).unlink(missing_ok=True)
-        if step < 0:  # also files that cannot be read
-            for path in (self.path / "diagnostics").glob("gradient-norms-*.json"):
-                path.unlink()
-        for gradients in self.read_gradient_norms():
-            if gradients.step > step:
-                self._gradient_norms_path(gradients).unlink()
-        if (evaluation := self.read_train_mode_evaluation()) is not None:
-            curve = tuple(line for line in evaluation.curve if line.step <= step)
-            self.save_train_mode(TrainModeEvaluation(curve=curve))
-
-    def read_gradient_norms(self) -> tuple[GradientNorms, ...]:
-        """Read the saved gradient norms of the layers, in order of steps."""
-        paths = (self.path / "diagnostics").glob("gradient-norms-*.json")
-        files: list[GradientNorms] = [
-            decode(GradientNorms, read_json(path, MAX_GENERATED_BYTES), str(path)) for path in paths
-        ]
-        return tuple(sorted(files, key=lambda gradients: gradients.step))
-
-    def save_gradient_norms(self, gradients: GradientNorms) -> None:
-        """Write the gradient norms of the layers after an epoch atomically."""
-        write_json(self._gradient_norms_path(gradients), encode(gradients))
-
-    def read_block_ablation(self) -> BlockAblations | None:
-        """Read the block ablation, or return None if the run has none."""
-        return self._read(BlockAblations, BLOCK_ABLATION)
-
-    def save_block_ablation(self, ablations: BlockAblations) -> None:
-        """Write the block ablation atomically."""
-        path = self.path / BLOCK_ABLATION
-        with self._renewed_checksum(BLOCK_ABLATION, replaced=not path.exists()):
-            write_json(path, encode(ablations))
-
-    def read_loss_landscape(self) -> LossLandscape | None:
-        """Read the loss landscapes, or return None if the run has none."""
-        return self._read(LossLandscape, LANDSCAPE)
-
-    def save_loss_landscape(self, landscape: LossLandscape) -> None:
-        """Write the loss landscapes atomically."""
-        with self._renewed_checksum(LANDSCAPE, replaced=not (self.path / LANDSCAPE).exists()):
-            write_json(self.path / LANDSCAPE, encode(landscape))
-
-    def read_train_mode_evaluation(self) -> TrainModeEvaluation | None:
-        """Read the evaluation in training mode, or return None if the run has none."""
-        return self._read(TrainModeEvaluation, TRAIN_MODE)
-
-    def append_train_mode(self, *evaluations: Evaluation) -> None:
-        """Add evaluations in training mode to the curve of the run."""
-        if evaluations:
-            evaluation = self.read_train_mode_evaluation() or TrainModeEvaluation()
-            curve = (*evaluation.curve, *evaluations)
-            self.save_train_mode(replace(evaluation, curve=curve))
-
-    def save_train_mode(self, evaluation: TrainModeEvaluation) -> None:
-        """Write the evaluation in training mode atomically. A file that was removed is replaced."""
-        path = self.path / TRAIN_MODE
-        with self._renewed_checksum(TRAIN_MODE, replaced=not path.exists()):
-            write_json(path, encode(evaluation))
+        self.measurements.discard_after(step)
 
     def read_profile(self) -> str:
         """Read the time table of the last profiled session; return an empty string if there is
@@ -294,65 +226,12 @@ class RunFolder:
             return True
         if not file.run.kind.has_diagnostics or not (self.path / WEIGHTS).exists():
             return False
-        lacks = (self.lacks_block_ablation, self.lacks_loss_landscape, self.lacks_train_mode)
-        return any(lacks_measurement(file) for lacks_measurement in lacks)
-
-    def lacks_block_ablation(self, file: RunFile) -> bool:
-        """Return True if `file` requests a block ablation and there is none, or none of sets."""
-        if not file.diagnostics.measures_blocks:
-            return False
-        if not (self.path / BLOCK_ABLATION).exists():
-            return True
-        ablations = self.read_block_ablation() if file.diagnostics.ablate_sets else None
-        return ablations is not None and ablations.lacks_sets
-
-    def lacks_loss_landscape(self, file: RunFile) -> bool:
-        """Return True if `file` requests loss landscapes and there are none of this size."""
-        if (config := file.diagnostics.loss_landscape) is None:
-            return False
-        landscape = self.read_loss_landscape()
-        return landscape is None or not landscape.fulfills(config, file.train_images)
-
-    def lacks_train_mode(self, file: RunFile) -> bool:
-        """Return True if `file` requests final scores in training mode and there are none."""
-        if not file.diagnostics.train_mode:
-            return False
-        evaluation = self.read_train_mode_evaluation()
-        return evaluation is None or evaluation.status is None
-
-    def _read(self, record_type: type[T], name: str) -> T | None:
-        """Read a record of measurements, or return None if the run has none."""
-        path = self.path / name
-        if not path.exists():
-            return None
-        record: T = decode(record_type, read_json(path, MAX_GENERATED_BYTES), str(path))
-        return record
-
-    def _diagnostics(self) -> Iterator[Path]:
-        return (self.path / "diagnostics").glob("*.json")
-
-    @contextlib.contextmanager
-    def _renewed_checksum(self, name: str, replaced: bool = False) -> Iterator[None]:
-        """Renew the checksum of a file that the `with` block writes, if it had not changed before
-        or is `replaced`.
-
-        An unfinished run has no checksums.
-        """
-        exists = (self.path / CHECKSUMS).exists()
-        renew = exists and (replaced or is_unchanged(self.path, name))
-        if renew:  # a reader, or a kill, between the two writes finds no wrong checksum
-            remove_checksum(self.path, name)
-        yield
-        if renew:
-            renew_checksum(self.path, name)
+        return self.measurements.lacks_any(file)
 
     def metrics_sha256(self, step: int) -> str:
         """Return the SHA-256 of the evaluations up to `step`, which a checkpoint records."""
         lines = [encode(line) for line in self.metrics() if line.step <= step]
         return hashlib.sha256(json.dumps(lines).encode()).hexdigest()
-
-    def _gradient_norms_path(self, gradients: GradientNorms) -> Path:
-        return self.path / "diagnostics" / f"gradient-norms-{gradients.epoch:g}.json"
 
     def check_metadata(self) -> None:
         """Raise InputError if run.json changed since an unfinished run started.
@@ -382,7 +261,7 @@ class RunFolder:
     def log_event(self, event: dict[str, Any]) -> None:
         """Append a line to provenance.jsonl."""
         self.path.mkdir(parents=True, exist_ok=True)
-        with self._renewed_checksum("provenance.jsonl"):
+        with renewed_checksum(self.path, "provenance.jsonl"):
             append_jsonl(self.path / "provenance.jsonl", event)
 
     def record(self) -> RunRecord | None:
@@ -401,10 +280,10 @@ class RunFolder:
             metrics=tuple(self.metrics()),
             provenance=tuple(read_jsonl(self.path / "provenance.jsonl")),
             result=self.result(),
-            gradient_norms=self.read_gradient_norms(),
-            block_ablation=self.read_block_ablation(),
-            loss_landscape=self.read_loss_landscape(),
-            train_mode=self.read_train_mode_evaluation(),
+            gradient_norms=self.measurements.read_gradient_norms(),
+            block_ablation=self.measurements.read_block_ablation(),
+            loss_landscape=self.measurements.read_loss_landscape(),
+            train_mode=self.measurements.read_train_mode_evaluation(),
             folder=str(self.path),
         )
 

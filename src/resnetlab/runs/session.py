@@ -12,12 +12,10 @@ from typing import Any
 from torch import Tensor
 
 from resnetlab.data.config import Dataset
-from resnetlab.data.device_images import DeviceImageCache, DeviceImages
+from resnetlab.data.device_images import DeviceImageCache
 from resnetlab.data.transforms.normalization import export_normalizer
-from resnetlab.errors import first_line, input_error
-from resnetlab.inspection.block_ablation import ablate_blocks
+from resnetlab.errors import input_error
 from resnetlab.inspection.gradients import measure_gradients
-from resnetlab.inspection.loss_landscape import measure_run_landscape
 from resnetlab.models.tensorfile import NORMALIZER_PREFIX
 from resnetlab.models.weights import check_finite
 from resnetlab.runs.attempt import RunAttempt
@@ -30,8 +28,9 @@ from resnetlab.runs.checkpoint import (
 )
 from resnetlab.runs.evaluator import BestWeights, RunEvaluator
 from resnetlab.runs.kinds import from_scratch_recipe
-from resnetlab.runs.lifecycle import check_world_size, lock_and_train
+from resnetlab.runs.lifecycle import check_world_size, locked_run
 from resnetlab.runs.load import load_run
+from resnetlab.runs.measure_missing import log_measurement_out_of_memory, measure_missing
 from resnetlab.runs.outputs import write_outputs
 from resnetlab.runs.paths import saved_steps
 from resnetlab.runs.provenance import provenance_event
@@ -44,7 +43,6 @@ from resnetlab.training.device import setup_device
 from resnetlab.training.events import TrainEvent, train_events
 from resnetlab.training.from_scratch_state import FromScratchState
 from resnetlab.training.make_step import find_eager_reason, make_step
-from resnetlab.training.memory import is_out_of_memory
 from resnetlab.training.profiler import NullProfiler, RunProfiler
 
 
@@ -64,72 +62,22 @@ def run_attempt(attempt: RunAttempt, dataset: Dataset) -> Generator[None, None, 
             damaged.
         ResourceError: The disk is full.
     """
-    file, world = attempt.file, attempt.world
+    file, world, shares_device = attempt.file, attempt.world, attempt.shares_device
     run_folder = RunFolder.find(attempt.root, attempt.run_id)
     check_world_size(file, world, run_folder)
     _check_batch_size(file, len(dataset.train))
-
-    sessions: list[RunSession] = []
-
-    def training() -> Generator[None, None, Result | None]:
-        session = RunSession(run_folder, attempt, dataset)
-        sessions.append(session)
-        with session.profiler:
-            return (yield from session.run())
-
-    def measure() -> None:
-        """Make the measurements of a run that has just ended, or of one that ended before."""
-        if sessions:
-            _measure_missing(run_folder, file, sessions[0].train_images, sessions[0].evaluator)
-            return
-        run = load_run(run_folder, file, dataset)
-        evaluator = RunEvaluator(run.state, file, dataset, DeviceImageCache())
-        _measure_missing(run_folder, file, run.train_images(), evaluator)
-
-    identity, shared = dataset.identity, attempt.shares_device
-    return (yield from lock_and_train(run_folder, file, identity, training, world, measure, shared))
-
-
-def _measure_missing(
-    run_folder: RunFolder, file: RunFile, train_images: DeviceImages, evaluator: RunEvaluator
-) -> None:
-    """Make the measurements that `file` requests and that a finished run lacks.
-
-    The state of `evaluator` has the selected weights. A measurement that runs out of memory is left
-    out: the result of the run stays, and the next command that needs the run tries again.
-    """
-    state, test, requested = evaluator.state, evaluator.test, file.diagnostics
-
-    def ablate() -> None:
-        run_folder.save_block_ablation(ablate_blocks(state, test, requested.ablate_sets))
-
-    def measure_landscape() -> None:
-        assert requested.loss_landscape is not None
-        landscape = measure_run_landscape(state, train_images, requested.loss_landscape)
-        run_folder.save_loss_landscape(landscape)
-
-    def evaluate_in_train_mode() -> None:
-        so_far = run_folder.read_train_mode_evaluation()
-        run_folder.save_train_mode(evaluator.evaluate_selected_in_train_mode(so_far))
-
-    for is_missing, make in (
-        (run_folder.lacks_block_ablation, ablate),
-        (run_folder.lacks_loss_landscape, measure_landscape),
-        (run_folder.lacks_train_mode, evaluate_in_train_mode),
-    ):
-        try:
-            if is_missing(file):
-                make()
-        except (MemoryError, RuntimeError) as error:
-            _log_measurement_out_of_memory(run_folder, error)
-
-
-def _log_measurement_out_of_memory(run_folder: RunFolder, error: Exception) -> None:
-    """Record that a measurement ran out of memory. Raises any other error."""
-    if not is_out_of_memory(error):
-        raise error
-    event = "measurement out of memory"
-    run_folder.log_event({"event": event, "time": utc_now(), "reason": first_line(error)})
+    with locked_run(run_folder, file, dataset.identity, world, shares_device) as run:
+        if run.result is None:
+            session = RunSession(run_folder, attempt, dataset)
+            with session.profiler:
+                run.result = world.broadcast((yield from session.run()))
+            if run.lacks_measurements():
+                measure_missing(run_folder, file, session.train_images, session.evaluator)
+        elif run.lacks_measurements():
+            loaded = load_run(run_folder, file, dataset)
+            evaluator = RunEvaluator(loaded.state, file, dataset, DeviceImageCache())
+            measure_missing(run_folder, file, loaded.train_images(), evaluator)
+    return run.result
 
 
 def _check_batch_size(file: RunFile, num_train_images: int) -> None:
@@ -234,7 +182,7 @@ class RunSession:
         if not self.world.is_main_process:
             return
         self.run_folder.append_metrics(*evaluations)
-        self.run_folder.append_train_mode(*in_train_mode)
+        self.run_folder.measurements.append_train_mode(*in_train_mode)
         if event.epoch in self.file.diagnostics.gradient_norms:
             self._save_gradient_norms()
         self.attempt.on_progress(event, evaluations)
@@ -327,9 +275,10 @@ class RunSession:
         """Save the gradient norms of the layers. If they run out of memory, train without them."""
         start = time.monotonic()
         try:
-            self.run_folder.save_gradient_norms(measure_gradients(self.state, self.train_images))
+            norms = measure_gradients(self.state, self.train_images)
+            self.run_folder.measurements.save_gradient_norms(norms)
         except (MemoryError, RuntimeError) as error:
-            _log_measurement_out_of_memory(self.run_folder, error)
+            log_measurement_out_of_memory(self.run_folder, error)
         self.evaluator.seconds += time.monotonic() - start
 
     def _save_checkpoint(self) -> None:

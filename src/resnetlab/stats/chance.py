@@ -18,7 +18,8 @@ UNDECIDED = deferred("too few or too uneven images to tell it from chance")
 
 
 def is_undecided(reason: str) -> bool:
-    """Return True if the reason of a run's status is that its images cannot tell it from chance.
+    """Return True if the reason of a run's status is that its images cannot distinguish it
+    from chance.
 
     `result.json` and `results.csv` have no field for it, only the sentence. No other function looks
     for words in it.

@@ -67,3 +67,29 @@ def _without_folder(setting: str) -> str:
         if value.strip().endswith((".toml", ".csv"))
         else setting
     )
+
+
+def study_file_path(name: str) -> Path:
+    """Return the path of the file of a study from a dictionary, below the output folder."""
+    return Path("studies") / f"{name}.toml"
+
+
+def study_command(
+    command: str, output: str | Path, written_name: str = "", max_seeds: int | None = None
+) -> str:
+    """Return the command that continues a study with its output folder and its looks.
+
+    Args:
+        command: Command that continues the study in the present folder.
+        output: Folder that contains `runs` and `studies`.
+        written_name: Name of a study from a dictionary, whose file is written below `output`.
+        max_seeds: Largest number of seeds per condition; None without interim looks.
+    """
+    command = with_output(command, output)
+    if written_name:
+        path = str(study_file_path(written_name))
+        words = [str(Path(output) / path) if w == path else w for w in split_command(command)]
+        command = command_line(words)
+    if max_seeds is None or "--until-decided" in command:
+        return command
+    return f"{command} --until-decided --max-seeds {max_seeds}"

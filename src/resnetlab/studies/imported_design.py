@@ -1,7 +1,7 @@
 """Runs that were trained elsewhere and read from a table: their design. Free of torch.
 
 The package `resnetlab.imported_runs` reads such tables. A study of imported runs has no conditions
-with a model, data and a recipe, because nobody here knows them; it has their names.
+with a model, data and a recipe, because they are not recorded; it has their names.
 """
 
 from __future__ import annotations

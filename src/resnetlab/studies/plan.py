@@ -26,7 +26,7 @@ from resnetlab.studies.study import Condition, DataKey, Study
 Item = TypeVar("Item")
 
 CostFunction = Callable[[ModelConfig, int, int, int], tuple[int, int]]
-"""Function that counts parameters and multiply-adds for one image of channels, classes and side."""
+"""Function that counts parameters and multiply-adds for one image of channels, classes and size."""
 
 CodeFunction = Callable[[ModelConfig, int, int], ModelConfig]
 """Function that adds the hashes of a network's own code, given channels and classes."""
@@ -43,7 +43,7 @@ class DataProperties:
     identity: DataIdentity
     classes: tuple[str, ...]
     channels: int
-    side: int
+    image_size: int
     train_images: int
     class_share: float
     about: str = ""
@@ -273,15 +273,17 @@ def _plan_run(
         numerics=numerics,
         seed=seed,
     )
-    if getattr(condition.recipe, "select", "last") == "best" and not properties.validation_images:
+    recipe = condition.recipe
+    selects_best = not is_fine_tuning(recipe) and recipe.select == "best"
+    if selects_best and not properties.validation_images:
         fix = 'data.validation = 0.1, or recipe.select = "last"'
         message = "there are no validation images that could select the best weights"
         raise input_error(condition.label, message, fix, field="recipe.select", got="best")
-    side = condition.recipe.input_size(properties.side, properties.channels)
+    input_size = condition.recipe.input_size(properties.image_size, properties.channels)
     num_classes = len(properties.classes)
     if condition.kind.uses_photos:
         model = with_num_classes(model, num_classes)  # the new classifier, not the pre-trained one
-    parameters, macs = cost(model, properties.channels, num_classes, side)
+    parameters, macs = cost(model, properties.channels, num_classes, input_size)
     file = RunFile(
         schema=SCHEMA,
         run=run,
@@ -303,7 +305,7 @@ def _plan_run(
         file=file,
         evaluation_images=_evaluation_images(condition, properties),
         channels=properties.channels,
-        side=properties.side,
+        side=properties.image_size,
     )
 
 

@@ -176,7 +176,8 @@ class Display:
                 self.finished.add(event.id)
                 self.time_estimator.mark_finished(event.id)
             is_failure = event.kind in ("failed", "missing")
-            (self.screen.print_line if is_failure else self.print_line)(self._end_line(event))
+            print_line = self.screen.print_line if is_failure else self.print_line
+            print_line(self._end_line(event))
         if (
             not self.estimate_printed
             and (seconds := self.time_estimator.seconds_left()) is not None

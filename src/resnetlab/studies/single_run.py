@@ -14,11 +14,12 @@ from resnetlab.errors import input_error
 from resnetlab.inspection.diagnostics_config import DiagnosticsConfig
 from resnetlab.messages import Notify, silent
 from resnetlab.models.code_hash import check_unchanged
-from resnetlab.models.configs import BagOfWordsConfig, ModelConfig
+from resnetlab.models.configs import ModelConfig
 from resnetlab.models.configs.external import allow_code, check_code, config_of
 from resnetlab.models.model_cost import model_cost, with_code
 from resnetlab.recipes.finetune import AnyRecipe
 from resnetlab.runs.config import RunConfig, algorithm_version, run_id
+from resnetlab.runs.kinds import is_fine_tuning
 from resnetlab.runs.records import RunFile
 from resnetlab.runs.run_folder import RunFolder
 from resnetlab.schema import decode, encode
@@ -102,7 +103,8 @@ def resume_job(
         _check_algorithm(file, str(folder))
         check_unchanged(file.run.model, str(folder))
     run_folder = RunFolder(path)
-    if epochs is not None and getattr(file.run.recipe, "steps", None):
+    recipe = file.run.recipe
+    if epochs is not None and not is_fine_tuning(recipe) and recipe.steps:
         message = "the recipe of this run gives its length in steps"
         fix = "resnetlab train with --set recipe.steps=N"
         raise input_error("--epochs", message, fix, got=epochs)
@@ -128,7 +130,7 @@ def resume_job(
 def more_epochs_command(file: RunFile, folder: str | Path) -> str:
     """Return the command for a run with twice the epochs; empty for one without epochs."""
     epochs = file.run.recipe.epochs
-    if not epochs or file.run.kind.uses_photos or isinstance(file.run.model, BagOfWordsConfig):
+    if not epochs or file.run.kind.uses_photos or not file.run.kind.uses_recipe:
         return ""
     return resume_command(folder, "--epochs", f"{2 * epochs:g}")
 

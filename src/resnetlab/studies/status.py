@@ -118,7 +118,7 @@ def _raise_parse_error(path: Path, root: Path) -> None:
     for run in load_plan(path).runs:
         run_folder = RunFolder.find(root, run.id)
         run_folder.result()
-        run_folder.read_train_mode_evaluation()
+        run_folder.measurements.read_train_mode_evaluation()
 
 
 def _indexed_outcome(folder: Path, index: StatusIndex | None) -> tuple[str, bool]:

@@ -25,10 +25,10 @@ from torch import Tensor
 from resnetlab.data.transforms.epoch_draws import EpochDraws
 from resnetlab.errors import first_line
 from resnetlab.training.batches import InMemoryBatches
-from resnetlab.training.eager_step import EagerStep
 from resnetlab.training.from_scratch_state import FromScratchState
 from resnetlab.training.memory import is_out_of_memory
 from resnetlab.training.step import train_step
+from resnetlab.training.training_step import TrainingStep
 
 WARMUP_STEPS = 3
 """Number of eager steps before the capture, as torch's notes ask."""
@@ -81,7 +81,7 @@ class CudaGraphs:
         return [torch.get_rng_state(), torch.cuda.get_rng_state(self.device)]
 
 
-class GraphedStep(EagerStep):
+class GraphedStep(TrainingStep):
     """Step that replays a CUDA graph for each full batch of images on the device."""
 
     state: FromScratchState

@@ -36,7 +36,7 @@ def setup_device(numerics: Numerics, device_index: int = 0) -> torch.device:
 
 
 @contextlib.contextmanager
-def restored_settings() -> Iterator[None]:
+def preserve_device_settings() -> Iterator[None]:
     """Restore on exit what `setup_device` changes: threads, cuDNN settings, memory options."""
     threads, cudnn = torch.get_num_threads(), torch.backends.cudnn
     flags = (

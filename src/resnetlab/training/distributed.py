@@ -52,6 +52,11 @@ class World:
         ]
         return [slice(start, end) for start, end in itertools.pairwise(starts)]
 
+    def part_of_batch(self, batch_size: int, grad_accum_steps: int) -> slice:
+        """Return the slice of a batch that this process loads: all its microbatches together."""
+        slices = self.microbatch_slices(batch_size, grad_accum_steps)
+        return slice(slices[0].start, slices[-1].stop)
+
     def all_reduce_sum(self, values: Tensor) -> Tensor:
         """Sum `values` over the processes, in place."""
         if self.size > 1:

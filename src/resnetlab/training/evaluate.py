@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from resnetlab.data.device_images import DeviceImages
+from resnetlab.models.preserve_model import preserve_buffers_and_mode
 from resnetlab.training.distributed import SINGLE_PROCESS, World
-from resnetlab.training.preserve_model import preserve_buffers_and_mode
 from resnetlab.training.rng import make_generator, preserve_random_state
 
 MAX_CLASSES_WITHOUT_TOP5 = 10

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from resnetlab.training.distributed import collective_stop
-from resnetlab.training.eager_step import EagerStep
 from resnetlab.training.loop import EventKind, train
 from resnetlab.training.state import TrainState
+from resnetlab.training.training_step import TrainingStep
 
 TICK_SECONDS = 0.5
 
@@ -33,7 +33,7 @@ class TrainEvent:
 
 def train_events(
     state: TrainState,
-    take_step: EagerStep,
+    take_step: TrainingStep,
     should_stop: Callable[[], bool],
     *,
     yield_every_step: bool = False,

@@ -6,11 +6,11 @@ from resnetlab.data.device_images import DeviceImages
 from resnetlab.models.configs.external import ExternalConfig
 from resnetlab.training.batches import InMemoryBatches
 from resnetlab.training.cuda_graphs import CudaGraphs, GraphedStep
-from resnetlab.training.eager_step import EagerStep
 from resnetlab.training.from_scratch_state import FromScratchState
+from resnetlab.training.training_step import TrainingStep
 
 
-def make_step(state: FromScratchState, images: DeviceImages) -> EagerStep:
+def make_step(state: FromScratchState, images: DeviceImages) -> TrainingStep:
     """Return a step over `images`: a CUDA graph if possible, else an eager step.
 
     For an eager step, the reason is written to `state.eager_reason`.
@@ -18,7 +18,7 @@ def make_step(state: FromScratchState, images: DeviceImages) -> EagerStep:
     batches = InMemoryBatches(state, images)
     state.eager_reason = find_eager_reason(state)
     if state.eager_reason:
-        return EagerStep(state, batches)
+        return TrainingStep(state, batches)
     return GraphedStep(state, batches, CudaGraphs(state.device))
 
 

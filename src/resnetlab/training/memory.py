@@ -113,7 +113,7 @@ def _set_malloc_options(max_mapped: int, trim_threshold: int, top_pad: int) -> N
 def is_out_of_memory(error: BaseException) -> bool:
     """Return True if an error of Python or torch means out of memory (OOM).
 
-    `lock_and_train` in runs/lifecycle.py handles such an error of a run.
+    `locked_run` in runs/lifecycle.py handles such an error of a run.
     """
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True

@@ -71,7 +71,11 @@ def set_lr(optimizer: torch.optim.Optimizer, lrs: list[float]) -> None:
 
 
 def optimizer_state_dict(optimizer: torch.optim.Optimizer, model: nn.Module) -> dict[str, Tensor]:
-    """Return the optimizer's state tensors by name, `<parameter>/<quantity>`."""
+    """Return the optimizer's state tensors by name, `<parameter>/<quantity>`.
+
+    The state dict of torch numbers the parameters; safetensors files need names, and a name still
+    fits when the order of the parameters changes.
+    """
     tensors = {}
     for name, parameter in model.named_parameters():
         for quantity, value in optimizer.state.get(parameter, {}).items():
@@ -87,15 +91,11 @@ def load_optimizer_state_dict(
 
     Each tensor gets the device and the memory format of its parameter.
     """
-    for name, parameter in model.named_parameters():
-        prefix = f"{name}/"
-        state = {
-            key.removeprefix(prefix): value
-            for key, value in tensors.items()
-            if key.startswith(prefix)
-        }
-        for quantity, value in state.items():
-            layout_of = parameter if value.shape == parameter.shape else value
-            # The optimizer gets a copy, because fused Adam counts its steps in place.
-            target = torch.empty_like(layout_of, device=parameter.device)
-            optimizer.state[parameter][quantity] = target.copy_(value)
+    parameters = dict(model.named_parameters())
+    for key, value in tensors.items():
+        name, _, quantity = key.rpartition("/")
+        parameter = parameters[name]
+        layout_of = parameter if value.shape == parameter.shape else value
+        # The optimizer gets a copy, because fused Adam counts its steps in place.
+        target = torch.empty_like(layout_of, device=parameter.device)
+        optimizer.state[parameter][quantity] = target.copy_(value)

@@ -5,18 +5,17 @@ from __future__ import annotations
 import contextlib
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
-from torch import Tensor
 from torch.profiler import profile
 
 from resnetlab.files import replace_file, write_text
 from resnetlab.messages import format_count
-from resnetlab.training.batches import Batch
-from resnetlab.training.eager_step import EagerStep
+from resnetlab.training.batches import Batch, BatchLoader
 from resnetlab.training.state import TrainState
+from resnetlab.training.training_step import TrainingStep
 
 SKIPPED_STEPS, TRACED_STEPS = 5, 20
 """Steps before the trace, while allocators and kernels settle, and steps in the trace."""
@@ -44,7 +43,7 @@ class NullProfiler:
         """Mark the `with` block as one of PHASES."""
         yield
 
-    def wrap_step(self, step: EagerStep) -> EagerStep:
+    def wrap_step(self, step: TrainingStep) -> TrainingStep:
         """Return the step unchanged."""
         return step
 
@@ -53,8 +52,9 @@ class RunProfiler(NullProfiler):
     """Profiler of the phases of a run.
 
     It measures `state` while the context is open and writes its results to `folder`. On an
-    accelerator it waits for the device between phases, so the same work takes a little longer. A
-    captured step is one replay, so all of its time counts as "rest of a step".
+    accelerator it waits for the device between phases, so the same work takes a little longer. The
+    phase "backward" begins when the network has returned, so it includes the loss. A captured step
+    is one replay, so all of its time counts as "rest of a step".
     """
 
     def __init__(self, state: TrainState, folder: Path) -> None:
@@ -71,6 +71,7 @@ class RunProfiler(NullProfiler):
         state = self.state
         for handle in (
             state.model.register_forward_pre_hook(lambda *_: self._switch_within_step("forward")),
+            state.model.register_forward_hook(lambda *_: self._switch_within_step("backward")),
             state.optimizer.register_step_pre_hook(
                 lambda *_: self._switch_within_step("optimizer")
             ),
@@ -79,8 +80,6 @@ class RunProfiler(NullProfiler):
             ),
         ):
             self.exit_stack.callback(handle.remove)
-        state.loss = self._timed_loss(state.loss)  # type: ignore[method-assign, assignment]
-        self.exit_stack.callback(delattr, state, "loss")
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -121,47 +120,31 @@ class RunProfiler(NullProfiler):
         if self.current_phase in STEP_PHASES:
             self._switch(name)
 
-    def _timed_loss(
-        self, loss: Callable[[Tensor, Tensor], Tensor]
-    ) -> Callable[[Tensor, Tensor], Tensor]:
-        """Wrap `loss` so that the backward phase begins when it returns."""
+    def wrap_step(self, step: TrainingStep) -> TrainingStep:
+        """Return a step that takes `step`, times it, and traces TRACED_STEPS of them."""
+        return ProfiledStep(step, self)
 
-        def timed(logits: Tensor, labels: Tensor) -> Tensor:
-            value = loss(logits, labels)
-            self._switch_within_step("backward")
-            return value
+    def timed_load(self, load: BatchLoader) -> BatchLoader:
+        """Return a loader that counts the time of `load` for the data."""
+
+        def timed(positions: slice, part: slice) -> Batch:
+            with self.phase("data"):
+                return load(positions, part)
 
         return timed
 
-    def wrap_step(self, step: EagerStep) -> EagerStep:
-        """Time the batches and steps of `step`, and trace TRACED_STEPS of them."""
-        start_epoch, load_and_train = step.start_epoch, step.load_and_train
-
-        def timed_start_epoch(epoch: int) -> None:
-            with self.phase("data"):
-                start_epoch(epoch)
-            load = step.load
-
-            def timed_load(positions: slice, part: slice) -> Batch:
-                with self.phase("data"):
-                    return load(positions, part)
-
-            step.load = timed_load
-
-        def timed_step(positions: slice) -> None:
-            if self.num_steps == SKIPPED_STEPS:
-                self.torch_profiler.start()
-                self.is_tracing = True
-            with self.phase("rest of a step"):
-                load_and_train(positions)
-            self.num_steps += 1
-            self.num_traced_steps += self.is_tracing
-            if self.num_traced_steps == TRACED_STEPS:
-                self._end_trace()
-
-        step.start_epoch = timed_start_epoch  # type: ignore[method-assign]
-        step.load_and_train = timed_step  # type: ignore[method-assign]
-        return step
+    @contextlib.contextmanager
+    def traced_step(self) -> Iterator[None]:
+        """Count the `with` block as a step, and trace it if its turn has come."""
+        if self.num_steps == SKIPPED_STEPS:
+            self.torch_profiler.start()
+            self.is_tracing = True
+        with self.phase("rest of a step"):
+            yield
+        self.num_steps += 1
+        self.num_traced_steps += self.is_tracing
+        if self.num_traced_steps == TRACED_STEPS:
+            self._end_trace()
 
     def _end_trace(self) -> None:
         if self.is_tracing:
@@ -198,3 +181,30 @@ class RunProfiler(NullProfiler):
                 f"{milliseconds:9.3f} ms  {100 * self_time[name] / total:5.1f} %  {count:5.0f}  "
                 f"{name[:60]}"
             )
+
+
+class ProfiledStep(TrainingStep):
+    """Step that takes another one and reports its batches and its steps to a profiler."""
+
+    def __init__(self, step: TrainingStep, profiler: RunProfiler) -> None:
+        super().__init__(step.state, step.load_epoch)
+        self.step, self.profiler = step, profiler
+
+    def start_epoch(self, epoch: int) -> None:
+        """Begin an epoch of the step, whose batches are then timed."""
+        with self.profiler.phase("data"):
+            self.step.start_epoch(epoch)
+        self.step.load = self.profiler.timed_load(self.step.load)
+
+    def load_and_train(self, positions: slice) -> None:
+        """Take the step on the images at these positions of the epoch's order."""
+        with self.profiler.traced_step():
+            self.step.load_and_train(positions)
+
+    def synchronize(self) -> None:
+        """Wait until the device has finished the queued steps."""
+        self.step.synchronize()
+
+    def wait_for_current_stream(self) -> None:
+        """Let the step wait for the work that the caller queued meanwhile."""
+        self.step.wait_for_current_stream()

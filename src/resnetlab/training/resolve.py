@@ -66,9 +66,14 @@ def resolve_numerics(numerics: Numerics, *, single_run: bool) -> Numerics:
     )
 
 
+def lacks_bf16(numerics: Numerics) -> bool:
+    """Return True if this processor has no instructions for the bf16 of the numerics."""
+    return numerics.device == "cpu" and numerics.precision == "bf16" and not processor_has_bf16()
+
+
 def check_bf16_support(numerics: Numerics) -> None:
     """Raise InputError if bf16 would be emulated although the config does not allow it."""
-    if numerics.device == "cpu" and numerics.precision == "bf16" and not processor_has_bf16():
+    if lacks_bf16(numerics):
         problem = (
             "this processor has no instructions for bf16 and would emulate it, many times slower "
             "than fp32"

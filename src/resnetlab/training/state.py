@@ -142,6 +142,11 @@ class TrainState:
         """Return the state dict for evaluation, with the EMA in place of the trained weights."""
         return dict(self.model.state_dict()) | self._ema_by_name()
 
+    def use_weights(self, weights: Mapping[str, Tensor]) -> None:
+        """Load weights that are evaluated from now on. They have their own average, if any."""
+        self.model.load_state_dict(weights)
+        self.ema = None
+
     def train_metrics(self) -> TrainMetrics:
         """Return the mean loss and the top-1 error over the epoch so far.
 

@@ -1,7 +1,7 @@
 """Training step, for example of SGD: forward, loss, backward, clip, update, EMA.
 
-Start reading here and go on with loop.py. eager_step.py loads the batches. Every faster way to take
-a step (cuda_graphs.py) must give the same bits as this one.
+Start reading here and go on with loop.py. training_step.py loads the batches. Every faster way to
+take a step (cuda_graphs.py) must give the same bits as this one.
 """
 
 from __future__ import annotations

@@ -11,10 +11,10 @@ from resnetlab.training.state import TrainState
 from resnetlab.training.step import train_on_batch
 
 
-class EagerStep:
+class TrainingStep:
     """Callable that loads the next batch of the epoch and trains on it, operation by operation.
 
-    `GraphedStep` does the same with a CUDA graph.
+    `GraphedStep` replays a CUDA graph instead, `ProfiledStep` adds a clock.
 
     Args:
         state: Training state.
@@ -45,9 +45,8 @@ class EagerStep:
     def load_and_train(self, positions: slice) -> None:
         """Take a step on the images at these positions of the epoch's order."""
         state, batch_size = self.state, positions.stop - positions.start
-        # Microbatches are slices of the batch; several processes have different ones.
-        slices = state.world.microbatch_slices(batch_size, state.numerics.grad_accum_steps)
-        images, labels = self.load(positions, slice(slices[0].start, slices[-1].stop))
+        part = state.world.part_of_batch(batch_size, state.numerics.grad_accum_steps)
+        images, labels = self.load(positions, part)
         train_on_batch(state, images, labels, batch_size)
 
     def synchronize(self) -> None:

@@ -40,7 +40,7 @@ def block_ablation(
     from resnetlab.runs.run_folder import RunFolder
     from resnetlab.schema import encode
 
-    ablations = RunFolder(run).read_block_ablation()
+    ablations = RunFolder(run).measurements.read_block_ablation()
     if ablations is None or (sets and ablations.lacks_sets):
         check_finished(run)
         announce_loading(quiet=json)
@@ -129,7 +129,7 @@ def _named_norms(
         from resnetlab.runs.paths import check_finished
         from resnetlab.runs.run_folder import RunFolder
 
-        saved = RunFolder(run).read_gradient_norms()
+        saved = RunFolder(run).measurements.read_gradient_norms()
         if not saved:
             check_finished(run)
             announce_loading(quiet=quiet)

@@ -16,9 +16,7 @@ from resnetlab.cli.common import (
     DataSource,
     Device,
     DryRun,
-    FollowLinksOption,
     Json,
-    Nested,
     Open,
     PageLanguage,
     SettingsOption,
@@ -29,6 +27,11 @@ from resnetlab.cli.common import (
     print_json,
 )
 from resnetlab.cli.common import OutputDir as Output
+from resnetlab.cli.folder_options import (
+    DEFAULT_FOLDER_OPTIONS,
+    FolderOptions,
+    with_folder_options,
+)
 from resnetlab.cli.study.collect import study_collect, study_export
 from resnetlab.cli.study.files import study_check, study_list, study_new, study_references
 from resnetlab.cli.study.options import (
@@ -49,7 +52,6 @@ from resnetlab.cli.study.options import (
     find_started_folder,
     load_named_study,
     open_or_plan,
-    reading_settings,
     variant_name,
 )
 from resnetlab.cli.study.run import run_and_print
@@ -63,6 +65,7 @@ study = typer.Typer(
 
 
 @study.command("run")
+@with_folder_options
 def study_run(
     source: StudyName,
     data: DataSource = "",
@@ -74,8 +77,7 @@ def study_run(
     workers: Workers = 0,
     device: Device = "",
     skip_bad: SkipBad = False,
-    follow_links: FollowLinksOption = "no",
-    nested: Nested = False,
+    folder_options: FolderOptions = DEFAULT_FOLDER_OPTIONS,
     parallel_seeds: ParallelSeeds = 1,
     until_decided: UntilDecided = False,
     max_seeds: MaxSeeds = 10,
@@ -102,7 +104,7 @@ def study_run(
     )
     executor = make_executor(executor_name, output, placement, address)
     settings = [*settings, *(["data.skip_bad=true"] if skip_bad else [])]
-    settings += reading_settings(follow_links, nested)
+    settings += folder_options.settings()
     variant = variant_name(budget, evidence)
     loaded = load_named_study(source, data, settings, seeds, device, variant)
     if dry_run:
@@ -124,6 +126,7 @@ def study_run(
 
 
 @study.command("plan")
+@with_folder_options
 def study_plan(
     source: StudyName,
     data: DataSource = "",
@@ -134,8 +137,7 @@ def study_plan(
     output: Output = Path(),
     workers: Workers = 0,
     device: Device = "",
-    follow_links: FollowLinksOption = "no",
-    nested: Nested = False,
+    folder_options: FolderOptions = DEFAULT_FOLDER_OPTIONS,
     no_timing: Annotated[
         bool,
         typer.Option(
@@ -145,7 +147,7 @@ def study_plan(
     json: Json = False,
 ) -> None:
     """Estimate the time and the statistical power of a study, without training or downloading."""
-    settings = [*settings, *reading_settings(follow_links, nested)]
+    settings = [*settings, *folder_options.settings()]
     variant = variant_name(budget, evidence)
     loaded = load_named_study(source, data, settings, seeds, device, variant)
     from resnetlab.cli.plan_forecast import print_forecast

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from resnetlab.cli import completion
-from resnetlab.cli.common import make_folder_choices, notify
+from resnetlab.cli.common import notify
 from resnetlab.errors import input_error
 from resnetlab.shell import command_line
 
@@ -81,16 +81,6 @@ Address = Annotated[
     ),
 ]
 GpusPerRun = Annotated[float, typer.Option(help="GPUs per run with Ray, for example 2 or 0.25.")]
-
-
-def reading_settings(follow_links: str, nested: bool) -> list[str]:
-    """Return the settings for `--follow-links` and `--nested`.
-
-    Raises InputError if one does not fit the data.
-    """
-    choice = make_folder_choices(follow_links).follow_links
-    links = [f"data.follow_links={choice}"] if choice != "no" else []
-    return [*links, *(["data.nested=true"] if nested else [])]
 
 
 def load_named_study(

@@ -56,8 +56,7 @@ def run_and_print(
             warn=notify,
         )
         try:
-            for look in looks:
-                summary = look
+            for summary in looks:  # noqa: B007
                 if interrupt.is_set():
                     break
         except ResourceError as error:

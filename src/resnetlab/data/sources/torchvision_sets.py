@@ -46,7 +46,7 @@ class TorchvisionSet:
     test_images: int
     num_classes: int
     channels: int
-    side: int
+    image_size: int
     """Height and width of an image in pixels."""
 
 

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from resnetlab.data.config import CHANNEL_STATS_PRESETS, ChannelStats, LabeledImages, NormalizeMode
-from resnetlab.data.device_images import channel_statistics
 from resnetlab.data.transforms import zca
 from resnetlab.data.transforms.augment import center_crop, normalize
 from resnetlab.data.transforms.zca import ZCAWhitening
@@ -102,3 +101,20 @@ def export_normalizer(normalizer: Normalizer) -> tuple[dict[str, Any], dict[str,
             return {"normalize": "zca"}, {"mean": mean, "matrix": matrix}
         case _:
             assert_never(normalizer)
+
+
+def channel_statistics(images: LabeledImages) -> tuple[list[float], list[float]]:
+    """Return mean and standard deviation per channel over all pixels, x in 0 to 1, exactly rounded.
+
+    They are computed from the histogram of the 256 values, so that no order of summation matters.
+    """
+    means, deviations = [], []
+    values = torch.arange(256, dtype=torch.float64)
+    for channel in range(images.pixels.shape[3]):
+        pixels = torch.from_numpy(images.pixels[..., channel].reshape(-1))
+        counts = torch.bincount(pixels, minlength=256).double()
+        mean = (counts * values).sum() / counts.sum()
+        variance = (counts * (values - mean) ** 2).sum() / counts.sum()
+        means.append(float(mean / 255))
+        deviations.append(float(variance.sqrt() / 255))
+    return means, deviations

@@ -42,16 +42,16 @@ class BagOfWordsConfig:
         """Title for a table or a figure."""
         return "bag of words, SVM"
 
-    def patches_per_side(self, side: int) -> int:
+    def patches_per_side(self, image_size: int) -> int:
         """Return the number of patches along a side. Raises InputError if there is none."""
-        if side < self.patch:
-            problem = f"cannot take images of {side} pixels: a patch has {self.patch}"
-            raise input_error(self.slug, problem, f"patch = {side}", field="model.patch")
-        return (side - self.patch) // self.stride + 1
+        if image_size < self.patch:
+            problem = f"cannot take images of {image_size} pixels: a patch has {self.patch}"
+            raise input_error(self.slug, problem, f"patch = {image_size}", field="model.patch")
+        return (image_size - self.patch) // self.stride + 1
 
-    def cost(self, channels: int, num_classes: int, side: int) -> tuple[int, int]:
-        """Return learned numbers, and multiply-adds for one image of `side` pixels."""
-        patches, length = self.patches_per_side(side) ** 2, channels * self.patch**2
+    def cost(self, channels: int, num_classes: int, image_size: int) -> tuple[int, int]:
+        """Return learned numbers, and multiply-adds for one image of `image_size` pixels."""
+        patches, length = self.patches_per_side(image_size) ** 2, channels * self.patch**2
         features = self.regions**2 * self.words
         learned = length * (length + 1) + self.words * length + (features + 1) * num_classes
         return learned, patches * length * (length + self.words) + features * num_classes

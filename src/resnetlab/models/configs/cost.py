@@ -92,13 +92,16 @@ class CountedConfig:
         """Common name of the network."""
         raise NotImplementedError
 
-    def cost(self, channels: int, num_classes: int, side: int) -> tuple[int, int]:
-        """Return parameters, and multiply-adds for one image of `side` pixels.
+    def cost(self, channels: int, num_classes: int, image_size: int) -> tuple[int, int]:
+        """Return parameters, and multiply-adds for one image of `image_size` pixels.
 
         They are counted from the definition; tests compare them with the built network.
         """
         return count_cost(
-            self.slug, lambda counter: self._count_layers(counter, num_classes), channels, side
+            self.slug,
+            lambda counter: self._count_layers(counter, num_classes),
+            channels,
+            image_size,
         )
 
     def _count_layers(self, counter: CostCounter, num_classes: int) -> None:
@@ -106,18 +109,18 @@ class CountedConfig:
 
 
 def count_cost(
-    name: str, count_layers: Callable[[CostCounter], None], channels: int, side: int
+    name: str, count_layers: Callable[[CostCounter], None], channels: int, image_size: int
 ) -> tuple[int, int]:
     """Return parameters and multiply-adds of the layers that `count_layers` counts.
 
-    Raises InputError that names the layer that cannot take images of `side`, and the smallest size
+    Raises InputError that names the layer that cannot take the images, and the smallest size
     that works.
     """
-    counter = CostCounter(channels, side)
+    counter = CostCounter(channels, image_size)
     try:
         count_layers(counter)
     except ShapeError as error:
-        raise _size_error(name, count_layers, channels, side, error) from None
+        raise _size_error(name, count_layers, channels, image_size, error) from None
     return counter.parameters, counter.macs
 
 
@@ -125,7 +128,7 @@ def _size_error(
     name: str,
     count_layers: Callable[[CostCounter], None],
     channels: int,
-    side: int,
+    image_size: int,
     error: ShapeError,
 ) -> InputError:
     """Return the InputError for `error`, with the sizes of images that the network can take."""
@@ -143,12 +146,12 @@ def _size_error(
         fix = f"the smallest images that it takes are {sides[0]}x{sides[0]} pixels"
     if sides and largest < MAX_SIDE:
         fix += f", the largest {largest}x{largest}"
-    return input_error(name, problem, fix, field=f"images of {side}x{side} pixels")
+    return input_error(name, problem, fix, field=f"images of {image_size}x{image_size} pixels")
 
 
-def _fits(count_layers: Callable[[CostCounter], None], channels: int, side: int) -> bool:
+def _fits(count_layers: Callable[[CostCounter], None], channels: int, image_size: int) -> bool:
     try:
-        count_layers(CostCounter(channels, side))
+        count_layers(CostCounter(channels, image_size))
     except ShapeError:
         return False
     return True

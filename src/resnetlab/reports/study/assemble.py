@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 
 from resnetlab.analysis.analyze import StudyAnalysis, analyze
-from resnetlab.analysis.collect import collect_study_data
 from resnetlab.analysis.study_data import ClaimVerdict, QuestionAnswer, StudyData
 from resnetlab.reports.document import Cell, ClaimSides, Detail, Report, escape_strings
 from resnetlab.reports.figures.values import plot_csv
@@ -33,13 +32,7 @@ from resnetlab.reports.study import (
 )
 from resnetlab.reports.study.source_questions import answers
 from resnetlab.studies.claims import Best, Monotone, condition_labels
-from resnetlab.studies.plan import StudyRecord
 from resnetlab.translation import Language, tr, tr_study, use_language
-
-
-def build_report_from_record(record: StudyRecord, command: str = "") -> Report:
-    """Build the report of a study, finished or not; `command` repeats the study."""
-    return build_report(collect_study_data(record, command))
 
 
 def build_report(study_data: StudyData, language: Language = "en") -> Report:
@@ -69,6 +62,7 @@ def _assemble(
 ) -> Report:
     """Return the report without its list of files."""
     study_data, first_loss = analysis.study_data, details.first_loss_texts(analysis)
+    common, differing = tables.settings(analysis)
     return Report(
         name=study_data.study.name,
         question=tr_study(study_data.study.question),
@@ -89,8 +83,8 @@ def _assemble(
         command=text.command(analysis),
         details=details.study_details(analysis, first_loss),
         first_loss=first_loss,
-        common=tables.settings(analysis)[0],
-        differing=tables.settings(analysis)[1],
+        common=common,
+        differing=differing,
         made_by=text.made_by(analysis),
         references=references.reference_table(analysis),
         protocols=references.protocol_details(analysis),

@@ -136,10 +136,7 @@ def _loss_or_train_comparison(analysis: StudyAnalysis, claim: Better | About | E
     loss = claim.metric == "loss"
     sides = []
     for label in (claim.left, claim.right):
-        rows = [row for row in analysis.rows(label) if row.status == "trained"]
-        field = f"{claim.split}_{'loss_nats' if loss else 'error_pct'}"
-        recorded = [getattr(row, field) for row in rows]
-        values = [value if loss else 100 - value for value in recorded if value is not None]
+        values = analysis.metric_values(label, "loss" if loss else "top1", claim.split)
         if not values:
             return tr_study(claim.statement.strip()).rstrip(".")
         possible = Interval(0.0, math.inf) if loss else ACCURACY_RANGE_PCT

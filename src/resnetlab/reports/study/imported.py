@@ -159,7 +159,7 @@ def _limits(analysis: StudyAnalysis, imported: ImportedRuns) -> str:
 
 
 def _conditions(analysis: StudyAnalysis, imported: ImportedRuns) -> Table:
-    """Return the table of conditions without the training time, which nobody here knows."""
+    """Return the table of conditions without the training time, which is not recorded."""
     table, measure = tables.conditions(analysis), imported.measure
     method = "Student's t-interval of the mean of the trained runs"
     if imported.folds:

@@ -82,12 +82,12 @@ class JobQueue:
         if max_jobs == 1 or first.id in self.attempts:
             return [first]
         same = _condition_config(first)
-        alike = (
+        with_same_condition = (
             job
             for job in self.waiting
             if job.id not in self.attempts and _condition_config(job) == same
         )
-        others = list(islice(alike, max_jobs - 1))
+        others = list(islice(with_same_condition, max_jobs - 1))
         for job in others:
             self.waiting.remove(job)
         return [first, *others]

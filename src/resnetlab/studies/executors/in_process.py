@@ -29,7 +29,7 @@ def run_in_process(
     """
     # It imports torch; mistakes are reported before.
     from resnetlab.studies.executors.worker import JobRunner
-    from resnetlab.training.device import restored_settings
+    from resnetlab.training.device import preserve_device_settings
 
     job_queue = JobQueue(root, [job])
     log = root / "cache" / "logs" / f"{job.id}.log"
@@ -41,7 +41,7 @@ def run_in_process(
         if event.kind == "progress":
             on_event(event)
 
-    with restored_settings():
+    with preserve_device_settings():
         while job_queue and not should_stop():
             if not job_queue.requeue_delayed():
                 on_event(RunEvent("idle"))

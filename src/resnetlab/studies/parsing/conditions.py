@@ -30,17 +30,29 @@ from resnetlab.studies.study import Condition, Rung
 
 MAX_CONDITIONS = 1_000
 
+FINETUNE_DATA_FIELDS = (
+    "skip_bad",
+    "split",
+    "follow_links",
+    "path_column",
+    "label_column",
+    "nested",
+    "group",
+    "folds",
+    "fold",
+)
+"""Fields of the data that a fine-tuning recipe uses, beside their source."""
+
 CONDITION_PARTS = ("model", "data", "recipe", "numerics")
 """Parts of a condition that an axis of the grid may vary; it may also vary `evaluation_mode`."""
 
 
-def load_recipe(value: object, where: str = "", field: str = "recipe") -> AnyRecipe:
+def load_recipe(value: object, where: str = "") -> AnyRecipe:
     """Read a recipe. A recipe with stages is a fine-tuning recipe.
 
     Args:
         value: Table of the recipe, its name in the catalog, or the path of a TOML file.
         where: Name of the file in errors.
-        field: Name of the field in errors.
 
     Returns:
         The recipe.
@@ -48,8 +60,9 @@ def load_recipe(value: object, where: str = "", field: str = "recipe") -> AnyRec
     Raises:
         InputError: The recipe is unknown or invalid.
     """
-    table = recipe_table(value, where, field)
-    recipe: AnyRecipe = decode(FinetuneRecipe if "stages" in table else Recipe, table, where, field)
+    table = recipe_table(value, where, "recipe")
+    kind = FinetuneRecipe if "stages" in table else Recipe
+    recipe: AnyRecipe = decode(kind, table, where, "recipe")
     return recipe
 
 
@@ -281,21 +294,10 @@ def finetune_conflicts(model: ModelConfig, data: DataConfig, where: str) -> tupl
         fix = "timm/NAME, torchvision/NAME, or a TOML file that names weights"
         message = "has no pre-trained weights, which a fine-tuning recipe needs"
         problems.append(Problem(where, message, fix, field="model", got=model.slug))
-    allowed_data = DataConfig(
-        source=data.source,
-        skip_bad=data.skip_bad,
-        split=data.split,
-        follow_links=data.follow_links,
-        path_column=data.path_column,
-        label_column=data.label_column,
-        nested=data.nested,
-        group=data.group,
-        folds=data.folds,
-        fold=data.fold,
-    )
+    defaults = DataConfig(source=data.source)
     message = "not available with a fine-tuning recipe"
     for name, value in vars(data).items():
-        if value != getattr(allowed_data, name):
+        if name not in FINETUNE_DATA_FIELDS and value != getattr(defaults, name):
             fix = "remove it; data.split splits a folder of photographs"
             fix = "recipe.train_size" if name == "image_size" else fix
             problems.append(Problem(where, message, fix, field=f"data.{name}"))

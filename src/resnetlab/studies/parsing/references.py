@@ -14,11 +14,9 @@ from resnetlab.studies.published.references import MatchedReference, ReferenceSo
 from resnetlab.studies.study import Condition
 
 
-def load_reference_source(
-    source: str, where: str = "", field: str = "references"
-) -> ReferenceSource:
+def load_reference_source(source: str, where: str = "") -> ReferenceSource:
     """Read the numbers of a catalog name or TOML file. Raises InputError with every mistake."""
-    raw, file = read_named("references", source, "reference", where, field)
+    raw, file = read_named("references", source, "reference", where, "references")
     loaded: ReferenceSource = decode(ReferenceSource, raw, file)
     loaded = with_run_curves(loaded, file)
     problems: list[Problem] = []

@@ -149,8 +149,10 @@ def find_label_tables(root: Path, entries: Sequence[ScannedFile]) -> list[LabelT
         split = split_of_word(folder or stem)
         is_table = name in TABLE_FILES if folder else f".{suffix}" in TABLE_SUFFIXES
         if split is not None and is_table:
-            beside = next((name for name in sorted(folders) if split_of_word(name) == split), "")
-            tables.append(LabelTable(path, split, folder or beside))
+            image_folder = folder or next(
+                (name for name in sorted(folders) if split_of_word(name) == split), ""
+            )
+            tables.append(LabelTable(path, split, image_folder))
     return tables
 
 

@@ -6,7 +6,7 @@ import math
 import statistics
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, assert_never
 
 from resnetlab.reports.format import decimals
 from resnetlab.reports.study.source_questions.verdicts import conclusion
@@ -16,7 +16,7 @@ from resnetlab.stats.hypothesis_types import FailureHypothesis, Hypothesis, Spee
 from resnetlab.stats.intervals import ACCURACY_RANGE_PCT, Interval, mean, t_interval, within_range
 from resnetlab.stats.verdict_types import Verdict
 from resnetlab.studies import claims
-from resnetlab.studies.claims import AnyClaim, condition_labels
+from resnetlab.studies.claims import AnyClaim, ClaimSplit, Metric, condition_labels
 
 if TYPE_CHECKING:
     from resnetlab.analysis.analyze import StudyAnalysis
@@ -149,9 +149,11 @@ def _claim_values(
 ) -> tuple[str, ...]:
     """Return the sentences with the values that a claim is about."""
     match claim:
-        case claims.FailsAndTrains() if isinstance(hypothesis, FailureHypothesis):
+        case claims.FailsAndTrains():
+            assert isinstance(hypothesis, FailureHypothesis), hypothesis
             return (_failures(writer, claim, hypothesis),)
-        case claims.Faster() if isinstance(hypothesis, SpeedHypothesis):
+        case claims.Faster():
+            assert isinstance(hypothesis, SpeedHypothesis), hypothesis
             return (_times(writer, claim, hypothesis),)
         case claims.Better() | claims.Equivalent() | claims.About():
             start = _sides(writer, analysis, claim.left, claim.right, claim.metric, claim.split)
@@ -181,9 +183,11 @@ def _claim_values(
                 f"{left} est comparé à chacun de {writer.labels(claim.rivals)} ; voici le plus "
                 "proche.",
             )
+        case _:
+            assert_never(claim)
     if verdict.effect is None:
         return (start,)
-    metric = getattr(claim, "metric", "top1")
+    metric = claim.metric
     unit: Unit = "%" if isinstance(claim, claims.Relative) else "points"
     if metric == "loss" and unit == "points":
         unit = "nats"
@@ -257,7 +261,12 @@ _METRICS = {
 
 
 def _sides(
-    writer: AnswerWriter, analysis: StudyAnalysis, left: str, right: str, metric: str, split: str
+    writer: AnswerWriter,
+    analysis: StudyAnalysis,
+    left: str,
+    right: str,
+    metric: Metric,
+    split: ClaimSplit,
 ) -> str:
     """Say what both conditions of a comparison reached."""
     reached = [_accuracy(writer, analysis, label, metric, split) for label in (left, right)]
@@ -291,15 +300,13 @@ def no_trained_run(writer: AnswerWriter, analysis: StudyAnalysis, label: str) ->
 
 
 def _accuracy(
-    writer: AnswerWriter, analysis: StudyAnalysis, label: str, metric: str, split: str
+    writer: AnswerWriter, analysis: StudyAnalysis, label: str, metric: Metric, split: ClaimSplit
 ) -> str:
     """Return the mean of the trained runs with its interval and counts; "" if none has a value."""
-    rows = [row for row in analysis.rows(label) if row.status == "trained"]
-    loss = metric == "loss"
-    recorded = [getattr(row, f"{split}_{'loss_nats' if loss else 'error_pct'}") for row in rows]
-    values = [100 - value if metric == "top1" else value for value in recorded if value is not None]
+    values = analysis.metric_values(label, metric, split)
     if not values:
         return ""
+    loss = metric == "loss"
     counts = analysis.summaries[label].counts
     of_runs = (
         writer.count(f"trained runs of {label}", counts.trained),
