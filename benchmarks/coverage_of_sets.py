@@ -36,9 +36,9 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 from sklearn.neighbors import NearestNeighbors
 
-from resnetlab.finetune.confidence import split_outputs
-from resnetlab.finetune.finetune_photos import prepare_job
-from resnetlab.finetune.request import FinetuneRequest
+from resnetlab.finetuning.confidence import split_outputs
+from resnetlab.finetuning.finetune_photos import prepare_job
+from resnetlab.finetuning.request import FinetuneRequest
 from resnetlab.messages import silent
 from resnetlab.model_folder.confidence import SplitOutputs, fit_confidence
 from resnetlab.stats.conformal import prediction_sets, threshold_groups

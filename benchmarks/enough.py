@@ -33,7 +33,7 @@ from resnetlab.curation.learning_curves import (
 from resnetlab.curation.probe import choose_regularization, fit_classifier, reduce_features
 from resnetlab.data.transforms.eval_transform import apply_eval_transform
 from resnetlab.files import sha256
-from resnetlab.finetune.network.frozen_features import BATCH_SIZE
+from resnetlab.finetuning.network.frozen_features import BATCH_SIZE
 
 SEEDS, PER_CLASS, POOL, TEST, TRUTH_DRAWS, SIDE = 20, 100, 300, 400, 10, 64
 MIN_SHARE = 0.9

@@ -31,7 +31,7 @@ from PIL import Image
 from resnetlab.data.sources import fast_jpeg
 from resnetlab.data.sources.folder.manifest import ManifestRow
 from resnetlab.files import sha256
-from resnetlab.finetune.dataset import PhotoSplit
+from resnetlab.finetuning.dataset import PhotoSplit
 from resnetlab.training.memory import retain_freed_memory
 
 LONGER_SIDE = (1000, 1500)

@@ -36,8 +36,8 @@ from resnetlab.data.sources.folder.manifest import ManifestRow
 from resnetlab.data.transforms.eval_transform import EvalTransform
 from resnetlab.data.transforms.photo_train import draw_photo_epoch
 from resnetlab.files import sha256
-from resnetlab.finetune.dataset import PhotoSplit
-from resnetlab.finetune.stage.state import PhotoBatches
+from resnetlab.finetuning.dataset import PhotoSplit
+from resnetlab.finetuning.stage.state import PhotoBatches
 from resnetlab.training.memory import retain_freed_memory
 from resnetlab.training.rng import make_generator
 

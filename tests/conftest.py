@@ -63,7 +63,7 @@ collect_ignore = (
         "promises/test_two_drivers_record_each_run_once.py",
         "promises/test_workers_change_no_result.py",
         "promises/test_windows.py",
-        "finetune/test_stage_cache.py",
+        "finetuning/test_stage_cache.py",
     ]
 )
 

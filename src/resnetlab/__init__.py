@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from resnetlab.data.config import Augment, DataConfig, FolderChoices
     from resnetlab.deploy.predict import Classifier, Prediction, Predictions, load_model
     from resnetlab.errors import InputError, ResnetlabError, ResourceError, UnfinishedError
-    from resnetlab.finetune.finetune_photos import FinetunedModel
+    from resnetlab.finetuning.finetune_photos import FinetunedModel
     from resnetlab.inspection.diagnostics_config import DiagnosticsConfig, LandscapeConfig
     from resnetlab.models.build import build_model
     from resnetlab.models.configs import CifarConfig, cifar_config
@@ -112,7 +112,7 @@ _NAMES_BY_MODULE = {
         "ResourceError",
         "UnfinishedError",
     ),
-    "finetune.finetune_photos": ("FinetunedModel",),
+    "finetuning.finetune_photos": ("FinetunedModel",),
     "inspection.diagnostics_config": ("DiagnosticsConfig", "LandscapeConfig"),
     "models.build": ("build_model",),
     "models.configs": (

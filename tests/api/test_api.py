@@ -100,19 +100,6 @@ def test_dir_lists_only_public_names() -> None:
     assert rl.__version__[0].isdigit() or rl.__version__ == "source tree"
 
 
-def test_the_name_finetune_of_the_package_is_the_public_function() -> None:
-    """The name belongs to a package, too, which is imported first or last."""
-    import resnetlab.finetune
-    from resnetlab.api.photographs import finetune
-
-    assert callable(rl.finetune)
-    assert inspect.signature(rl.finetune) == inspect.signature(finetune)
-    with pytest.raises(rl.InputError, match="no such folder"):
-        rl.finetune("absent-folder", progress=False)
-    with pytest.raises(rl.InputError, match="no such folder"):
-        resnetlab.finetune("absent-folder", progress=False)  # type: ignore[operator]
-
-
 def test_a_study_from_a_dictionary_equals_the_study_from_its_file(study_file: Path) -> None:
     tables = tomllib.loads(study_file.read_text(encoding="utf-8"))
     assert rl.load_study(tables).study == rl.load_study(study_file).study

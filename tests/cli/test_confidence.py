@@ -23,8 +23,8 @@ from resnetlab.data.photo_loader import image_from_file
 from resnetlab.data.transforms.eval_transform import apply_eval_transform
 from resnetlab.deploy.predict import load_model
 from resnetlab.deploy.serve.server import create_app
-from resnetlab.finetune.dataset import open_photographs
-from resnetlab.finetune.evaluation import predict_photos
+from resnetlab.finetuning.dataset import open_photographs
+from resnetlab.finetuning.evaluation import predict_photos
 from resnetlab.model_folder.confidence import CONFIDENCE_FILE, Confidence
 from resnetlab.model_folder.store import load_model_folder
 from resnetlab.models.weights import write_weights

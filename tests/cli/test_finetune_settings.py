@@ -124,8 +124,8 @@ def test_the_options_reach_the_training_and_all_but_workers_change_its_id(
     tmp_path: Path,
 ) -> None:
     """Batch size and rate make another model; another number of workers the same bits."""
-    from resnetlab.finetune.finetune_photos import finetune
-    from resnetlab.finetune.request import FinetuneRequest
+    from resnetlab.finetuning.finetune_photos import finetune
+    from resnetlab.finetuning.request import FinetuneRequest
 
     photos = folder(tmp_path / "stripes", {"train": 4, "val": 2, "test": 2})
     recipe = changed("stage-one", batch_size=4, lr=0.01)

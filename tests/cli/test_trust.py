@@ -350,8 +350,8 @@ def test_a_model_folder_loads_only_its_own_weights(files: Files, tmp_path: Path)
 def test_python_fine_tunes_a_network_of_the_user_only_with_trust_code(
     files: Files, workspace: Path, tmp_path: Path
 ) -> None:
-    from resnetlab.finetune.finetune_photos import finetune
-    from resnetlab.finetune.request import FinetuneRequest
+    from resnetlab.finetuning.finetune_photos import finetune
+    from resnetlab.finetuning.request import FinetuneRequest
 
     request = FinetuneRequest(
         folder=workspace / "photos",

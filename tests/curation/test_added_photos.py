@@ -13,8 +13,8 @@ from PIL import Image
 from helpers.texture_photographs import texture
 from resnetlab.curation.added_photos import AddedPhotos, open_added_photos
 from resnetlab.errors import InputError
-from resnetlab.finetune.dataset import open_photographs
-from resnetlab.finetune.photo_record import record_dataset
+from resnetlab.finetuning.dataset import open_photographs
+from resnetlab.finetuning.photo_record import record_dataset
 from resnetlab.model_folder.photo_record import PhotoRecord
 
 

@@ -15,7 +15,7 @@ from resnetlab.curation.labeled_photos import open_labeled_photos
 from resnetlab.data.transforms.eval_transform import apply_eval_transform
 from resnetlab.deploy.predict import load_model
 from resnetlab.errors import InputError
-from resnetlab.finetune.network.frozen_features import count_missing
+from resnetlab.finetuning.network.frozen_features import count_missing
 from resnetlab.models.weights import read_weights, write_weights
 
 

@@ -15,7 +15,7 @@ from PIL import Image
 from helpers.pictures import encoded, picture, split_tree
 from resnetlab.data.sources import fast_jpeg, image_decoder
 from resnetlab.data.sources.image_decoder import BadImageError, decode_rgb
-from resnetlab.finetune.dataset import open_photographs
+from resnetlab.finetuning.dataset import open_photographs
 
 simplejpeg = pytest.importorskip("simplejpeg")
 

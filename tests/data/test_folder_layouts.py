@@ -21,7 +21,7 @@ from resnetlab.data.sources import image_decoder
 from resnetlab.data.splits import load_dataset
 from resnetlab.deploy.inputs import EvaluationImages, open_labeled_images
 from resnetlab.errors import InputError
-from resnetlab.finetune.dataset import open_photographs
+from resnetlab.finetuning.dataset import open_photographs
 
 ANYWHERE, INSIDE = FolderChoices(follow_links="anywhere"), FolderChoices(follow_links="inside")
 

@@ -24,7 +24,7 @@ from resnetlab.data.sources.folder.scan import scan_folder
 from resnetlab.data.splits import load_dataset, split_dataset
 from resnetlab.deploy.inputs import open_labeled_images
 from resnetlab.errors import InputError
-from resnetlab.finetune.dataset import open_photographs
+from resnetlab.finetuning.dataset import open_photographs
 from resnetlab.schema_errors import FieldError
 
 LABELS = st.lists(st.integers(0, 3), min_size=12, max_size=60)

@@ -271,7 +271,7 @@ def test_a_folder_without_splits_is_evaluated_on_the_test_split_of_the_training(
 
 def test_a_file_that_does_not_decode_leaves_the_test_split_of_the_training(tmp_path: Path) -> None:
     """Its header is right, so that only decoding shows the damage."""
-    from resnetlab.finetune.dataset import open_photographs
+    from resnetlab.finetuning.dataset import open_photographs
 
     root, cache = tree(tmp_path / "flat", {"cat": 40, "dog": 40}), tmp_path / "cache"
     broken = sorted((root / "cat").iterdir())[5]
@@ -297,8 +297,8 @@ def test_a_file_that_does_not_decode_leaves_the_test_split_of_the_training(tmp_p
 )
 def test_a_model_is_not_tested_on_its_train_images(options: dict[str, Any], tmp_path: Path) -> None:
     """The folder was split by the default rule before, and the model by another one."""
-    from resnetlab.finetune.dataset import open_photographs
-    from resnetlab.finetune.photo_record import record_dataset
+    from resnetlab.finetuning.dataset import open_photographs
+    from resnetlab.finetuning.photo_record import record_dataset
     from resnetlab.model_folder.photo_record import save_photo_record
 
     root, cache = tree(tmp_path / "flat", {"cat": 40, "dog": 40}), tmp_path / "cache"

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 
 from helpers.texture_photographs import KINDS
-from resnetlab.finetune.network.model import FinetuneModel
-from resnetlab.finetune.request import FinetuneRequest
+from resnetlab.finetuning.network.model import FinetuneModel
+from resnetlab.finetuning.request import FinetuneRequest
 from resnetlab.models.configs import ExternalConfig
 from resnetlab.recipes.finetune import Stage
 from resnetlab.recipes.numerics import Numerics

@@ -19,7 +19,7 @@ from timm.models import save_for_hf
 from resnetlab.cli import models as commands
 from resnetlab.cli.inspect.networks import model as inspect_model
 from resnetlab.errors import InputError
-from resnetlab.finetune.network.backbones import select_backbone, with_library_license
+from resnetlab.finetuning.network.backbones import select_backbone, with_library_license
 from resnetlab.model_folder.store import load_model_folder
 from resnetlab.models.configs import ExternalConfig
 from resnetlab.models.parse import parse_model

@@ -72,7 +72,9 @@ def test_training_refuses_bad_files_or_skips_them_on_request(
     ended = run_command(*commands[kind], folder=tmp_path)
     check_quiet(ended)
     if kind == "finetune" and "bad files" not in ended.errors:
-        pytest.skip("without pre-trained weights; tests/finetune/test_bad_photographs.py has some")
+        pytest.skip(
+            "without pre-trained weights; tests/finetuning/test_bad_photographs.py has some"
+        )
     check_error_lines(ended)
     assert f"of {len(bad)} bad files, listed in" in ended.errors
     (listed,) = (tmp_path / "cache").glob("*-bad.csv")

@@ -26,7 +26,7 @@ from resnetlab.deploy.export.network import export
 from resnetlab.deploy.inputs import open_labeled_images
 from resnetlab.deploy.predict import Classifier, load_model
 from resnetlab.deploy.serve.server import create_app
-from resnetlab.finetune.dataset import load_photographs
+from resnetlab.finetuning.dataset import load_photographs
 
 
 @pytest.fixture(scope="module")

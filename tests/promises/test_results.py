@@ -12,7 +12,7 @@ from resnetlab.analysis.analyze import analyze
 from resnetlab.analysis.data_files import load_study_data
 from resnetlab.analysis.training_share import training_share
 from resnetlab.files import read_json
-from resnetlab.finetune.results import ResolutionTable
+from resnetlab.finetuning.results import ResolutionTable
 from resnetlab.reports import fixres
 from resnetlab.reports.write import rebuild
 from resnetlab.schema import decode

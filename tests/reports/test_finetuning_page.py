@@ -20,9 +20,9 @@ from helpers.user_network import tiny
 from resnetlab.api.finetune_page import MAX_FINETUNE_MISTAKES, write_finetune_page
 from resnetlab.checksums import check_files, read_checksums
 from resnetlab.cli.finetune.output import use_commands
-from resnetlab.finetune.finetune_photos import FinetunedModel, finetune
-from resnetlab.finetune.request import FinetuneRequest
-from resnetlab.finetune.results import BackboneTrial, TimeLimitCut
+from resnetlab.finetuning.finetune_photos import FinetunedModel, finetune
+from resnetlab.finetuning.request import FinetuneRequest
+from resnetlab.finetuning.results import BackboneTrial, TimeLimitCut
 from resnetlab.models.weights import write_weights
 
 UNTESTED = "<script>rare</script> & ünusual"

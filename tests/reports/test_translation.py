@@ -21,7 +21,7 @@ from resnetlab.analysis.study_data import StudyData
 from resnetlab.analysis.training_share import TrainingShare
 from resnetlab.errors import InputError
 from resnetlab.files import read_json
-from resnetlab.finetune.results import ResolutionTable
+from resnetlab.finetuning.results import ResolutionTable
 from resnetlab.reports import build_report, fixres, write_latex, write_report
 from resnetlab.reports.format import (
     format_interval,

@@ -12,7 +12,7 @@ from resnetlab.deploy.evaluate import PredictionsWithImages, evaluate
 from resnetlab.deploy.inputs import EvaluationImages, SplitName
 from resnetlab.deploy.mistakes import MistakeDrawing, draw_mistakes
 from resnetlab.deploy.predict import load_model
-from resnetlab.finetune.finetune_photos import FinetunedModel
+from resnetlab.finetuning.finetune_photos import FinetunedModel
 from resnetlab.messages import ItemCallback, Notify, silent
 from resnetlab.reports.document import Detail
 from resnetlab.reports.finetuning import Surroundings, write_finetuning_page

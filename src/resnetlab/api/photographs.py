@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 from resnetlab.data.config import DEFAULT_FOLDER_CHOICES, FolderChoices
 from resnetlab.data.sources.folder.manifest import parse_split
-from resnetlab.finetune.request import FinetuneRequest
-from resnetlab.finetune.results import ResolutionTable
+from resnetlab.finetuning.request import FinetuneRequest
+from resnetlab.finetuning.results import ResolutionTable
 from resnetlab.notebook import ObjectSummary, progress_callbacks, with_summary
 from resnetlab.recipes.finetune import FinetuneRecipe
 from resnetlab.table import Table
@@ -21,7 +21,7 @@ from resnetlab.table import Table
 if TYPE_CHECKING:
     from resnetlab.data.check import Audit
     from resnetlab.data.summary import FolderSummary
-    from resnetlab.finetune.finetune_photos import FinetunedModel
+    from resnetlab.finetuning.finetune_photos import FinetunedModel
 
 
 def finetune(
@@ -90,7 +90,7 @@ def finetune(
         ResourceError: The disk is full.
     """
     from resnetlab.api.finetune_page import write_finetune_page
-    from resnetlab.finetune.finetune_photos import finetune as run
+    from resnetlab.finetuning.finetune_photos import finetune as run
 
     notify, on_item = progress_callbacks(progress)
     request = FinetuneRequest(
@@ -204,7 +204,7 @@ def fixres(
         InputError: An argument, the weights or the photographs are invalid.
         ResourceError: The disk is full.
     """
-    from resnetlab.finetune.finetune_photos import fixres as run
+    from resnetlab.finetuning.finetune_photos import fixres as run
     from resnetlab.reports.fixres import build_page, write_resolution_page
 
     notify, on_item = progress_callbacks(progress)

@@ -24,8 +24,8 @@ from resnetlab.data.sources.folder.scan import (
     scan_folder,
 )
 from resnetlab.errors import InputError, escape_controls, input_error
-from resnetlab.finetune.dataset import PhotoSplit
-from resnetlab.finetune.photo_record import LabeledSplit, splits_of_record
+from resnetlab.finetuning.dataset import PhotoSplit
+from resnetlab.finetuning.photo_record import LabeledSplit, splits_of_record
 from resnetlab.messages import Notify, format_count, silent
 from resnetlab.model_folder.photo_record import PhotoRecord
 from resnetlab.settings import cache_dir

@@ -31,10 +31,10 @@ from resnetlab.data.sources.folder.manifest import SplitSpec
 from resnetlab.deploy.checks import read_accepted_model
 from resnetlab.errors import input_error
 from resnetlab.files import write_json
-from resnetlab.finetune.dataset import open_photographs
-from resnetlab.finetune.evaluation import accuracy_estimate, compare
-from resnetlab.finetune.photo_record import make_folder_record, record_dataset, splits_of_record
-from resnetlab.finetune.results import AccuracyEstimate
+from resnetlab.finetuning.dataset import open_photographs
+from resnetlab.finetuning.evaluation import accuracy_estimate, compare
+from resnetlab.finetuning.photo_record import make_folder_record, record_dataset, splits_of_record
+from resnetlab.finetuning.results import AccuracyEstimate
 from resnetlab.messages import ItemCallback, Notify, format_count, silent
 from resnetlab.model_folder.model_file import ModelFile
 from resnetlab.model_folder.photo_record import PhotoRecord, read_photo_record, save_photo_record

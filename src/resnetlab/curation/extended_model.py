@@ -18,15 +18,15 @@ from resnetlab.data.class_names import class_indices
 from resnetlab.deploy.checks import read_accepted_model
 from resnetlab.errors import input_error
 from resnetlab.files import json_sha256, short_hash
-from resnetlab.finetune.confidence import (
+from resnetlab.finetuning.confidence import (
     describe_too_few,
     fit_and_write,
     outputs_of,
     reference_counts,
 )
-from resnetlab.finetune.dataset import evenly_spaced_indices
-from resnetlab.finetune.evaluation import accuracy_metric
-from resnetlab.finetune.photo_record import LabeledSplit
+from resnetlab.finetuning.dataset import evenly_spaced_indices
+from resnetlab.finetuning.evaluation import accuracy_metric
+from resnetlab.finetuning.photo_record import LabeledSplit
 from resnetlab.messages import ItemCallback, Notify
 from resnetlab.model_folder.model_file import Metric, ModelFile
 from resnetlab.model_folder.store import save_model_folder

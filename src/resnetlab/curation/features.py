@@ -1,6 +1,6 @@
 """Networks whose frozen features the commands on labels and extensions use.
 
-`resnetlab.finetune.network.frozen_features` computes the features, once for each photograph.
+`resnetlab.finetuning.network.frozen_features` computes the features, once for each photograph.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from resnetlab.data.transforms.augment import normalize
 from resnetlab.data.transforms.eval_transform import EvalTransform
 from resnetlab.deploy.checks import read_accepted_model
 from resnetlab.errors import input_error
-from resnetlab.finetune.dataset import PhotoSplit
-from resnetlab.finetune.network.backbones import select_backbone, with_library_license
-from resnetlab.finetune.network.frozen_features import (
+from resnetlab.finetuning.dataset import PhotoSplit
+from resnetlab.finetuning.network.backbones import select_backbone, with_library_license
+from resnetlab.finetuning.network.frozen_features import (
     FOLDER,
     features_identity,
     features_path,
     fill_batch,
     load_features,
 )
-from resnetlab.finetune.network.model import FinetuneModel
+from resnetlab.finetuning.network.model import FinetuneModel
 from resnetlab.messages import ItemCallback, silent
 from resnetlab.model_folder.model_file import License, ModelFile
 from resnetlab.model_folder.store import load_model_folder

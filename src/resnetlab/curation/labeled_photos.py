@@ -20,7 +20,7 @@ from resnetlab.data.sources.folder.scan import (
     scan_folder,
 )
 from resnetlab.errors import input_error
-from resnetlab.finetune.dataset import PhotoSplit
+from resnetlab.finetuning.dataset import PhotoSplit
 from resnetlab.messages import Notify, silent
 
 

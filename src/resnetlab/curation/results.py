@@ -5,7 +5,7 @@ Free of torch.
 
 from __future__ import annotations
 
-from resnetlab.finetune.results import AccuracyEstimate
+from resnetlab.finetuning.results import AccuracyEstimate
 from resnetlab.schema import NonNegativeInt, PositiveInt, strict_dataclass
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from resnetlab.data.class_names import class_titles
 from resnetlab.files import write_text
-from resnetlab.finetune.results import FinetuneResult, StageRecord, TimeLimitCut
+from resnetlab.finetuning.results import FinetuneResult, StageRecord, TimeLimitCut
 from resnetlab.reports import evaluation
 from resnetlab.reports.document import Cell, Detail, Table, number_columns, text_columns
 from resnetlab.reports.finetuning_trials import (

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from resnetlab.finetune.results import (
+from resnetlab.finetuning.results import (
     AccuracyEstimate,
     BackboneTrial,
     BalanceTrial,

@@ -11,7 +11,7 @@ from typing import Any
 
 from resnetlab.checksums import CHECKSUMS, check_files, write_checksums
 from resnetlab.files import read_json, write_json, write_text
-from resnetlab.finetune.results import AccuracyEstimate, ResolutionCell, ResolutionTable
+from resnetlab.finetuning.results import AccuracyEstimate, ResolutionCell, ResolutionTable
 from resnetlab.reports import format
 from resnetlab.reports.document import Cell as TableCell
 from resnetlab.reports.document import Table, number_columns, text_columns

@@ -36,7 +36,7 @@ ROW_PX = 44
 
 CAPTION = (
     "Decrease of the error of a class, in percentage points, by {more} more photographs of each "
-    "class, with its 95 % interval. Classes without a mark are those whose photographs are too few to say."
+    "class, with its 95 % interval. The gain of a class without a mark cannot be estimated."
 )
 
 
@@ -118,7 +118,7 @@ def _table(report: LearningCurveReport) -> Table:
 
 
 def _row(curve: ClassCurve) -> tuple[Cell, ...]:
-    gain = Cell(DASH, "too few photographs to say")
+    gain = Cell(DASH, "cannot be estimated")
     if curve.gain_points is not None:
         interval = Interval(curve.gain_low_points or 0.0, curve.gain_high_points or 0.0)
         gain = Cell(format_number(curve.gain_points), format_interval(interval))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from resnetlab.data.config import DataConfig
 from resnetlab.data.sources.torchvision_sets import TORCHVISION_SETS
 from resnetlab.data.splits import load_dataset
-from resnetlab.finetune.dataset import load_photographs
+from resnetlab.finetuning.dataset import load_photographs
 from resnetlab.messages import Notify
 from resnetlab.runs.kinds import BAG_OF_WORDS, FINE_TUNING, FROM_SCRATCH, RunKind
 from resnetlab.runs.records import Result
@@ -98,7 +98,7 @@ class FinetuneTrainer:
 
     def train(self, attempt: RunAttempt, data: Any) -> Generator[None, None, Result | None]:
         """Fine-tune a model."""
-        from resnetlab.finetune.session import run_finetune_attempt  # torchvision takes seconds
+        from resnetlab.finetuning.session import run_finetune_attempt  # torchvision takes seconds
 
         return run_finetune_attempt(attempt, data)
 

@@ -59,7 +59,7 @@ from resnetlab.errors import input_error
 from resnetlab.translation import Language, check_language
 
 if TYPE_CHECKING:
-    from resnetlab.finetune.request import FinetuneRequest
+    from resnetlab.finetuning.request import FinetuneRequest
 
 
 @with_folder_options
@@ -104,7 +104,7 @@ def finetune(
     check_folder(folder)
     from resnetlab.cli.finetune.settings import change_recipe
     from resnetlab.data.sources.folder.manifest import parse_split
-    from resnetlab.finetune.request import FinetuneRequest
+    from resnetlab.finetuning.request import FinetuneRequest
     from resnetlab.models.configs.external import allow_typed
 
     for name_of_network in (model, *tries):
@@ -176,7 +176,7 @@ def _train(
     Returns:
         The exit code, which is not 0 after a signal.
     """
-    from resnetlab.finetune import finetune_photos
+    from resnetlab.finetuning import finetune_photos
 
     progress = ProgressLine()
     with stop_signal().installed() as interrupt:
@@ -201,7 +201,7 @@ def _cross_validate(
     request: FinetuneRequest, folds: int, seconds: float | None, *, as_json: bool
 ) -> int:
     """Fine-tune once for each fold, print the table, and return the exit code."""
-    from resnetlab.finetune import finetune_photos
+    from resnetlab.finetuning import finetune_photos
 
     with stop_signal().installed() as interrupt:
         table, report = finetune_photos.cross_validate(

@@ -44,8 +44,8 @@ from resnetlab.shell import command_line, strip_folders
 from resnetlab.translation import Language, check_language
 
 if TYPE_CHECKING:
-    from resnetlab.finetune.request import FinetuneRequest
-    from resnetlab.finetune.results import ResolutionTable
+    from resnetlab.finetuning.request import FinetuneRequest
+    from resnetlab.finetuning.results import ResolutionTable
 
 
 @with_folder_options
@@ -83,7 +83,7 @@ def fixres(
         return
     check_folder(folder)
     from resnetlab.data.sources.folder.manifest import parse_split
-    from resnetlab.finetune.request import FinetuneRequest
+    from resnetlab.finetuning.request import FinetuneRequest
     from resnetlab.models.configs.external import allow_typed
 
     allow_typed(model)
@@ -120,7 +120,7 @@ def _measure(
     Returns:
         The table, the path of the report, and the exit code, which is not 0 after a signal.
     """
-    from resnetlab.finetune import finetune_photos
+    from resnetlab.finetuning import finetune_photos
     from resnetlab.reports.fixres import write_resolution_page
 
     with stop_signal().installed() as interrupt:
@@ -145,7 +145,7 @@ def _draw_preview(
     The test crop is drawn at two sizes or more: beside a single one at the train size.
     """
     from resnetlab.files import sha256, short_hash
-    from resnetlab.finetune.apparent_size import draw_crops
+    from resnetlab.finetuning.apparent_size import draw_crops
 
     if len(test_sizes) == 1:
         test_sizes = tuple(dict.fromkeys((train_size, *test_sizes)))

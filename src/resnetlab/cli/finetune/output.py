@@ -21,8 +21,8 @@ from resnetlab.shell import command_line
 from resnetlab.translation import Language, deferred
 
 if TYPE_CHECKING:
-    from resnetlab.finetune.finetune_photos import FinetunedModel
-    from resnetlab.finetune.results import (
+    from resnetlab.finetuning.finetune_photos import FinetunedModel
+    from resnetlab.finetuning.results import (
         AccuracyEstimate,
         CrossValidation,
         FinetuneResult,

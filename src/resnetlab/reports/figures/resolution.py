@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from resnetlab.finetune.results import AccuracyEstimate, ResolutionCell, ResolutionTable
+from resnetlab.finetuning.results import AccuracyEstimate, ResolutionCell, ResolutionTable
 from resnetlab.reports.figures.canvas import (
     CARD,
     INK,

@@ -1,0 +1,4 @@
+"""Fine-tuning of a pre-trained network on a folder of photographs: `rl.finetune("photos")`.
+
+Start with `finetune_photos.py`, then `pipeline.py`.
+"""
