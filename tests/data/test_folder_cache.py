@@ -14,7 +14,6 @@ from helpers.pictures import class_tree, encoded, opened, picture, save, split_t
 from resnetlab.data.check import audit_source
 from resnetlab.data.sources import decode_cache, image_decoder
 from resnetlab.data.sources.folder.cache import read_changed_files
-from resnetlab.data.sources.folder.scan import open_folder
 from resnetlab.errors import InputError
 
 
@@ -24,7 +23,8 @@ def test_the_hash_depends_on_neither_the_path_nor_the_number_of_workers(
     root, sources = split_tree(tmp_path / "pets"), []
     for workers in (1, 2, 7):  # each with a cache of its own: each decodes the images
         monkeypatch.setenv("RESNETLAB_CACHE", str(tmp_path / f"person{workers}"))
-        sources.append(open_folder(root, image_size=16, cache=tmp_path / "cache", workers=workers))
+        monkeypatch.setattr(decode_cache, "default_workers", lambda count=workers: count)
+        sources.append(opened(root, image_size=16))
     monkeypatch.setenv("RESNETLAB_CACHE", str(tmp_path / "person"))
     shutil.copytree(root, tmp_path / "elsewhere" / "other")
     sources.append(opened(tmp_path / "elsewhere" / "other", image_size=16))

@@ -17,7 +17,7 @@ from PIL import Image
 from helpers.pictures import save, split_tree
 from resnetlab.data.check import audit_source
 from resnetlab.data.sources import image_decoder
-from resnetlab.data.sources.folder.scan import open_folder
+from resnetlab.data.sources.folder.source import open_folder
 from resnetlab.data.sources.image_decoder import BadImageError, decode, read_time_taken
 
 

@@ -164,7 +164,7 @@ def _scan_and_audit(
 
 def audit_folder(scan: FolderScan) -> Audit:
     """Return the audit of a scanned folder."""
-    from resnetlab.data.sources.folder.scan import to_source
+    from resnetlab.data.sources.folder.source import to_source
 
     sizes_stored = np.array([sorted(row.size) for row in scan.rows])
     sizes = ImageSizes(_min_median_max(sizes_stored[:, 0]), _min_median_max(sizes_stored[:, 1]))

@@ -54,7 +54,7 @@ def open_source(
         note = f"{source} is the data set of that name; the folder of the same name is ./{source}"
         return replace(data, notes=(*data.notes, note)) if is_folder else data
     if is_folder:
-        from resnetlab.data.sources.folder.scan import open_folder
+        from resnetlab.data.sources.folder.source import open_folder
 
         return open_folder(
             path,

@@ -28,8 +28,9 @@ from resnetlab.data.config import FollowLinks
 from resnetlab.data.sources import decode_cache
 from resnetlab.data.sources.decode_cache import FileInfo
 from resnetlab.data.sources.folder.walk import walk
-from resnetlab.errors import InputError
+from resnetlab.errors import InputError, input_error
 from resnetlab.messages import Notify, silent
+from resnetlab.settings import CACHE_VARIABLE, cache_dir
 
 CACHE_VERSION = 4
 """Version of the cache format. Increase it by hand when the meaning of the stored data changes."""
@@ -251,3 +252,20 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
     ):
         return {}, {}
     return (metadata if isinstance(metadata, dict) else {}), arrays
+
+
+def image_cache_dir() -> Path:
+    """Return the cache folder of decoded images and of what folders contained."""
+    return cache_dir() / "images"
+
+
+def check_outside(cache: Path, root: Path) -> None:
+    """Raise InputError if an output or cache folder is inside the folder of images."""
+    fixes = {
+        cache: "give an output folder outside it, or name the folder of images itself",
+        image_cache_dir(): f"give {CACHE_VARIABLE} a folder outside it, or name that folder",
+    }
+    for path, fix in fixes.items():
+        # The next scan would list and hash what is written there.
+        if path.resolve().is_relative_to(root.resolve()):
+            raise input_error(str(root), f"{path} is inside the folder of images", fix)

@@ -1,4 +1,4 @@
-"""Folder of images as a Source: list, hash, decode and split it, and account for every file.
+"""Scan of a folder of images: list, hash, decode and split it, and account for every file.
 
 Order of the images: by path. Order of the classes: by name. The SHA-256 covers, line by line of
 JSON, the decoder's version, the side and channels of the pixels, the classes, `[path, label, split,
@@ -17,26 +17,16 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from resnetlab.data.class_names import class_indices
 from resnetlab.data.config import (
     DEFAULT_FOLDER_CHOICES,
-    SPLITS,
     FolderChoices,
-    LabeledImages,
-    Source,
-    Split,
 )
 from resnetlab.data.sources import decode_cache, image_decoder
 from resnetlab.data.sources.decode_cache import FileInfo
-from resnetlab.data.sources.folder import manifest
 from resnetlab.data.sources.folder.cache import (
-    CachedFolder,
-    file_infos_path,
-    fingerprint_folder,
-    folder_cache_path,
-    load_cached_folder,
+    check_outside,
+    image_cache_dir,
     read_changed_files,
-    save_cached_folder,
 )
 from resnetlab.data.sources.folder.grouping import GroupRule, ImageGroups
 from resnetlab.data.sources.folder.layout import FolderListing, list_folder
@@ -45,9 +35,7 @@ from resnetlab.data.sources.folder.problems import collect_problems
 from resnetlab.data.sources.folder.same_pixels import same_pixels
 from resnetlab.data.sources.folder.splits import assign_splits
 from resnetlab.data.sources.folder.types import BadFile, SkippedFile
-from resnetlab.errors import input_error
 from resnetlab.messages import Notify, silent
-from resnetlab.settings import CACHE_VARIABLE, cache_dir
 from resnetlab.shell import command_line
 
 FIND_DAMAGE = "to find damaged files and copies"
@@ -83,126 +71,6 @@ class FolderScan:
         return [group for group in self.same_pixels if len({self.rows[k].label for k in group}) > 1]
 
 
-def open_folder(
-    root: Path,
-    *,
-    image_size: int | None,
-    cache: Path,
-    notify: Notify = silent,
-    skip_bad: bool = False,
-    folder_choices: FolderChoices = DEFAULT_FOLDER_CHOICES,
-    workers: int | None = None,
-) -> Source:
-    """Return the Source of a folder, memory-mapped from the cache if nothing changed.
-
-    Raises InputError with every mistake found; bad files are a mistake unless `skip_bad` is set.
-    """
-    _check_outside(cache, root)
-    # Notes contain two of these paths, so the cache key depends on them.
-    options = (
-        image_decoder.DECODER_VERSION,
-        image_decoder.is_heif_installed(),
-        image_size,
-        skip_bad,
-        str(root),
-        str(cache),
-        str(cache.resolve()),
-        folder_choices,
-    )
-    cache_path = folder_cache_path(root, _image_cache_dir(), "images", *options)
-    fingerprint = fingerprint_folder(root, folder_choices.follow_links)
-    images = load_cached_folder(cache_path, fingerprint)
-    if images is None:
-        scan = scan_folder(
-            root,
-            image_size=image_size,
-            cache=cache,
-            notify=notify,
-            skip_bad=skip_bad,
-            folder_choices=folder_choices,
-            workers=workers,
-        )
-        images = _to_cached_folder(scan, scan.groups.numbers)
-        save_cached_folder(
-            cache_path, fingerprint, images, scan.pixels_key, _dependencies(scan, cache)
-        )
-    return _to_source(root, images)
-
-
-def to_source(scan: FolderScan) -> Source:
-    """Return the Source of a scanned folder, without groups for further splits."""
-    alone = np.arange(len(scan.rows))
-    return _to_source(scan.root, _to_cached_folder(scan, alone))
-
-
-def _to_cached_folder(scan: FolderScan, groups: NDArray[np.int64]) -> CachedFolder:
-    index_of = class_indices(scan.classes)
-    labels = np.array([index_of[row.label] for row in scan.rows], np.int64)
-    splits = np.array(
-        [SPLITS.index(row.split) if row.split else len(SPLITS) for row in scan.rows], np.uint8
-    )
-    return CachedFolder(
-        scan.classes,
-        scan.pixels,
-        labels,
-        splits,
-        folder_sha256(scan),
-        scan.notes,
-        groups,
-    )
-
-
-def _to_source(root: Path, images: CachedFolder) -> Source:
-    def part(split: Split) -> LabeledImages:
-        indices = np.flatnonzero(images.splits == SPLITS.index(split))
-        selection: slice | NDArray[np.intp] = indices
-        if len(indices) and indices[-1] - indices[0] + 1 == len(indices):
-            # A contiguous range stays memory-mapped.
-            selection = slice(indices[0], indices[-1] + 1)
-        return LabeledImages(images.pixels[selection], images.labels[indices])
-
-    validation = part("validation") if (images.splits == SPLITS.index("validation")).any() else None
-    name = root.resolve().name
-    groups = images.groups[images.splits == SPLITS.index("train")]
-    return Source(
-        name,
-        images.classes,
-        part("train"),
-        part("test"),
-        validation,
-        images.sha256,
-        images.notes,
-        groups=groups,
-    )
-
-
-def _dependencies(scan: FolderScan, cache: Path) -> list[Path]:
-    """Return the files outside the folder on which its Source depends."""
-    used = [row.path for row in scan.rows]
-    listed = sorted([*used, *(item.path for item in scan.bad)])
-    return [
-        manifest.splits_path(scan.root, used, cache, scan.groups.text),
-        cache / f"{manifest.file_stem(scan.root, listed)}-bad.csv",
-        file_infos_path(scan.root, _image_cache_dir()),
-    ]
-
-
-def _image_cache_dir() -> Path:
-    """Return the cache folder of decoded images and of what folders contained."""
-    return cache_dir() / "images"
-
-
-def _check_outside(cache: Path, root: Path) -> None:
-    fixes = {
-        cache: "give an output folder outside it, or name the folder of images itself",
-        _image_cache_dir(): f"give {CACHE_VARIABLE} a folder outside it, or name that folder",
-    }
-    for path, fix in fixes.items():
-        # The next scan would list and hash what is written there.
-        if path.resolve().is_relative_to(root.resolve()):
-            raise input_error(str(root), f"{path} is inside the folder of images", fix)
-
-
 def scan_folder(
     root: Path,
     *,
@@ -210,7 +78,6 @@ def scan_folder(
     cache: Path,
     notify: Notify = silent,
     skip_bad: bool = False,
-    workers: int | None = None,
     split: SplitSpec | Path | None = None,
     rehash: bool = False,
     folder_choices: FolderChoices = DEFAULT_FOLDER_CHOICES,
@@ -225,7 +92,6 @@ def scan_folder(
         cache: Folder of files that belong to the output: the manifest and the list of bad files.
         notify: Receives messages about slow work.
         skip_bad: Skip bad files instead of refusing them.
-        workers: Number of threads that read and decode files; None for the number of processors.
         split: Fractions by which new splits are drawn, or the path of a manifest that they
             follow, or None for the splits of the folder's layout.
         rehash: Hash every file again, also those of unchanged size, time and inode.
@@ -236,10 +102,10 @@ def scan_folder(
     Raises:
         InputError: The folder, the manifest or a file is invalid.
     """
-    _check_outside(cache, root)
+    check_outside(cache, root)
     if folder_choices.group:
         GroupRule.parse(folder_choices.group)
-    workers = workers or decode_cache.default_workers()
+    workers = decode_cache.default_workers()
     listing = list_folder(root, folder_choices, for_training=for_training)
     paths = [file.path for file in listing.files]
     follow_links = folder_choices.follow_links != "no"
@@ -254,7 +120,7 @@ def scan_folder(
         [paths[index] for index in readable],
         hashes,
         side,
-        cache=_image_cache_dir(),
+        cache=image_cache_dir(),
         workers=workers,
         notify=notify,
         follow_links=follow_links,
@@ -306,7 +172,7 @@ def find_damage(
         list(paths),
         list(hashes),
         DEFAULT_IMAGE_SIZE,
-        cache=_image_cache_dir(),
+        cache=image_cache_dir(),
         workers=decode_cache.default_workers(),
         notify=notify,
         follow_links=follow_links,
@@ -329,7 +195,7 @@ def _read_files(
         root,
         paths,
         workers,
-        _image_cache_dir(),
+        image_cache_dir(),
         rehash=rehash,
         follow_links=follow_links,
         notify=notify,
