@@ -169,7 +169,7 @@ def test_a_result_in_bf16_is_refused_if_bf16_would_be_emulated(
         numerics=tuple(replace(item, precision="bf16") for item in study_data.numerics),
     )
     save_study_data(in_bf16, folder)
-    monkeypatch.setattr("resnetlab.api.replication.processor_has_bf16", lambda: False)
+    monkeypatch.setattr("resnetlab.training.resolve.processor_has_bf16", lambda: False)
     with pytest.raises(InputError, match="precision: its runs were trained in bf16") as caught:
         list(replicate_runs(folder, tmp_path))
     assert str(folder) in str(caught.value)
