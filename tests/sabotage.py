@@ -67,14 +67,14 @@ SAFEGUARDS = (
     ),
     Safeguard(
         "SHA-256 of checkpoints",
-        "runs/checkpoint.py",
-        " or sha256(path) != digest",
+        "runs/checkpoint_manifest.py",
+        " and sha256(path) == self.sha256",
         "",
         "tests/runs/test_checkpoint.py",
     ),
     Safeguard(
         "SHA-256 of the metadata of a checkpoint",
-        "runs/checkpoint.py",
+        "runs/checkpoint_manifest.py",
         "    if metadata_sha256 != json_sha256(metadata):",
         "    if False:",
         "tests/runs/test_checkpoint.py",

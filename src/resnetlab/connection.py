@@ -17,7 +17,8 @@ _PORTS = {"http": 80, "https": 443}
 
 
 def connection_problem(url: str) -> str:
-    """Return why the server of `url`, or the proxy in front of it, cannot be reached; "" if it can.
+    """Return the reason why the server of `url`, or the proxy in front of it, cannot be reached; ""
+    if it can.
 
     Nothing is sent.
     """

@@ -301,7 +301,6 @@ def test_every_image_is_read_and_every_file_is_accounted_for(
         image_size=16,
         cache=tmp_path / "cache",
         folder_choices=layout.folder_choices,
-        workers=1,
     )
     counts = count(scan)
     assert {key: counts[key] for key in layout.counts} == layout.counts

@@ -98,8 +98,11 @@ def test_a_failed_download_of_the_default_weights_is_reported_with_a_fix(
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
     monkeypatch.setenv("RESNETLAB_CACHE", str(tmp_path / "cache"))
     monkeypatch.delenv("RESNETLAB_WEIGHTS", raising=False)
-    for module in ("models.external", "finetune.network.backbones"):
-        monkeypatch.setattr(f"resnetlab.{module}.connection_problem", lambda _: "")
+    for function in (
+        "resnetlab.models.external.connection_problem",
+        "resnetlab.finetuning.network.backbones.connection_problem",
+    ):
+        monkeypatch.setattr(function, lambda _: "")
     monkeypatch.setattr(
         "torch.hub.download_url_to_file",
         lambda *_, **__: (_ for _ in ()).throw(OSError("no route")),

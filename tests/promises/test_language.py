@@ -25,7 +25,9 @@ ROOT = SOURCE.parents[1]
 TEST_FILES = sorted((ROOT / "tests").rglob("*.py"))
 BENCHMARKS = sorted((ROOT / "benchmarks").rglob("*.py"))
 
-OPENING = re.compile(r"(What|Where|Which|Whether|How|Why|Of|As|That|Those|The same|Who|When)\b")
+OPENING = re.compile(
+    r"(What|Where|Which|Whether|How|Why|Of|As|That|Those|The same|Who|When|Return (why|what|how))\b"
+)
 BARE_RAISES = re.compile(r"Raises \w+Error( and \w+Error)?\.(\s|$)")
 """An error without its condition."""
 VAGUE = frozenset(

@@ -7,14 +7,17 @@ import json
 import re
 import time
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
 import resnetlab as rl
+from helpers.fake_cuda_graphs import FakeCudaGraphs
 from helpers.small_run import SmallRun
 from resnetlab.files import sha256
+from resnetlab.runs.config import run_id
 from resnetlab.runs.run_folder import RunFolder
 from resnetlab.training.profiler import PHASES, TRACE_FILE, TRACED_STEPS
 
@@ -41,6 +44,30 @@ def test_a_profiled_run_has_the_bits_of_a_run_without_profile(
         assert sha256(plain.path / name) == sha256(profiled.path / name)
     assert plain.read_profile() == ""
     assert not (plain.path / "profile").exists()
+
+
+def test_a_captured_step_is_profiled_with_the_same_bits(
+    tmp_path: Path, small_npz: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A replay runs neither the network nor the optimizer in Python, so it is one phase."""
+    monkeypatch.setattr("resnetlab.training.make_step.CudaGraphs", FakeCudaGraphs)
+    monkeypatch.setattr("resnetlab.training.profiler.TRACED_STEPS", 3)
+    folders = []
+    for profile in (False, True):
+        run = SmallRun(small_npz, tmp_path / str(profile), "recipe.epochs=4", dropout=0.0)
+        numerics = replace(run.file.run.numerics, cuda_graphs="on")
+        file = replace(run.file, run=replace(run.file.run, numerics=numerics))
+        run.run_folder = RunFolder.find(run.root, run_id(file.run, file.data_name))
+        FakeCudaGraphs.replayed = 0
+        run(file=file, placement=rl.Placement(checkpoint_seconds=0, profile=profile))
+        assert FakeCudaGraphs.replayed > 10
+        folders.append(run.run_folder)
+    plain, profiled = folders
+    for name in ("weights.safetensors", "logits-test.safetensors"):
+        assert sha256(plain.path / name) == sha256(profiled.path / name)
+    result = profiled.result()
+    assert result is not None
+    assert f"  the run, {result.step} steps\n" in profiled.read_profile()
 
 
 def test_the_times_of_the_profile_add_up_and_the_trace_contains_its_steps(

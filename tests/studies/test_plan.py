@@ -242,6 +242,7 @@ def test_a_plan_with_the_former_field_macs_is_read(tmp_path: Path) -> None:
     table = encode(plan)
     for run in table["runs"]:
         run["macs"] = 7
+        run["side"] = run.pop("image_size")
     (tmp_path / "plan.json").write_text(json.dumps(table), encoding="utf-8")
     assert load_plan(tmp_path / "plan.json") == plan
 

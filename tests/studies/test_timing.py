@@ -71,7 +71,9 @@ def test_a_network_that_takes_too_long_is_reported_by_name(
     assert [note.partition(" (")[0] for note in notes[1:]] == ["plain 8", "residual 8"]
     assert all("is not timed: that failed or took too long" in note for note in notes[1:])
     runs = [
-        replace(run, id=f"{run.id}-{side}", side=side) for side in range(8, 60) for run in plan.runs
+        replace(run, id=f"{run.id}-{size}", image_size=size)
+        for size in range(8, 60)
+        for run in plan.runs
     ]
     time_runs(runs, notes.append, measure=True)
     assert max(limits) == module.MAX_TOTAL_SECONDS
@@ -94,7 +96,8 @@ def test_networks_of_equal_cost_are_timed_once(plan: Plan) -> None:
 def test_a_network_with_eighty_times_the_work_is_measured_as_slower(plan: Plan) -> None:
     network = timed_network(plan.runs[0])
     assert network is not None
-    small = replace(network, model=rl.CifarConfig(blocks=(1, 1, 1), widths=(4, 8, 16)), side=16)
+    config = rl.CifarConfig(blocks=(1, 1, 1), widths=(4, 8, 16))
+    small = replace(network, model=config, image_size=16)
     # Eighty times the multiply-adds: no load of the machine makes the ratio of the speeds 2.
     large = replace(small, model=rl.CifarConfig(blocks=(5, 5, 5), widths=(16, 32, 64)))
     threads = torch.get_num_threads()

@@ -81,7 +81,7 @@ class OrderingGroup:
 
 
 def first_converged(analysis: StudyAnalysis) -> tuple[FirstConverged, ...]:
-    """Return what the rule could have given for each condition with a finished run."""
+    """Return the values that the rule could have given for each condition with a finished run."""
     return tuple(
         FirstConverged(label, summary.trained_pct, summary.counts.ended, summary.all_mean_pct)
         for label, summary in analysis.summaries.items()

@@ -15,7 +15,7 @@ from resnetlab.data.sources.folder.manifest import parse_split
 from resnetlab.finetuning.request import FinetuneRequest
 from resnetlab.finetuning.results import ResolutionTable
 from resnetlab.notebook import ObjectSummary, progress_callbacks, with_summary
-from resnetlab.recipes.finetune import FinetuneRecipe
+from resnetlab.recipes.finetune import BalanceChoice, FinetuneRecipe
 from resnetlab.table import Table
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def finetune(
     tries: Sequence[str] = (),
     recipe: str | FinetuneRecipe = "full",
     freeze: str = "",
-    balance: str = "auto",
+    balance: BalanceChoice = "auto",
     train_size: int | None = None,
     test_size: int | None = None,
     epochs: int | None = None,

@@ -9,18 +9,17 @@ import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from resnetlab.cli import completion
-from resnetlab.errors import input_error
 from resnetlab.signals import StopSignal
 from resnetlab.torch_check import check_torch
 from resnetlab.trust import trust_files
 
 if TYPE_CHECKING:
-    from resnetlab.data.config import FolderChoices
+    pass
 
 DONE, INTERNAL_ERROR, BAD_INPUT, UNFINISHED, OUT_OF_RESOURCES, CHECK_FAILED = range(6)
 
@@ -114,8 +113,9 @@ Track = Annotated[
 SkipBad = Annotated[
     bool, typer.Option("--skip-bad", help="Skip the damaged files of a folder of images.")
 ]
+FollowLinksChoice = Literal["no", "inside", "anywhere"]
 FollowLinksOption = Annotated[
-    str,
+    FollowLinksChoice,
     typer.Option(
         "--follow-links",
         help="Links in a folder of images to follow: no, inside (the folder) or anywhere.",
@@ -165,28 +165,6 @@ class Verbosity:
 
 
 VERBOSITY = Verbosity()
-
-
-def make_folder_choices(
-    follow_links: str,
-    path_column: str = "",
-    label_column: str = "",
-    nested: bool = False,
-    group: str = "",
-) -> FolderChoices:
-    """Return the choices for reading a folder of images. Raises InputError if one is invalid."""
-    from resnetlab.data.config import FolderChoices, FollowLinks
-
-    allowed = get_args(FollowLinks)
-    if follow_links not in allowed:
-        raise input_error(
-            "--follow-links",
-            "not a choice",
-            "--follow-links inside",
-            got=follow_links,
-            allowed=", ".join(allowed),
-        )
-    return FolderChoices(follow_links, path_column, label_column, nested, group)  # type: ignore[arg-type]
 
 
 def notify(line: str) -> None:

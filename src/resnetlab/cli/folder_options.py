@@ -9,12 +9,12 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 from resnetlab.cli.common import (
+    FollowLinksChoice,
     FollowLinksOption,
     GroupOption,
     LabelColumn,
     Nested,
     PathColumn,
-    make_folder_choices,
 )
 
 if TYPE_CHECKING:
@@ -23,32 +23,25 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class FolderOptions:
-    """Values of these options as a person typed them. `folder_choices` checks them.
+    """Values of these options, without an import of the data sets.
 
-    The checked values are a `FolderChoices` of `data.config`.
+    They are the fields of a `FolderChoices` of `data.config`.
     """
 
-    follow_links: str = "no"
+    follow_links: FollowLinksChoice = "no"
     path_column: str = ""
     label_column: str = ""
     nested: bool = False
     group: str = ""
 
     def folder_choices(self) -> FolderChoices:
-        """Return the choices for reading a folder of images.
+        """Return the choices for reading a folder of images."""
+        from resnetlab.data.config import FolderChoices
 
-        Raises InputError if one is invalid.
-        """
-        return make_folder_choices(
-            self.follow_links, self.path_column, self.label_column, self.nested, self.group
-        )
+        return FolderChoices(**vars(self))
 
     def settings(self) -> list[str]:
-        """Return the settings FIELD=VALUE of a run's data that differ from their default.
-
-        Raises InputError if an option is invalid.
-        """
-        self.folder_choices()
+        """Return the settings FIELD=VALUE of a run's data that differ from their default."""
         values = {
             "follow_links": "" if self.follow_links == "no" else self.follow_links,
             "path_column": self.path_column,

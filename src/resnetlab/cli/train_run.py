@@ -14,7 +14,7 @@ from resnetlab.api.single_runs import train_job
 from resnetlab.cli.common import UNFINISHED, VERBOSITY, notify, print_json, stop_signal
 from resnetlab.errors import Problem, UnfinishedError, input_error
 from resnetlab.inspection.diagnostics_config import DiagnosticsConfig
-from resnetlab.messages import format_count, format_duration
+from resnetlab.messages import format_count, format_duration, silent
 from resnetlab.recipes.numerics import Placement, parse_device, torchrun_env
 from resnetlab.reports.format import capitalize_first, format_first_loss
 from resnetlab.runs.killed import KILLED, was_killed
@@ -57,7 +57,7 @@ def train(
         settings=[*settings, *([f"numerics.world_size={size}"] if size > 1 else [])],
         diagnostics=diagnostics,
         output=output,
-        notify=notify if rank == 0 else lambda _: None,
+        notify=notify if rank == 0 else silent,
         download=not dry_run,
     )
     run = plan.runs[0]
@@ -123,7 +123,7 @@ def _execute(
     run_folder = RunFolder.find(root, job.id)
     if not options and placement.device_index:
         options = ("--device", f"{job.file.run.numerics.device}:{placement.device_index}")
-    if torchrun_env()[1] > 1:
+    if torchrun_env().world_size > 1:
         _execute_distributed(job, run_folder, root, placement, as_json)
         return
     needs_work = run_folder.needs_work(job.file)

@@ -170,7 +170,7 @@ def _check_initial_weights(run: RunFiles, loaded: LoadedRun) -> CheckFinding:
 
 
 def initial_weights_score(weights: dict[str, Tensor], initial: dict[str, Tensor]) -> float:
-    """Return how far trained weights point towards the initial weights of a seed.
+    """Return the extent to which trained weights point towards the initial weights of a seed.
 
     The score is sum(w x / sd) / sqrt(sum(w^2)) over all weights w of matrices and kernels, where x
     is the initial weight and sd the standard deviation of the initial weights of its layer. For

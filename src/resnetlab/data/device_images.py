@@ -12,10 +12,20 @@ from resnetlab.data.config import LabeledImages
 
 @dataclass(frozen=True)
 class DeviceImages:
-    """Split of a data set on a device: `pixels` (N, H, W, C) uint8, `labels` (N,) int64."""
+    """Split of a data set on a device.
+
+    Fine-tuning on a frozen network has the features of the images in place of their pixels.
+    """
 
     pixels: Tensor
+    """Pixels (N, H, W, C) uint8, or features (N, F) or (N, C, H, W) of another type."""
     labels: Tensor
+    """Labels (N,) int64."""
+
+    @property
+    def are_features(self) -> bool:
+        """True if `pixels` has features of a frozen network."""
+        return self.pixels.dtype != torch.uint8
 
     @classmethod
     def from_images(cls, images: LabeledImages, device: torch.device) -> DeviceImages:

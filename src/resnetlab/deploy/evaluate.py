@@ -102,7 +102,7 @@ def predict_ood(
 ) -> OodNovelty:
     """Return the novelty of the images of other things in a folder.
 
-    Raises InputError if the model cannot tell them, or the folder has no image.
+    Raises InputError if the model has no novelty detector, or the folder has no image.
     """
     check_ood(model.confidence, model.confidence_note)
     images = find_ood_photos(folder)

@@ -55,7 +55,7 @@ class Prediction:
     prediction_set: tuple[str, ...] | None = None
     """Prediction set for the coverage, the most probable class first; None without a coverage."""
     none_of_these: bool | None = None
-    """True for an image unlike the training images; None if the model cannot tell."""
+    """True for an image unlike the training images; None if the model has no novelty detector."""
 
     @property
     def answer(self) -> ClassProbability:
@@ -106,7 +106,7 @@ class CalibratedPrediction(ImagePrediction):
     uncalibrated: NDArray[np.float64] | None = None
     """Probabilities (K,) before the temperature."""
     novelty: float | None = None
-    """Novelty of the image; None if the model cannot tell it."""
+    """Novelty of the image; None if the model has no novelty detector."""
 
 
 @with_summary

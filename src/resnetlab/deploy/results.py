@@ -173,7 +173,7 @@ class ModelEvaluation:
     answered: tuple[AnsweredShare, ...] = ()
     """Accuracy on the most confident images, by their share, the largest first."""
     novelty: NoveltyScores | None = None
-    """Scores of the answer none of these; None for a model that cannot tell."""
+    """Scores of the answer none of these; None for a model without a novelty detector."""
     bad_files: tuple[tuple[str, str], ...] = ()
     """Unreadable files and the reason. No number above includes them."""
     notes: tuple[str, ...] = ()

@@ -100,7 +100,7 @@ def finetune(
         ResourceError: The disk is full.
     """
     start = time.monotonic()
-    if torchrun_env()[0] > 0:  # only the first process prints progress
+    if torchrun_env().rank > 0:  # only the first process prints progress
         notify = on_item = silent
     checked = _read_request(request, notify)
     # These modules import torch.

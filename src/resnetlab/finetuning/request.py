@@ -16,6 +16,7 @@ from resnetlab.messages import Notify, format_count, silent
 from resnetlab.models.configs.external import allow_code, check_code
 from resnetlab.models.freeze_option import Freeze, parse_freeze
 from resnetlab.recipes.finetune import (
+    BalanceChoice,
     BalanceMethod,
     FinetuneRecipe,
     Stage,
@@ -37,7 +38,7 @@ class FinetuneRequest:
     """
     recipe: str | FinetuneRecipe = "full"
     freeze: str = ""
-    balance: str = "auto"
+    balance: BalanceChoice = "auto"
     """Method for uneven classes: none, weights, sampler, or auto.
 
     auto: that of the recipe, or if it has none and the classes are uneven, the one that validation
@@ -162,16 +163,17 @@ def apply_options(recipe: FinetuneRecipe, request: FinetuneRequest) -> FinetuneR
     )
 
 
-def _balance_method(name: str) -> BalanceMethod:
+def _balance_method(choice: BalanceChoice) -> BalanceMethod:
+    """Return the method of a choice other than `auto`. Raises InputError for another word."""
     methods: dict[str, BalanceMethod] = {
         "none": "none",
         "weights": "class weights",
         "sampler": "balanced sampler",
     }
-    if name not in methods:
+    if choice not in methods:  # from Python, where nothing has checked the type
         allowed = ", ".join(("auto", *methods))
-        raise input_error("--balance", "unknown", "--balance auto", got=name, allowed=allowed)
-    return methods[name]
+        raise input_error("--balance", "unknown", "--balance auto", got=choice, allowed=allowed)
+    return methods[choice]
 
 
 def _trainable_parts(freeze: str) -> Trainable | None:

@@ -145,7 +145,7 @@ class Trials:
         return self.world.broadcast(each * missing)
 
     def limit_problem(self, seconds: float) -> str:
-        """Return why the features of a network take too long, or "" if they do not."""
+        """Return the reason why the features of a network take too long, or "" if they do not."""
         if self.limit.seconds is None or not seconds:
             return ""
         total = self.world.broadcast(self.limit.elapsed) + seconds

@@ -51,7 +51,7 @@ NOTES = {
 
 
 def architecture_table(
-    name: str, channels: int = 3, num_classes: int = 10, side: int = 32, images: int = 0
+    name: str, channels: int = 3, num_classes: int = 10, image_size: int = 32, images: int = 0
 ) -> list[dict[str, Any]]:
     """Return the table of a family of networks.
 
@@ -61,9 +61,11 @@ def architecture_table(
     """
     match name:
         case "depth-report":
-            return _depth_report(channels, num_classes, side, images)
+            return _depth_report(channels, num_classes, image_size, images)
         case "imagenet":
-            return _imagenet(*((channels, num_classes, side) if images else (3, 1000, 224)), images)
+            return _imagenet(
+                *((channels, num_classes, image_size) if images else (3, 1000, 224)), images
+            )
         case _:
             fix = suggest(name, TABLE_NAMES) or " or ".join(TABLE_NAMES)
             raise input_error(
@@ -71,7 +73,9 @@ def architecture_table(
             )
 
 
-def _depth_report(channels: int, num_classes: int, side: int, images: int) -> list[dict[str, Any]]:
+def _depth_report(
+    channels: int, num_classes: int, image_size: int, images: int
+) -> list[dict[str, Any]]:
     """Return the table of the depth report.
 
     Rows: 16 to 16, 16 to 32, 32 to 32 and so on; columns: the depth that the report names.
@@ -95,7 +99,8 @@ def _depth_report(channels: int, num_classes: int, side: int, images: int) -> li
     )
     for kind, networks in (("residual", models), ("plain", plain)):
         costs = {
-            str(depth): model.cost(channels, num_classes, side) for depth, model in networks.items()
+            str(depth): model.cost(channels, num_classes, image_size)
+            for depth, model in networks.items()
         }
         rows.append(
             {"blocks": f"parameters, {kind}"} | {depth: cost[0] for depth, cost in costs.items()}
@@ -107,7 +112,9 @@ def _depth_report(channels: int, num_classes: int, side: int, images: int) -> li
     return rows
 
 
-def _imagenet(channels: int, num_classes: int, side: int, images: int) -> list[dict[str, Any]]:
+def _imagenet(
+    channels: int, num_classes: int, image_size: int, images: int
+) -> list[dict[str, Any]]:
     """Return the slides' table of networks (He et al. 2016, table 1): rows are layers, then costs.
 
     A cell such as `[3x3, 64; 3x3, 64] x 3` is a stage: the convolutions of a block, and the number
@@ -123,7 +130,7 @@ def _imagenet(channels: int, num_classes: int, side: int, images: int) -> list[d
     def add_row(layer: str, output: str, cells: dict[str, Any]) -> None:
         rows.append({"layer": layer, "output": output} | cells)
 
-    size = (side + 1) // 2
+    size = (image_size + 1) // 2
     add_row("conv1", f"{size}x{size}", dict.fromkeys(models, "7x7, 64, stride 2"))
     size = (size + 1) // 2
     add_row("max pool", f"{size}x{size}", dict.fromkeys(models, "3x3, stride 2"))
@@ -133,12 +140,12 @@ def _imagenet(channels: int, num_classes: int, side: int, images: int) -> list[d
         add_row(f"conv{stage + 2}_x", f"{size}x{size}", cells)
     add_row("average pool", "1x1", dict.fromkeys(models, ""))
     add_row("linear", str(num_classes), dict.fromkeys(models, ""))
-    if side == 224:
+    if image_size == 224:
         flops = {name: f"{SLIDES_FLOPS[name] / 1e9:g} x 10^9" for name in models}
         add_row("slides' FLOPs", "", flops)
     costs = {
         option: {
-            name: _cost(replace(model, stride_on=option), channels, num_classes, side)
+            name: _cost(replace(model, stride_on=option), channels, num_classes, image_size)
             for name, model in models.items()
         }
         for option in ("first", "middle")
@@ -173,5 +180,7 @@ def stack_stages(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return lines
 
 
-def _cost(model: ImageNetConfig, channels: int, num_classes: int, side: int) -> tuple[int, int]:
-    return model.cost(channels, num_classes, side)
+def _cost(
+    model: ImageNetConfig, channels: int, num_classes: int, image_size: int
+) -> tuple[int, int]:
+    return model.cost(channels, num_classes, image_size)

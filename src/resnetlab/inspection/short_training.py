@@ -33,8 +33,8 @@ def build_state(
 
     No run is written. Raises InputError if the network does not take the images of the data set.
     """
-    side, classes = dataset.image_size, len(dataset.classes)
-    model_cost(model, dataset.channels, classes, side)
+    classes = len(dataset.classes)
+    model_cost(model, dataset.channels, classes, dataset.image_size)
     numerics = Numerics(device="cpu", precision="fp32", memory_format="contiguous", threads=1)
     device = torch.device("cpu")
     recipe = replace(recipe, epochs=max(1, epochs), steps=None)

@@ -24,7 +24,7 @@ RANDOM_SIDE = 32
 
 
 def cross_correlate(image: Map, kernel: Map) -> list[list[float]]:
-    """Return what a convolutional layer computes: S(i, j) = sum of I(i + m, j + n) K(m, n)."""
+    """Return the output of a convolutional layer: S(i, j) = sum of I(i + m, j + n) K(m, n)."""
     down, across = len(kernel), len(kernel[0])
     return [
         [
@@ -78,7 +78,7 @@ def pool_map(values: Array, kernel: int, stride: int, padding: int, mode: PoolMo
 
 
 def pooling_details(kernel: int, stride: int, padding: int, mode: PoolMode) -> dict[str, Any]:
-    """Return what a pooling changes, by number: its rule, and its answer to a shift by one pixel.
+    """Return the effects of a pooling in numbers: its rule, and its answer to a shift by one pixel.
 
     The examples are one bright pixel at each column of one period of the windows, and a map of
     normal random numbers with a fixed seed.

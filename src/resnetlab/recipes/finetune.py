@@ -26,6 +26,9 @@ Trainable = Literal["classifier", "last norm", "all"] | NonNegativeInt
 """Parts of a network that are trained; a number freezes that many of the first parts."""
 
 
+BalanceChoice = Literal["auto", "none", "weights", "sampler"]
+"""Choice of a method for uneven classes, as the option `--balance` names it."""
+
 BalanceMethod = Literal["none", "class weights", "balanced sampler"]
 """Method for uneven classes."""
 

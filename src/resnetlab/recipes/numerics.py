@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Literal, NamedTuple, get_args
 
 from resnetlab.errors import input_error
 from resnetlab.schema import (
@@ -92,11 +92,18 @@ def parse_device(text: str) -> tuple[DeviceType, int]:
     return device_type, int(index or 0)
 
 
-def torchrun_env() -> tuple[int, int, int]:
-    """Return rank, number of processes and local rank from torchrun; (0, 1, 0) without it."""
+class TorchrunEnv(NamedTuple):
+    """Place of this process among those that torchrun started; without it, a single process."""
+
+    rank: int
+    world_size: int
+    local_rank: int
+
+
+def torchrun_env() -> TorchrunEnv:
+    """Return the rank, the number of processes and the local rank from torchrun's variables."""
     variables = (("RANK", 0), ("WORLD_SIZE", 1), ("LOCAL_RANK", 0))
-    rank, size, local = (int(os.environ.get(name, default)) for name, default in variables)
-    return rank, size, local
+    return TorchrunEnv(*(int(os.environ.get(name, default)) for name, default in variables))
 
 
 def available_cpus() -> int:

@@ -89,7 +89,7 @@ class RunEvaluator:
             values["train epoch"] = self.state.train_metrics()
         elif event.step == 0:
             train: dict[Split, DeviceImages] = {"train": self.curve_splits["train"]}
-            first = self._evaluate_in_train_mode(train, event.step)["train"]
+            first = self._train_mode_results(train, event.step)["train"]
             values["train epoch"] = first.loss_nats, first.top1_error_pct
         return _evaluations(event, train_seconds, values)
 
@@ -102,7 +102,7 @@ class RunEvaluator:
         """
         if not self._is_evaluated(event):
             return ()
-        results = self._evaluate_in_train_mode(self.curve_splits, event.step)
+        results = self._train_mode_results(self.curve_splits, event.step)
         values: dict[CurveSplit, tuple[float, float]] = {
             name: (result.loss_nats, result.top1_error_pct) for name, result in results.items()
         }
@@ -117,15 +117,16 @@ class RunEvaluator:
         the end of the run. The status follows from them and from the curve of `so_far`.
         """
         step = self.best.step if self.best is not None else self.state.step
-        results = self._evaluate_in_train_mode({**self.splits, "test": self.test}, step)
+        results = self._train_mode_results({**self.splits, "test": self.test}, step)
         curve = so_far.curve if so_far is not None else ()
         status, reason = self.status(curve, results["test"])
         scores: dict[str, Any] = self.scores(results)
         return TrainModeEvaluation(curve=curve, status=status, reason=reason, **scores)
 
-    def _evaluate_in_train_mode(
+    def _train_mode_results(
         self, splits: dict[Split, DeviceImages], step: int
     ) -> dict[Split, SplitEvaluation]:
+        """Evaluate splits in training mode and add the time to `seconds`."""
         start, state = time.monotonic(), self.state
         results = {
             name: evaluate_in_train_mode(
@@ -150,7 +151,9 @@ class RunEvaluator:
     ) -> dict[CurveSplit, tuple[float, float]]:
         """Evaluate the curve's images and return the loss and the error of each split."""
         start = time.monotonic()
-        self.latest = {name: self._evaluate(images) for name, images in self.curve_splits.items()}
+        self.latest = {
+            name: self._evaluate_split(images) for name, images in self.curve_splits.items()
+        }
         self.seconds += time.monotonic() - start
         validation = self.latest.get("validation")
         if self.state.recipe.select == "best" and validation is not None and is_epoch:
@@ -175,12 +178,14 @@ class RunEvaluator:
         start = time.monotonic()
         splits: dict[Split, DeviceImages] = {**self.splits, "test": self.test}
         results |= {
-            name: self._evaluate(images) for name, images in splits.items() if name not in results
+            name: self._evaluate_split(images)
+            for name, images in splits.items()
+            if name not in results
         }
         self.seconds += time.monotonic() - start
         return results
 
-    def _evaluate(self, images: DeviceImages) -> SplitEvaluation:
+    def _evaluate_split(self, images: DeviceImages) -> SplitEvaluation:
         return evaluate(self.state.model, self.state.eval_forward_pixels, images, self.state.world)
 
     def first_nonfinite_step(self) -> int | None:

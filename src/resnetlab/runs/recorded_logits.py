@@ -94,7 +94,8 @@ def read_logits(folder: Path) -> RecordedLogits:
 
 
 def disagreement(folder: Path, result: Result) -> str:
-    """Return why the recorded logits do not show the test scores of a result; "" if they do.
+    """Return the reason why the recorded logits do not show the test scores of a result; "" if they
+    do.
 
     A result without test scores has no logits. Raises InputError for a damaged file of logits.
     """

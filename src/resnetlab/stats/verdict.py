@@ -85,7 +85,7 @@ def compute_sequential_verdicts(
         once = len(hypotheses_by_look) == 1 and isinstance(hypotheses_by_look[0], FailureHypothesis)
         for number, hypothesis in enumerate(hypotheses_by_look):
             if number and isinstance(hypothesis, FailureHypothesis):
-                raise ValueError("a claim that a network fails is judged at one look")
+                raise ValueError("a claim that a network fails is tested at one look")
             for arm in hypothesis.arms:
                 if looks.look_index(arm.counts.planned) != number and not once:
                     seeds = looks.seeds[number]

@@ -65,7 +65,7 @@ class PlannedRun:
     """Images of all evaluations of the run; 0 if they are unknown."""
     channels: int = 0
     """Channels of the images; 0 if they are unknown."""
-    side: int = 0
+    image_size: int = 0
     """Height and width of the images in pixels; 0 for photographs of any size."""
 
     @property
@@ -106,7 +106,10 @@ def load_plan(path: Path) -> Plan:
     runs = table.get("runs") if isinstance(table, dict) else None
     for run in runs if isinstance(runs, list) else ():
         if isinstance(run, dict):
-            run.pop("macs", None)  # older files have it; it follows from the other fields
+            # Fields of older files: one follows from the others, one has another name.
+            run.pop("macs", None)
+            if "side" in run:
+                run["image_size"] = run.pop("side")
     plan: Plan = decode(Plan, table, str(path))
     return plan
 
@@ -305,7 +308,7 @@ def _plan_run(
         file=file,
         evaluation_images=_evaluation_images(condition, properties),
         channels=properties.channels,
-        side=properties.image_size,
+        image_size=properties.image_size,
     )
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from resnetlab.data.config import DataConfig
+from resnetlab.data.config import DataConfig, Dataset
 from resnetlab.data.sources.torchvision_sets import TORCHVISION_SETS
 from resnetlab.data.splits import load_dataset
-from resnetlab.finetuning.dataset import load_photographs
+from resnetlab.finetuning.dataset import PhotoDataset, load_photographs
 from resnetlab.messages import Notify
 from resnetlab.runs.kinds import BAG_OF_WORDS, FINE_TUNING, FROM_SCRATCH, RunKind
 from resnetlab.runs.records import Result
@@ -18,17 +18,20 @@ from resnetlab.studies.plan import DataProperties
 if TYPE_CHECKING:
     from resnetlab.runs.attempt import RunAttempt
 
+Data = TypeVar("Data")
+"""Opened data of a run: a `Dataset` of arrays, or a `PhotoDataset`."""
 
-class Trainer(Protocol):
+
+class Trainer(Protocol[Data]):
     """Functions that differ from one kind of run to another."""
 
-    def load_data(self, data: DataConfig, cache: Path, notify: Notify = ...) -> Any:
+    def load_data(self, data: DataConfig, cache: Path, notify: Notify = ...) -> Data:
         """Open the data of a run."""
 
     def data_properties(self, data: DataConfig, cache: Path, notify: Notify) -> DataProperties:
         """Open data and return what a plan needs to know about them."""
 
-    def train(self, attempt: RunAttempt, data: Any) -> Generator[None, None, Result | None]:
+    def train(self, attempt: RunAttempt, data: Data) -> Generator[None, None, Result | None]:
         """Train a run to its end or until it is stopped. See `runs.session.run_attempt`."""
 
 
@@ -56,7 +59,7 @@ class FromScratchTrainer:
             available_train_images=dataset.available_train_images,
         )
 
-    def train(self, attempt: RunAttempt, data: Any) -> Generator[None, None, Result | None]:
+    def train(self, attempt: RunAttempt, data: Dataset) -> Generator[None, None, Result | None]:
         """Train a run from scratch."""
         from resnetlab.runs.session import run_attempt
 
@@ -66,7 +69,7 @@ class FromScratchTrainer:
 class BagOfWordsTrainer(FromScratchTrainer):
     """Trainer of a bag of visual words."""
 
-    def train(self, attempt: RunAttempt, data: Any) -> Generator[None, None, Result | None]:
+    def train(self, attempt: RunAttempt, data: Dataset) -> Generator[None, None, Result | None]:
         """Fit a bag of visual words."""
         from resnetlab.runs.bag_of_words import run_bag_of_words_attempt
 
@@ -96,7 +99,9 @@ class FinetuneTrainer:
             test_images=len(photos.test),
         )
 
-    def train(self, attempt: RunAttempt, data: Any) -> Generator[None, None, Result | None]:
+    def train(
+        self, attempt: RunAttempt, data: PhotoDataset
+    ) -> Generator[None, None, Result | None]:
         """Fine-tune a model."""
         from resnetlab.finetuning.session import run_finetune_attempt  # torchvision takes seconds
 
@@ -126,13 +131,13 @@ def properties_without_data(data: DataConfig) -> DataProperties:
     )
 
 
-_TRAINERS: dict[RunKind, Trainer] = {
+_TRAINERS: dict[RunKind, Trainer[Any]] = {
     FROM_SCRATCH: FromScratchTrainer(),
     FINE_TUNING: FinetuneTrainer(),
     BAG_OF_WORDS: BagOfWordsTrainer(),
 }
 
 
-def trainer_of(kind: RunKind) -> Trainer:
+def trainer_of(kind: RunKind) -> Trainer[Any]:
     """Return the trainer of a kind of run."""
     return _TRAINERS[kind]

@@ -38,8 +38,8 @@ class InMemoryBatches:
     def draws(self, epoch: int) -> EpochDraws:
         """Return the order and the random draws of an epoch, on the device."""
         generator_for = partial(make_generator, self.state.seed, "epoch", epoch)
-        side = self.images.pixels.shape[1]
-        draws = draw_epoch(len(self.images), side, self.state.recipe.augment, generator_for)
+        image_size = self.images.pixels.shape[1]
+        draws = draw_epoch(len(self.images), image_size, self.state.recipe.augment, generator_for)
         return draws.to(self.state.device)
 
     def load(self, draws: EpochDraws, positions: slice, part: slice) -> Batch:

@@ -58,6 +58,15 @@ def preserve_device_settings() -> Iterator[None]:
         release_freed_memory()
 
 
+def synchronize(device: torch.device) -> None:
+    """Wait until the device has finished the work that this thread's current stream has queued."""
+    match device.type:
+        case "cuda":
+            torch.cuda.current_stream(device).synchronize()
+        case "mps":
+            torch.mps.synchronize()
+
+
 def autocast(numerics: Numerics) -> contextlib.AbstractContextManager[object]:
     """Return the context for a forward pass: autocast to bf16, or nothing."""
     if numerics.precision in ("bf16", "bf16-emulated"):

@@ -24,7 +24,7 @@ def train(
 
     Args:
         state: Training state, which `take_step` changes.
-        take_step: Function that takes the next step: an `TrainingStep`, or a `GraphedStep`, which
+        take_step: Function that takes the next step: a `TrainingStep`, or a `GraphedStep`, which
             captures it as a CUDA graph (`make_step`).
         should_stop: Function that is called before each step.
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import torch
-
 from resnetlab.training.batches import BatchLoader
+from resnetlab.training.device import synchronize
 from resnetlab.training.state import TrainState
 from resnetlab.training.step import train_on_batch
 
@@ -51,11 +50,7 @@ class TrainingStep:
 
     def synchronize(self) -> None:
         """Wait until the device has finished the queued steps, so that a clock counts them."""
-        match self.state.device.type:
-            case "cuda":
-                torch.cuda.current_stream(self.state.device).synchronize()
-            case "mps":
-                torch.mps.synchronize()
+        synchronize(self.state.device)
 
     def wait_for_current_stream(self) -> None:
         """Do nothing: an eager step uses the stream of the caller. `GraphedStep` waits here."""

@@ -84,7 +84,7 @@ def _titles(prediction: Prediction) -> dict[str, str]:
 
 
 def _answer_note(prediction: Prediction) -> str:
-    """Return what follows the name of a photograph whose classes are listed below it."""
+    """Return the text after the name of a photograph whose classes are listed below it."""
     title = _titles(prediction)
     match answer_kind(prediction.prediction_set, prediction.none_of_these):
         case "none of these":

@@ -21,7 +21,6 @@ from resnetlab.cli.common import (
     Device,
     FollowLinksOption,
     check_device,
-    make_folder_choices,
     notify,
     stop_signal,
 )
@@ -148,8 +147,7 @@ def predict(
     file = read_accepted_model(model, accept_license, tta)
     if coverage is not None:
         _check_coverage(model, file, coverage, tta)
-    links = make_folder_choices(follow_links).follow_links
-    images = [] if watch else _find_images(files, links)
+    images = [] if watch else _find_images(files, follow_links)
     announce_model(file, quiet=json)
     from resnetlab.deploy.predict import load_model
 
@@ -171,7 +169,7 @@ def predict(
     if csv:
         typer.echo(CSV_HEADER)
     if watch:
-        exit_code = _watch(printer, files, links, sorting)
+        exit_code = _watch(printer, files, follow_links, sorting)
     else:
         exit_code = _predict_once(printer, images, sorting, sheet, with_summary=as_text)
     if exit_code:

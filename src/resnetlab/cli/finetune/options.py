@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -36,7 +36,7 @@ Tries = Annotated[
     ),
 ]
 Balance = Annotated[
-    str,
+    Literal["auto", "none", "weights", "sampler"],
     typer.Option(
         help="Method for uneven classes: none, weights, sampler, or auto, by validation.",
         metavar="METHOD",

@@ -53,7 +53,7 @@ def is_first_process() -> bool:
     """Return True unless this is another process than the first one of torchrun."""
     from resnetlab.recipes.numerics import torchrun_env
 
-    return torchrun_env()[0] == 0
+    return torchrun_env().rank == 0
 
 
 def write_page(

@@ -50,7 +50,7 @@ def decode_rgb(raw: bytes, image: Image.Image) -> NDArray[np.uint8] | None:
 
 
 def fallback_note() -> str:
-    """Return why simplejpeg is not used although it is installed, as a line; otherwise ''."""
+    """Return the reason why simplejpeg is not used although it is installed; otherwise ''."""
     return checked_decoder().note
 
 

@@ -97,7 +97,7 @@ class FinetuneState(TrainState):
         draws = draw_photo_epoch(len(photo_split), generator_for, self.image_weights, erasing)
         if stage.augment == "none" and self.partitioned.frozen_part is not None:
             inputs = model.features_or_pixels(self.partitioned, photo_split, self.transform)
-            if inputs.pixels.dtype != torch.uint8:
+            if inputs.are_features:
                 order = draws.order.to(inputs.pixels.device)
                 return lambda positions, part: (
                     inputs.pixels[order[positions][part]],

@@ -288,8 +288,7 @@ def _train_one_lr(
     """Train with one learning rate, until the loss is not finite or no longer falls."""
     result = LrResult(state.recipe.optimizer.lr)
     forward = state.finetune_model.make_forward(state.partitioned, state.eval_forward)
-    is_pixels = validation.pixels.dtype == torch.uint8
-    batch_size = FEATURE_BATCH_SIZE if is_pixels else EVAL_BATCH_SIZE
+    batch_size = EVAL_BATCH_SIZE if validation.are_features else FEATURE_BATCH_SIZE
     has_constant_features = (
         state.stage.augment == "none" and state.partitioned.frozen_part is not None
     )

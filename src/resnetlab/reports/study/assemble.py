@@ -115,7 +115,7 @@ def _verdict_cells(analysis: StudyAnalysis) -> tuple[Cell, ...]:
 
 
 def _claim_verdicts(analysis: StudyAnalysis) -> tuple[ClaimVerdict, ...]:
-    judged = zip(analysis.study.claims, analysis.verdicts, analysis.shares, strict=True)
+    claims = zip(analysis.study.claims, analysis.verdicts, analysis.shares, strict=True)
     return tuple(
         ClaimVerdict(
             claim=claim.statement,
@@ -124,7 +124,7 @@ def _claim_verdicts(analysis: StudyAnalysis) -> tuple[ClaimVerdict, ...]:
             training_share_low=share.low if share else None,
             training_share_high=share.high if share else None,
         )
-        for claim, verdict, share in judged
+        for claim, verdict, share in claims
     )
 
 

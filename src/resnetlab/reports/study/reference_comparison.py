@@ -145,7 +145,7 @@ def not_measured_reason(analysis: StudyAnalysis, reference: MatchedReference) ->
 def mismatch_reason(
     analysis: StudyAnalysis, reference: MatchedReference, split: ClaimSplit = "test"
 ) -> str:
-    """Return why the number is not comparable with a split at the end; empty if it is."""
+    """Return the reason why a number is not comparable with a split at the end; "" if it is."""
     value = reference.value
     if value.split != split:
         there, here = (name_images(name) for name in (value.split, split))

@@ -130,7 +130,7 @@ def _collect_run(
 def _check_and_copy(
     folder: Path, planned: Mapping[str, PlannedRun], root: Path
 ) -> tuple[CollectDecision, str]:
-    """Return what became of a run, and why. Raises InputError for a damaged file."""
+    """Return the decision on a run and the reason for it. Raises InputError for a damaged file."""
     record = RunFolder(folder).record()
     if record is None or record.result is None:
         return "not finished", "it has no result.json"
@@ -161,7 +161,7 @@ def _check_and_copy(
 
 
 def _wrong_weights(folder: Path, result: Result) -> str:
-    """Return why the weights of a run are not those of its result; "" if they are or are absent."""
+    """Return the problem of weights that are not those of the result; "" without a problem."""
     weights = folder / WEIGHTS
     if not weights.exists() or not result.weights_sha256:
         return ""
@@ -199,7 +199,7 @@ def _lacks_weights(here: Path, record: RunRecord, folder: Path, other: RunRecord
 
 
 def _comparable(record: RunRecord) -> object:
-    """Return what a run computed: all but its times and the SHA-256 of the file of its weights.
+    """Return the values that a run computed, without its times and the SHA-256 of its weights file.
 
     That file names the data, which may be called otherwise on another machine.
     """

@@ -100,7 +100,7 @@ def _with_seeds_of(plan: Plan, other: Plan) -> Plan | None:
 
 
 def _without_seeds(study: Study) -> object:
-    """Return what two plans of a study must share, apart from the configs of their runs."""
+    """Return the parts that two plans of a study share, apart from the configs of their runs."""
     return encode(replace(study_without_paths(study), seeds=(0,), overrides=()))
 
 

@@ -93,7 +93,7 @@ class JobQueue:
         return [first, *others]
 
     def finish(self, job: Job, event: RunEvent) -> RunEvent:
-        """Return what the last event of a job means, and queue the job again if it may retry.
+        """Turn the last event of a job into that of its run, and queue a job that may retry again.
 
         Raises ResourceError if a disk is full.
         """

@@ -178,7 +178,7 @@ def answerable_tables(
     conditions: Sequence[Condition],
     where: str,
 ) -> tuple[T, ...]:
-    """Return what `parse` reads from the tables that need only `conditions`, a part of the grid."""
+    """Return the items that `parse` reads from tables that need only a part of the grid."""
     answerable: list[T] = []
     for table in tables:
         items, problems = parse([table], conditions, where)

@@ -75,7 +75,7 @@ class TimedNetwork:
     recipe: Recipe
     numerics: Numerics
     channels: int
-    side: int
+    image_size: int
     """Height and width of an image in pixels."""
     num_classes: int
 
@@ -109,7 +109,7 @@ def timed_network(run: PlannedRun) -> TimedNetwork | None:
         recipe=recipe,
         numerics=config.numerics,
         channels=run.channels,
-        side=run.side,
+        image_size=run.image_size,
         num_classes=len(run.file.classes),
     )
 
@@ -153,7 +153,7 @@ def time_runs(runs: Iterable[PlannedRun], notify: Notify, measure: bool) -> dict
 
 
 def _size_problem(file: RunFile) -> str:
-    """Return why a network is too large to be timed on this machine; "" if it is not."""
+    """Return the reason why a network is too large to be timed on this machine; "" if it is not."""
     if file.run.numerics.device != "cpu":
         return ""
     needed, memory = BYTES_PER_PARAMETER * file.parameters, total_memory_bytes()
@@ -283,7 +283,7 @@ def _random_images(network: TimedNetwork, count: int) -> LabeledImages:
     from resnetlab.data.config import LabeledImages
 
     generator = np.random.default_rng(0)
-    shape = (count, network.side, network.side, network.channels)
+    shape = (count, network.image_size, network.image_size, network.channels)
     pixels = generator.integers(0, 256, shape, dtype=np.uint8)
     return LabeledImages(pixels, generator.integers(0, network.num_classes, count))
 

@@ -228,7 +228,7 @@ def _subfolder(row: ManifestRow) -> str:
 
 
 def _first_match(pattern: str, path: str) -> str:
-    """Return what a regular expression finds in a path: its first group if it has one.
+    """Return the text that a regular expression finds in a path: its first group if it has one.
 
     Raises InputError if the search takes too long, as it does for `(a+)+b` and many `a`.
     """

@@ -222,7 +222,7 @@ def _seeds_needed(writer: AnswerWriter, verdict: Verdict) -> str:
 
 
 def _open_question(writer: AnswerWriter, claim: AnyClaim) -> tuple[str, str]:
-    """Return what a claim leaves open while it is undecided, in English and in French."""
+    """Return the open question of a claim that is undecided, in English and in French."""
     match claim:
         case claims.Equivalent():
             margin_en, margin_fr = _margin(writer, claim)
