@@ -377,3 +377,55 @@ def test_docstrings_and_comments_name_code_that_exists() -> None:
 def test_keys_of_toml_files_are_spelled_as_americans_do(path: Path) -> None:
     tables = tomllib.loads(path.read_text(encoding="utf-8"))
     assert [key for key in keys(tables) if BRITISH.search(key.lower())] == []
+
+
+def patch_targets(tree: ast.AST) -> Iterator[tuple[int, str]]:
+    """Yield each target "resnetlab...." of a `setattr`, with its line; f-strings as `f"..."`."""
+    for node in ast.walk(tree):
+        if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.args):
+            continue
+        target = node.args[0]
+        if node.func.attr != "setattr" or isinstance(target, ast.Name | ast.Attribute):
+            continue
+        if isinstance(target, ast.Constant) and str(target.value).startswith("resnetlab."):
+            yield node.lineno, str(target.value)
+        elif isinstance(target, ast.JoinedStr):
+            yield node.lineno, ast.unparse(target)
+
+
+def defines(target: str) -> bool:
+    """Return True if the module of a target "resnetlab.module.name" has that name."""
+    names = target.removeprefix("resnetlab.").split(".")
+    for length in range(len(names), 0, -1):
+        path = SOURCE.joinpath(*names[:length])
+        module = (
+            path.with_suffix(".py") if path.with_suffix(".py").exists() else path / "__init__.py"
+        )
+        if module.exists():
+            tree = ast.parse(module.read_text(encoding="utf-8"))
+            imported = {
+                (alias.asname or alias.name).split(".")[0]
+                for node in ast.walk(tree)
+                if isinstance(node, ast.Import | ast.ImportFrom)
+                for alias in node.names
+            }
+            return names[length] in imported | {
+                name for _, name in (*declared_names(tree), *variables(tree))
+            }
+    return False
+
+
+@pytest.mark.parametrize("path", TEST_FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_each_name_that_a_test_replaces_exists_in_that_module(path: Path) -> None:
+    """A target that is put together is refused: a renaming by search would not find it."""
+    targets = list(patch_targets(ast.parse(path.read_text(encoding="utf-8"))))
+    assert [(line, text) for line, text in targets if not defines(text)] == []
+
+
+def test_a_target_in_another_module_or_in_parts_is_found() -> None:
+    tree = ast.parse(
+        'patch.setattr("resnetlab.files.sha256", 1)\n'
+        'patch.setattr("resnetlab.files.sha255", 1)\n'
+        'patch.setattr(f"resnetlab.{name}.sha256", 1)\n'
+    )
+    assert [defines(text) for _, text in patch_targets(tree)] == [True, False, False]
