@@ -19,10 +19,11 @@ from resnetlab.runs.records import Result
 from resnetlab.runs.run_folder import RunFolder
 from resnetlab.runs.session import run_attempt
 from resnetlab.schema import encode
-from resnetlab.studies.execution import plan_study, save_plan
+from resnetlab.studies.execution import save_plan
 from resnetlab.studies.executors.local import LocalExecutor
 from resnetlab.studies.parsing.study_file import load_study
 from resnetlab.studies.plan import Plan, folder_name
+from resnetlab.studies.planning import plan_study
 from resnetlab.studies.started import source_sha256
 from resnetlab.training.round_robin import round_robin
 

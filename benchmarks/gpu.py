@@ -41,13 +41,13 @@ from resnetlab.recipes.train import SGD, Adam, AdamW, Cosine, Recipe, RMSprop
 from resnetlab.schema import encode
 from resnetlab.training.batches import InMemoryBatches
 from resnetlab.training.device import setup_device
-from resnetlab.training.training_step import TrainingStep
 from resnetlab.training.events import train_events
 from resnetlab.training.from_scratch_state import FromScratchState
 from resnetlab.training.make_step import make_step
 from resnetlab.training.resolve import resolve_numerics
 from resnetlab.training.rng import make_generator
 from resnetlab.training.round_robin import round_robin
+from resnetlab.training.training_step import TrainingStep
 
 HERE = Path(__file__).parent
 SIDE, CHANNELS, CLASSES = 32, 3, 10

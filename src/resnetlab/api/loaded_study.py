@@ -23,18 +23,12 @@ from resnetlab.reports.write import write_report
 from resnetlab.schema import encode
 from resnetlab.signals import ShouldStop, never_stop
 from resnetlab.studies.command_lines import study_command, study_file_path
-from resnetlab.studies.execution import (
-    check_licenses,
-    execute_runs,
-    pending_runs,
-    plan_study,
-    read_record,
-    save_plan,
-)
+from resnetlab.studies.execution import execute_runs, pending_runs, read_record, save_plan
 from resnetlab.studies.executors.base import Executor
 from resnetlab.studies.executors.local import LocalExecutor
 from resnetlab.studies.executors.messages import RunEvent
 from resnetlab.studies.plan import Plan, PlannedRun, StudyRecord, folder_name
+from resnetlab.studies.planning import check_licenses, plan_study
 from resnetlab.studies.study import Study
 from resnetlab.table import Table
 from resnetlab.torch_check import check_torch

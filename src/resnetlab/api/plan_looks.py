@@ -9,9 +9,10 @@ from resnetlab.analysis.analyze import analyze
 from resnetlab.analysis.collect import collect_study_data
 from resnetlab.analysis.looks import next_seed_counts
 from resnetlab.messages import Notify
-from resnetlab.studies.execution import plan_study, read_record
+from resnetlab.studies.execution import read_record
 from resnetlab.studies.executors.base import Executor
 from resnetlab.studies.plan import Plan
+from resnetlab.studies.planning import plan_study
 from resnetlab.studies.study import Study
 
 

@@ -18,10 +18,11 @@ from resnetlab.messages import (
 )
 from resnetlab.recipes.numerics import Placement
 from resnetlab.settings import downloads_dir
-from resnetlab.studies.execution import absent_data, past_runs, pending_runs, read_record
+from resnetlab.studies.execution import past_runs, pending_runs, read_record
 from resnetlab.studies.executors.local import LocalExecutor
 from resnetlab.studies.executors.messages import Job
 from resnetlab.studies.plan import Plan, PlannedRun, folder_name
+from resnetlab.studies.planning import absent_data
 from resnetlab.studies.timing import forecast
 from resnetlab.studies.timing.network_speed import time_runs
 from resnetlab.studies.timing.time_estimate import PastSpeeds, Timing

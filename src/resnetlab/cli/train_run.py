@@ -64,7 +64,7 @@ def train(
     check_device_index(run.config.numerics.device, placement.device_index)
     if dry_run:
         from resnetlab.cli.plan_forecast import print_forecast
-        from resnetlab.studies.execution import absent_data
+        from resnetlab.studies.planning import absent_data
 
         if not as_json and not absent_data(plan.study):
             typer.echo(f"Run: {RunFolder.find(output, run.id).path}")

@@ -24,11 +24,11 @@ from resnetlab.runs.records import RunFile
 from resnetlab.runs.run_folder import RunFolder
 from resnetlab.schema import decode, encode
 from resnetlab.shell import resume_command
-from resnetlab.studies.execution import check_licenses, load_data_properties
 from resnetlab.studies.executors.messages import Job
 from resnetlab.studies.parsing.overrides import Overrides
 from resnetlab.studies.parsing.study_file import parse_study
 from resnetlab.studies.plan import Plan, make_plan
+from resnetlab.studies.planning import check_licenses, load_data_properties
 from resnetlab.training.resolve import resolve_numerics
 
 
