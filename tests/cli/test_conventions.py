@@ -43,6 +43,37 @@ def test_help_is_printed_and_ends_with_exit_code_0(resnetlab: Resnetlab, words: 
     assert "--verbose" in out
 
 
+@pytest.mark.parametrize(
+    ("words", "error"),
+    [
+        (
+            ["predict", "m", "x.jpg", "--sort-mode", "move"],
+            (
+                "Invalid value for '--sort-mode': 'move' is not one of 'copy', 'link'. "
+                "Fix: resnetlab predict -h lists what it takes"
+            ),
+        ),
+        (
+            ["train", "--zzz"],
+            "No such option: --zzz. Fix: resnetlab train -h lists what it takes",
+        ),
+        (
+            ["evaluate"],
+            "Missing argument 'MODEL'. Fix: resnetlab evaluate -h lists what it takes",
+        ),
+        (
+            ["study", "plan"],
+            "Missing argument 'STUDY'. Fix: resnetlab study plan -h lists what it takes",
+        ),
+        (["nosuch"], "No such command 'nosuch'. Fix: resnetlab -h lists what it takes"),
+    ],
+)
+def test_wrong_words_of_a_command_are_refused_in_one_line(
+    resnetlab: Resnetlab, words: list[str], error: str
+) -> None:
+    assert resnetlab(*words) == (2, "", f"resnetlab: error: {error}\n")
+
+
 def test_help_and_documentation_list_the_exit_codes(resnetlab: Resnetlab) -> None:
     _, out, _ = resnetlab("--help")
     page = (ROOT / "docs" / "command-line.md").read_text(encoding="utf-8")

@@ -89,15 +89,15 @@ MISTAKES = {
     ),
     "predict with an unknown view": (
         "predict pets photo.jpg --tta twice",
-        "'--tta': Value error, 'twice' is not one of 'none', 'flip', 'ten-crop'",
+        "'--tta': 'twice' is not one of 'none', 'flip', 'ten-crop'",
     ),
     "predict with an unknown way to sort": (
         "predict pets photo.jpg --sort-into sorted --sort-mode move",
-        "'--sort-mode': Value error, 'move' is not one of 'copy', 'link'",
+        "'--sort-mode': 'move' is not one of 'copy', 'link'",
     ),
     "evaluate on an unknown split": (
         "evaluate pets photos --split holdout",
-        "'--split': Value error, 'holdout' is not one of 'train', 'validation', 'test', 'all'",
+        "'--split': 'holdout' is not one of 'train', 'validation', 'test', 'all'",
     ),
     "evaluate with a folder that is no model": (
         "evaluate nosuch photos",

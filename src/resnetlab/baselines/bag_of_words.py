@@ -21,6 +21,8 @@ IMAGES_PER_BATCH = 250
 """Number of images whose patches are in memory at once."""
 CONTRAST_EPSILON = 10.0
 """Added to a patch's variance before the division, for pixels 0 to 255 (Coates and Ng 2011)."""
+SCORE_OF_ABSENT_CLASS = -1e30
+"""Score of a class that no train image has: finite in fp32, and never the largest."""
 WHITENING_EPSILON = 0.1
 """Constant added to the variances before whitening divides by them (Coates and Ng 2011)."""
 
@@ -80,8 +82,9 @@ def fit(
     weights, bias = np.asarray(svm.coef_), np.asarray(svm.intercept_)
     if len(weights) == 1:  # for two classes scikit-learn stores only the second
         weights, bias = np.concatenate([-weights, weights]), np.concatenate([-bias, bias])
-    # Classes without a train image: all images are on the negative side of their margin.
-    all_weights, all_bias = np.zeros((num_classes, weights.shape[1])), np.full(num_classes, -1.0)
+    # A class without a train image has a score that no other one is below.
+    all_weights = np.zeros_like(weights, shape=(num_classes, weights.shape[1]))
+    all_bias = np.full(num_classes, SCORE_OF_ABSENT_CLASS)
     all_weights[svm.classes_], all_bias[svm.classes_] = weights, bias
     return FittedBagOfWords(config, mean, whitening, dictionary, all_weights, all_bias)
 

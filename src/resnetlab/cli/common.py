@@ -9,7 +9,7 @@ import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -17,9 +17,6 @@ from resnetlab.cli import completion
 from resnetlab.signals import StopSignal
 from resnetlab.torch_check import check_torch
 from resnetlab.trust import trust_files
-
-if TYPE_CHECKING:
-    pass
 
 DONE, INTERNAL_ERROR, BAD_INPUT, UNFINISHED, OUT_OF_RESOURCES, CHECK_FAILED = range(6)
 

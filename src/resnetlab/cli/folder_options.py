@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import json
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
@@ -44,12 +45,19 @@ class FolderOptions:
         """Return the settings FIELD=VALUE of a run's data that differ from their default."""
         values = {
             "follow_links": "" if self.follow_links == "no" else self.follow_links,
-            "path_column": self.path_column,
-            "label_column": self.label_column,
+            "path_column": _as_toml(self.path_column),
+            "label_column": _as_toml(self.label_column),
             "nested": "true" if self.nested else "",
-            "group": self.group,
+            "group": _as_toml(self.group),
         }
         return [f"data.{name}={value}" for name, value in values.items() if value]
+
+
+def _as_toml(text: str) -> str:
+    """Return a text that TOML reads as this string: in quotes if it would be a number, say."""
+    from resnetlab.studies.parsing.overrides import toml_value
+
+    return text if not text or toml_value(text) == text else json.dumps(text, ensure_ascii=False)
 
 
 DEFAULT_FOLDER_OPTIONS = FolderOptions()

@@ -5,9 +5,10 @@ Heavy imports stay inside the commands, so that help is instant.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -86,8 +87,31 @@ class _Group(TyperGroup):
         return super().parse_args(ctx, args or ["--help"])
 
 
+USAGE_ERROR: type[Any] = typer.BadParameter.__mro__[1]
+"""Class of the errors in the words of a command, which typer would print with its usage."""
+
+
+@contextlib.contextmanager
+def _usage_errors_as_input_errors() -> Iterator[None]:
+    """Turn an unknown option, or a value that is not allowed, into an InputError."""
+    try:
+        yield
+    except USAGE_ERROR as error:
+        command = error.ctx.command_path if error.ctx else "resnetlab"
+        message = " ".join(error.format_message().replace("Value error, ", "").split())
+        raise input_error("", message.rstrip("."), f"{command} -h lists what it takes") from None
+
+
 class _SectionedGroup(_Group):
-    """Group of commands whose help has sections by purpose."""
+    """Group of all commands: its help has sections by purpose, and its errors are one line."""
+
+    def make_context(self, *values: Any, **options: Any) -> Any:
+        with _usage_errors_as_input_errors():
+            return super().make_context(*values, **options)
+
+    def invoke(self, ctx: Any) -> Any:
+        with _usage_errors_as_input_errors():
+            return super().invoke(ctx)
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         for title, names in SECTIONS.items():

@@ -62,7 +62,7 @@ def read_manifest(folder: Path, fix: str = "resume from another checkpoint") -> 
             Path(name).name: FileDigest(int(entry["bytes"]), str(entry["sha256"]))
             for name, entry in table["files"].items()
         }
-    except (TypeError, KeyError, ValueError, AttributeError):
+    except (TypeError, KeyError, ValueError, AttributeError, OverflowError):
         raise input_error(str(folder / MANIFEST), "not a manifest", fix) from None
     if metadata_sha256 != json_sha256(metadata):
         raise input_error(str(folder / MANIFEST), "differs from its SHA-256", fix)

@@ -96,7 +96,7 @@ def locked_run(
             if run.result is None:
                 _log_stop(run_folder, world)
         except (KeyboardInterrupt, GeneratorExit):
-            if existing is None:
+            if run.result is None:
                 _log_stop(run_folder, world)
             raise
         except (MemoryError, RuntimeError) as error:
