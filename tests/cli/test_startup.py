@@ -132,7 +132,7 @@ MISTAKES = {
     "compare sizes with a typo in TOML": ("fixres photos --model typo.toml", "unknown field"),
     "export to an unknown form": (
         "export pets --to tflite --out a.tflite",
-        "allowed: onnx, torch-export, openvino, html",
+        "'tflite' is not one of 'onnx', 'torch-export', 'openvino', 'html'",
     ),
     "serve a folder that is no model": ("serve nosuch", "nosuch: contains no model"),
     "fine-tune on a folder that is not there": ("finetune nosuch", "nosuch: no such folder"),

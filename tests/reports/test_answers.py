@@ -22,6 +22,7 @@ from resnetlab.analysis.collect import collect_study_data
 from resnetlab.analysis.data_files import load_study_data
 from resnetlab.analysis.study_data import QuestionAnswer
 from resnetlab.cli.main import app
+from resnetlab.errors import InputError
 from resnetlab.reports import build_report, write_latex, write_report
 from resnetlab.reports.study.source_questions.answers import (
     LANGUAGES,
@@ -472,7 +473,8 @@ def test_the_command_prints_the_answers_in_a_language_and_refuses_studies_withou
     assert "Does a shortcut help" in run(str(folder))[1]
     table = json.loads(run(str(folder), "--json")[1])
     assert table[0]["statuses"] == ["supported"]
-    assert run(str(folder), "--lang", "de")[0] == 2
+    refused = CliRunner().invoke(app, ["study", "answers", str(folder), "--lang", "de"])
+    assert isinstance(refused.exception, InputError)
     assert run(str(tmp_path))[0] != 0
 
 

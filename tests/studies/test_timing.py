@@ -4,6 +4,7 @@ once.
 
 from __future__ import annotations
 
+import itertools
 import json
 import random
 import subprocess
@@ -18,7 +19,7 @@ import torch
 import resnetlab as rl
 from resnetlab.studies.plan import Plan
 from resnetlab.studies.timing import network_speed as module
-from resnetlab.studies.timing.network_speed import measure, time_runs, timed_network
+from resnetlab.studies.timing.network_speed import measure_speed, time_runs, timed_network
 from resnetlab.studies.timing.time_estimate import Timing
 
 
@@ -34,7 +35,7 @@ def test_a_separate_process_measures_the_speed_of_each_network_once(
 ) -> None:
     notes: list[str] = []
     before = torch.get_rng_state(), random.getstate(), torch.get_num_threads()
-    timings = time_runs(plan.runs, notes.append, measure=True)
+    timings = time_runs(plan.runs, notes.append, measure_missing=True)
     after = torch.get_rng_state(), random.getstate(), torch.get_num_threads()
     assert torch.equal(before[0], after[0])
     assert before[1:] == after[1:]
@@ -47,13 +48,13 @@ def test_a_separate_process_measures_the_speed_of_each_network_once(
         raise AssertionError("the speeds are known")
 
     monkeypatch.setattr(subprocess, "run", fail)
-    assert time_runs(plan.runs, notes.append, measure=True) == timings
-    assert time_runs(plan.runs, notes.append, measure=False) == timings
+    assert time_runs(plan.runs, notes.append, measure_missing=True) == timings
+    assert time_runs(plan.runs, notes.append, measure_missing=False) == timings
 
 
 def test_nothing_is_measured_unless_requested(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(subprocess, "run", lambda *_, **__: pytest.fail("measured"))
-    assert time_runs(plan.runs, pytest.fail, measure=False) == {}
+    assert time_runs(plan.runs, pytest.fail, measure_missing=False) == {}
 
 
 def test_a_network_that_takes_too_long_is_reported_by_name(
@@ -67,7 +68,7 @@ def test_a_network_that_takes_too_long_is_reported_by_name(
 
     monkeypatch.setattr(subprocess, "run", time_out)
     notes: list[str] = []
-    assert time_runs(plan.runs, notes.append, measure=True) == {}
+    assert time_runs(plan.runs, notes.append, measure_missing=True) == {}
     assert [note.partition(" (")[0] for note in notes[1:]] == ["plain 8", "residual 8"]
     assert all("is not timed: that failed or took too long" in note for note in notes[1:])
     runs = [
@@ -75,7 +76,7 @@ def test_a_network_that_takes_too_long_is_reported_by_name(
         for size in range(8, 60)
         for run in plan.runs
     ]
-    time_runs(runs, notes.append, measure=True)
+    time_runs(runs, notes.append, measure_missing=True)
     assert max(limits) == module.MAX_TOTAL_SECONDS
 
 
@@ -93,20 +94,23 @@ def test_networks_of_equal_cost_are_timed_once(plan: Plan) -> None:
     assert with_recipe(optimizer=rl.SGD()) != timed_network(run)
 
 
-def test_a_network_with_eighty_times_the_work_is_measured_as_slower(plan: Plan) -> None:
+def test_the_speed_is_the_number_of_images_by_the_time_of_the_clock(
+    plan: Plan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a clock that advances by a quarter of a second whenever it is read."""
+    readings = itertools.count()
+    clock = SimpleNamespace(perf_counter=lambda: next(readings) / 4)
+    monkeypatch.setattr("resnetlab.studies.timing.network_speed.time", clock)
     network = timed_network(plan.runs[0])
     assert network is not None
-    config = rl.CifarConfig(blocks=(1, 1, 1), widths=(4, 8, 16))
-    small = replace(network, model=config, image_size=16)
-    # Eighty times the multiply-adds: no load of the machine makes the ratio of the speeds 2.
-    large = replace(small, model=rl.CifarConfig(blocks=(5, 5, 5), widths=(16, 32, 64)))
+    network = replace(network, recipe=replace(network.recipe, batch_size=8))
     threads = torch.get_num_threads()
     try:
-        speeds = [measure(one) for one in (small, large)]
+        speed = measure_speed(network)
     finally:
         torch.set_num_threads(threads)
-    assert speeds[0].train_images_per_second > 2 * speeds[1].train_images_per_second
-    assert speeds[0].evaluation_images_per_second > 2 * speeds[1].evaluation_images_per_second
+    # One step of the whole batch, between three readings; then 16 images between two.
+    assert speed == Timing(8 / 0.75, 16 / 0.25)
 
 
 def test_a_process_that_hangs_returns_its_earlier_measurements(
@@ -119,7 +123,7 @@ def test_a_process_that_hangs_returns_its_earlier_measurements(
         raise subprocess.TimeoutExpired(command, timeout, output)
 
     monkeypatch.setattr(subprocess, "run", hang)
-    timings = time_runs(plan.runs, lambda _: None, measure=True)
+    timings = time_runs(plan.runs, lambda _: None, measure_missing=True)
     assert set(timings.values()) == {Timing(7.0, 21.0)}
     assert len(timings) == 2
 
@@ -149,15 +153,15 @@ def test_a_network_with_a_damaged_cache_file_is_measured_again(
         return SimpleNamespace(stdout="\n".join(lines))
 
     monkeypatch.setattr(subprocess, "run", measure_all)
-    timings = time_runs(plan.runs, lambda _: None, measure=True)
+    timings = time_runs(plan.runs, lambda _: None, measure_missing=True)
     assert len(timings) == len(plan.runs)
     paths = sorted((tmp_path / "cache" / "timings").iterdir())
     paths[0].write_text(content)
-    assert len(time_runs(plan.runs, lambda _: None, measure=False)) < len(plan.runs)
-    assert time_runs(plan.runs, lambda _: None, measure=True) == timings
+    assert len(time_runs(plan.runs, lambda _: None, measure_missing=False)) < len(plan.runs)
+    assert time_runs(plan.runs, lambda _: None, measure_missing=True) == timings
     assert measured == [2, 1]  # both networks, then the one with the damaged file
     assert paths[0].read_text() == paths[1].read_text()
-    assert time_runs(plan.runs, lambda _: None, measure=False) == timings
+    assert time_runs(plan.runs, lambda _: None, measure_missing=False) == timings
 
 
 def test_a_network_that_is_far_too_large_is_reported_and_not_timed(
@@ -167,13 +171,13 @@ def test_a_network_that_is_far_too_large_is_reported_and_not_timed(
     monkeypatch.setattr(module, "total_memory_bytes", lambda: 16_000_000_000)
     run, notes = plan.runs[0], list[str]()
     file = replace(run.file, parameters=3 * 10**9, macs=1)
-    assert time_runs([replace(run, file=file)], notes.append, measure=True) == {}
+    assert time_runs([replace(run, file=file)], notes.append, measure_missing=True) == {}
     assert notes.pop().endswith(
         "is not timed: its 3,000,000,000 parameters take at least 36 GB to train, and this "
         "machine has 16 GB"
     )
     file = replace(run.file, parameters=1, macs=50 * 10**9)
-    assert time_runs([replace(run, file=file)], notes.append, measure=True) == {}
+    assert time_runs([replace(run, file=file)], notes.append, measure_missing=True) == {}
     assert notes.pop().endswith("is not timed: an image takes 50 billion multiply-adds")
-    assert time_runs([replace(run, file=file)], notes.append, measure=False) == {}
+    assert time_runs([replace(run, file=file)], notes.append, measure_missing=False) == {}
     assert notes == []

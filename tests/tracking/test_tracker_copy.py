@@ -65,14 +65,14 @@ def plan_of(root: Path) -> Plan:
     return read_plan(root / "studies" / "small")
 
 
-def is_complete(tracker: Recorder, root: Path) -> bool:
+def check_complete(tracker: Recorder, root: Path) -> None:
     """Check that the tracker has the evaluations and the result of every run, each once."""
     for run in plan_of(root).unique_runs:
         run_folder, handle = RunFolder(root / "runs" / run.id), f"handle-{run.id}"
         assert tracker.curves[handle] == run_folder.metrics()
         assert tracker.closed[handle][0] == run_folder.result()
         assert "weights.safetensors" in tracker.closed[handle][1]
-    return len(tracker.closed) == 4
+    assert len(tracker.closed) == 4
 
 
 def test_a_report_and_every_run_are_copied_once(root: Path) -> None:
@@ -81,7 +81,7 @@ def test_a_report_and_every_run_are_copied_once(root: Path) -> None:
         lines: list[str] = []
         copy_reports([TrackerCopy("recorder", tracker, plan_of(root), root)], lines.append)
         assert lines == ["recorder: recorder show"]
-    assert is_complete(tracker, root)
+    check_complete(tracker, root)
     assert tracker.reports == [root / "studies" / "small"] * 2
     run = next(iter(tracker.opened.values()))
     assert run.config()["recipe.optimizer.lr"] == 1e-3
@@ -100,7 +100,7 @@ def test_data_missed_by_a_failing_tracker_are_copied_later_and_only_once(
     assert lines[0].startswith("note: recorder failed: ConnectionError('server gone')")
     assert "--track recorder" in lines[0]
     copy_reports([TrackerCopy("recorder", tracker, plan_of(root), root)], lines.append)
-    assert is_complete(tracker, root)
+    check_complete(tracker, root)
 
 
 def test_a_growing_run_is_copied_line_by_line_also_by_another_process(root: Path) -> None:
@@ -145,8 +145,8 @@ def test_training_neither_waits_for_a_tracker_nor_fails_with_it(
             background.update(RunEvent("finished", run.id, status="trained"))
     copy_reports(copies, lines.append)
     hangs.set()
-    assert is_complete(good, root)
-    assert is_complete(broken, root)  # it works again at the report
+    check_complete(good, root)
+    check_complete(broken, root)  # it works again at the report
     assert any(line.startswith("note: broken failed") for line in lines)
     assert any(line.startswith("note: slow is slow and still copies") for line in lines)
 

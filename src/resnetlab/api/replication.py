@@ -23,9 +23,9 @@ from resnetlab.analysis.training_share import TrainingShare, training_share
 from resnetlab.api.loaded_study import LoadedStudy
 from resnetlab.errors import input_error
 from resnetlab.files import remove_tree, sha256, try_lock
-from resnetlab.messages import Notify, silent
+from resnetlab.messages import Notify, format_count, silent
 from resnetlab.recipes.numerics import Numerics
-from resnetlab.reports.format import format_count, join_words
+from resnetlab.reports.format import join_words
 from resnetlab.schema import encode
 from resnetlab.settings import cache_dir
 from resnetlab.stats.intervals import ACCURACY_RANGE_PCT, Interval, within_range

@@ -158,13 +158,9 @@ def render_html(report: StudentReport, drawings: dict[str, figures.Drawing]) -> 
 def _picture(figure: LearningCurves | None, drawings: dict[str, figures.Drawing]) -> Any:
     if figure is None:
         return None
-    from markupsafe import Markup, escape
 
-    label, drawing = str(escape(figure.alt)), drawings[figure.key]
-    svg = Markup(
-        f'<div class="wide">{figures.to_themed_svg(drawing.wide, label)}</div>'
-        f'<div class="narrow">{figures.to_themed_svg(drawing.narrow, label)}</div>'
-    )
+    drawing = drawings[figure.key]
+    svg = figures.themed_picture(drawing.wide, drawing.narrow, figure.alt)
     return {"svg": svg, "caption": figure.caption}
 
 

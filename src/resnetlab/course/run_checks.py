@@ -178,7 +178,7 @@ def _check_seed(run: RunFiles, seed: int | None) -> CheckFinding:
 
 
 def is_parameter(name: str) -> bool:
-    """Return whether a stored tensor is a parameter: no buffer, and no part of a normalization."""
+    """Return True if a stored tensor is a parameter: no buffer, and no part of a normalization."""
     return not name.endswith(BUFFERS) and not name.startswith(NORMALIZER_PREFIX)
 
 

@@ -28,7 +28,7 @@ from resnetlab.models.configs.external import allow_code, check_code
 ExportFormat = Literal["onnx", "torch-export", "openvino", "html"]
 """Format of an exported model."""
 
-EXPORT_SUFFIXES: dict[str, str] = {
+EXPORT_SUFFIXES: dict[ExportFormat, str] = {
     "onnx": ".onnx",
     "torch-export": ".pt2",
     "openvino": ".xml",
@@ -136,16 +136,8 @@ def suggest_class(name: str, classes: Sequence[str]) -> str:
     return suggest_lookalike(name, classes) or suggest(name, classes)
 
 
-def check_export_format(file: ModelFile, export_format: str) -> None:
-    """Raise InputError unless the model can be exported in this format."""
-    if export_format not in get_args(ExportFormat):
-        raise input_error(
-            "--to",
-            "unknown export format",
-            "--to onnx",
-            got=export_format,
-            allowed=", ".join(get_args(ExportFormat)),
-        )
+def check_exportable(file: ModelFile) -> None:
+    """Raise InputError if the network has no fixed shape of its input."""
     if file.eval_transform.crop_mode == "whole":
         fix = "choose a model that crops, or use predict or serve, which take every shape"
         raise input_error(
@@ -154,7 +146,7 @@ def check_export_format(file: ModelFile, export_format: str) -> None:
 
 
 def check_export_options(
-    export_format: str, out: Path | None, with_preprocessing: bool, web_runtime: bool
+    export_format: ExportFormat, out: Path | None, with_preprocessing: bool, web_runtime: bool
 ) -> None:
     """Raise InputError for options of an export that do not go together."""
     if with_preprocessing and export_format in ("torch-export", "openvino"):

@@ -140,8 +140,13 @@ class FinetuneSession:
     def _on_event(self, event: TrainEvent) -> None:
         """Report the progress of a stage as progress of the run."""
         self._log_start()
-        step = min(self.total_steps, self.step + event.step)
-        event = replace(event, kind="tick", step=step, total_steps=self.total_steps)
+        event = replace(
+            event,
+            kind="tick",
+            step=min(self.total_steps, self.step + event.step),
+            epoch=self.epoch + event.epoch,
+            total_steps=self.total_steps,
+        )
         self.attempt.on_progress(event, ())
 
     def _select_if_best(self, predictions: SplitPredictions, step: int) -> None:

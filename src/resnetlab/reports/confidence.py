@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from resnetlab.reports.document import Cell, Detail, Table, number_columns
-from resnetlab.reports.format import format_count, format_interval, format_number, format_pct
+from resnetlab.reports.format import format_interval, format_number, format_pct
 from resnetlab.stats.intervals import Interval
-from resnetlab.translation import localize_number, tr
+from resnetlab.translation import localize_number, tr, tr_count
 
 if TYPE_CHECKING:
     from resnetlab.deploy.results import ModelEvaluation, SetScores
@@ -69,7 +69,7 @@ def _details(result: ModelEvaluation) -> Iterator[Detail]:
                     "{proportion} of {images} are called none of these. ROC-AUC {roc_auc:.3f}: the "
                     "probability that such an image has a higher novelty than one of the classes.",
                     proportion=_proportion(others.rejected),
-                    images=format_count(others.rejected.images, "image"),
+                    images=tr_count(others.rejected.images, "image"),
                     roc_auc=others.roc_auc,
                 ),
             )
@@ -81,7 +81,7 @@ def _describe_sets(sets: SetScores) -> str:
         size += f" {format_interval(Interval(sets.mean_size_low, sets.mean_size_high), 2)}"
     thresholds = tr("All classes share one threshold.")
     if sets.class_thresholds:
-        count = format_count(sets.class_thresholds, "class")
+        count = tr_count(sets.class_thresholds, "class")
         thresholds = tr(
             "{classes} have enough validation images for a separate threshold.", classes=count
         )

@@ -16,7 +16,7 @@ from resnetlab.data.summary import FolderSummary
 from resnetlab.errors import escape_controls
 from resnetlab.files import write_text
 from resnetlab.reports.document import Cell, Detail, Table, number_columns, text_columns
-from resnetlab.reports.figures import to_standalone_svg, to_themed_svg
+from resnetlab.reports.figures import themed_picture, to_standalone_svg
 from resnetlab.reports.figures.canvas import (
     CARD,
     INK,
@@ -28,8 +28,9 @@ from resnetlab.reports.figures.canvas import (
     to_svg,
 )
 from resnetlab.reports.figures.values import csv_text
-from resnetlab.reports.format import capitalize_first, format_count
+from resnetlab.reports.format import capitalize_first
 from resnetlab.reports.render import markdown
+from resnetlab.translation import tr_count
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -84,8 +85,8 @@ def write_dataset_page(description: FolderSummary, folder: Path) -> Path:
 
 def _title(description: FolderSummary) -> str:
     audit = description.audit
-    images, classes = format_count(audit.num_images, "photograph"), len(audit.classes)
-    return f"{images} of {format_count(classes, 'class')}"
+    images, classes = tr_count(audit.num_images, "photograph"), len(audit.classes)
+    return f"{images} of {tr_count(classes, 'class')}"
 
 
 def _answer(description: FolderSummary) -> str:
@@ -94,7 +95,7 @@ def _answer(description: FolderSummary) -> str:
     splits = ", ".join(f"{sum(counts):,} {split}" for split, counts in audit.counts.items())
     total = audit.num_images + len(audit.skipped) + len(audit.bad)
     return (
-        f"Of {format_count(total, 'file')}, {audit.num_images:,} are used ({splits}), "
+        f"Of {tr_count(total, 'file')}, {audit.num_images:,} are used ({splits}), "
         f"{len(audit.skipped):,} are skipped and {len(audit.bad):,} cannot be read."
     )
 
@@ -105,21 +106,21 @@ def _warnings(description: FolderSummary) -> Iterator[str]:
     if description.overlap:
         yield description.overlap
     if audit.duplicates:
-        groups = format_count(len(audit.duplicates), "photograph")
+        groups = tr_count(len(audit.duplicates), "photograph")
         yield f"{groups} with the same pixels in more than one split: the test is too easy"
     across = [pair for pair in description.near_copies if not pair.same_split]
     if across:
-        pairs = format_count(len(across), "pair")
+        pairs = tr_count(len(across), "pair")
         yield f"{pairs} of near copies in different splits: the test is too easy"
     if audit.contradictions:
-        groups = format_count(len(audit.contradictions), "photograph")
+        groups = tr_count(len(audit.contradictions), "photograph")
         yield f"{groups} with the same pixels under two classes: one of the labels is wrong"
     untested = [
         name for name, count in zip(audit.classes, audit.counts["test"], strict=True) if not count
     ]
     if untested:
         listed = ", ".join(untested[:20]) + (", ..." if untested[20:] else "")
-        yield f"no test photograph of {format_count(len(untested), 'class')}: {listed}"
+        yield f"no test photograph of {tr_count(len(untested), 'class')}: {listed}"
 
 
 def _class_table(description: FolderSummary) -> Table:
@@ -187,20 +188,13 @@ def _markdown(description: FolderSummary) -> str:
 
 
 def _html(description: FolderSummary, drawings: dict[str, tuple[str, str]]) -> str:
-    from markupsafe import Markup, escape
 
     from resnetlab.reports.render.html import jinja_environment
 
     figures = []
     for figure in _figures(description):
         wide, narrow = drawings[figure.key]
-        caption = str(escape(figure.caption))
-        # matplotlib escapes the text that it draws, and its SVG contains no other text of ours.
-        picture = Markup(
-            f'<div class="wide">{to_themed_svg(wide, caption)}</div>'
-            f'<div class="narrow">{to_themed_svg(narrow, caption)}</div>'
-        )
-        figures.append((picture, figure.caption))
+        figures.append((themed_picture(wide, narrow, figure.caption), figure.caption))
     template = jinja_environment().get_template("dataset.html")
     return template.render(
         name=description.audit.name,

@@ -24,7 +24,6 @@ from resnetlab.reports.finetuning_trials import (
 from resnetlab.reports.format import (
     DASH,
     capitalize_first,
-    format_count,
     format_duration,
     format_p_relation,
     format_pct,
@@ -35,6 +34,7 @@ from resnetlab.translation import (
     Message,
     localize_number,
     tr,
+    tr_count,
     tr_recorded,
     tr_word,
     use_language,
@@ -146,7 +146,7 @@ def build_page(
 ) -> FinetunePage:
     """Return the content of the page in words."""
     kind = "test" if result.has_test else "validation"
-    images = format_count(result.test.images, f"{kind} photograph")
+    images = tr_count(result.test.images, f"{kind} photograph")
     return FinetunePage(
         title=tr(
             "{accuracy} of {images} are correctly classified",
@@ -307,7 +307,7 @@ def _stage_table(result: FinetuneResult) -> Table:
     for cut in result.time_limit_cuts:
         if cut.stage not in trained:
             rows.append((Cell(cut.stage, tr_word(cut.kind)), *[Cell(DASH)] * 5))
-    images = format_count(result.validation.images, "validation photograph")
+    images = tr_count(result.validation.images, "validation photograph")
     note = tr(
         "Validation: accuracy on {images}, which select the epoch, learning rate and stage.",
         images=images,
@@ -355,7 +355,7 @@ def _details(
                 train=train,
                 validation=validation,
                 test=test,
-                classes=format_count(result.classes, "class"),
+                classes=tr_count(result.classes, "class"),
             ),
         ),
         Detail(

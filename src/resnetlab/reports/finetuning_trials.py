@@ -17,7 +17,6 @@ from resnetlab.reports.document import Cell, Table, number_columns, text_columns
 from resnetlab.reports.format import (
     DASH,
     capitalize_first,
-    format_count,
     format_duration,
     format_interval,
     format_p_relation,
@@ -25,7 +24,7 @@ from resnetlab.reports.format import (
     join_words,
 )
 from resnetlab.stats.intervals import Interval
-from resnetlab.translation import localize_number, tr, tr_recorded, tr_word
+from resnetlab.translation import localize_number, tr, tr_count, tr_recorded, tr_word
 
 MAX_CHANCE_P = 0.05
 """Value of p from which a difference on the validation photographs may be chance."""
@@ -67,8 +66,8 @@ def _backbone_text(result: FinetuneResult) -> str:
     (best,) = [k for k in accuracy if trials[k].selected]
     same = [trials[k].model for k in accuracy if k != best and accuracy[k] == accuracy[best]]
     close = [t.model for t in trials if t.paired is not None and t.paired.p >= MAX_CHANCE_P]
-    images = format_count(result.validation.images, "validation photograph")
-    networks = format_count(len(accuracy), "network")
+    images = tr_count(result.validation.images, "validation photograph")
+    networks = tr_count(len(accuracy), "network")
     sentences = [
         tr(
             "{model} has the highest accuracy of {networks} on {images}.",
@@ -137,7 +136,7 @@ def balance_section(result: FinetuneResult) -> TrialSection | None:
         *text_columns("Compared with the selected one"),
     )
     (best,) = [trial for trial in trials if trial.selected]
-    count = format_count(len(trials), "method")
+    count = tr_count(len(trials), "method")
     text = tr(
         "The classes have different numbers of train photographs. Of {count}, validation "
         "selected “{method}” by balanced accuracy: the mean of the accuracies of the classes, "

@@ -15,7 +15,7 @@ from resnetlab.finetuning.results import AccuracyEstimate, ResolutionCell, Resol
 from resnetlab.reports import format
 from resnetlab.reports.document import Cell as TableCell
 from resnetlab.reports.document import Table, number_columns, text_columns
-from resnetlab.reports.figures import to_standalone_svg, to_themed_svg
+from resnetlab.reports.figures import themed_picture, to_standalone_svg
 from resnetlab.reports.figures.resolution import CAPTIONS, draw_svg
 from resnetlab.reports.figures.values import csv_text
 from resnetlab.reports.render import markdown
@@ -318,18 +318,13 @@ def _stage_table(resolution_table: ResolutionTable) -> Table:
 
 
 def _html(content: FixresPage, drawings: dict[str, list[str]]) -> str:
-    from markupsafe import Markup, escape
 
     from resnetlab.reports.render.html import jinja_environment
 
     captions = {key: tr(text) for key, text in CAPTIONS.items()}
     pictures = {}
     for key, (wide, narrow) in drawings.items():
-        label = str(escape(captions[key]))
-        pictures[key] = Markup(
-            f'<div class="wide">{to_themed_svg(wide, label)}</div>'
-            f'<div class="narrow">{to_themed_svg(narrow, label)}</div>'
-        )
+        pictures[key] = themed_picture(wide, narrow, captions[key])
     template = jinja_environment().get_template("fixres.html")
     return template.render(page=content, pictures=pictures, captions=captions)
 

@@ -10,9 +10,7 @@ from resnetlab.data.config import Split
 from resnetlab.stats.intervals import Interval
 from resnetlab.stats.power import MAX_SEEDS, SeedForecast
 from resnetlab.studies.measure import Unit
-from resnetlab.translation import deferred, localize_number, tr, tr_count, tr_word
-
-format_count = tr_count
+from resnetlab.translation import deferred, localize_number, tr, tr_word
 
 DASH = "–"
 MINUS = "−"

@@ -10,7 +10,7 @@ from resnetlab.curation.learning_curves import METHOD
 from resnetlab.curation.results import ClassCurve, LearningCurveReport
 from resnetlab.files import write_json, write_text
 from resnetlab.reports.document import Cell, Column, Detail, Table, number_columns, text_columns
-from resnetlab.reports.figures import to_themed_svg
+from resnetlab.reports.figures import themed_picture
 from resnetlab.reports.figures.canvas import (
     INK,
     NARROW_PX,
@@ -65,8 +65,6 @@ def render_learning_curves_page(
     report: LearningCurveReport, details: Sequence[Detail], made_by: str
 ) -> str:
     """Return the page as HTML; see `write_learning_curves_page`."""
-    from markupsafe import Markup, escape
-
     from resnetlab.reports.render.html import jinja_environment
 
     picture, caption = None, CAPTION.format(more=report.more)
@@ -76,12 +74,7 @@ def render_learning_curves_page(
             wide, narrow = (
                 to_svg(_draw_gains(known, small), f"gains-{small:d}") for small in (False, True)
             )
-        label = str(escape(caption))
-        # matplotlib escapes the text that it draws, and its SVG contains no other text of ours.
-        picture = Markup(
-            f'<div class="wide">{to_themed_svg(wide, label)}</div>'
-            f'<div class="narrow">{to_themed_svg(narrow, label)}</div>'
-        )
+        picture = themed_picture(wide, narrow, caption)
     return (
         jinja_environment()
         .get_template("learning_curves.html")

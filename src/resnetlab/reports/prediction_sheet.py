@@ -20,7 +20,8 @@ from resnetlab.data.class_names import class_titles
 from resnetlab.data.photo_loader import LazyImage
 from resnetlab.deploy.answer_texts import UNSURE_PROBABILITY, AnswerKind, answer_kind
 from resnetlab.files import write_text
-from resnetlab.reports.format import format_count, format_pct
+from resnetlab.reports.format import format_pct
+from resnetlab.translation import tr_count
 
 THUMBNAIL_PIXELS = 240
 """Longest side of a thumbnail in pixels."""
@@ -172,7 +173,7 @@ def write_prediction_sheet(
         .render(
             model=model,
             license=license,
-            total=format_count(len(predictions), "photograph"),
+            total=tr_count(len(predictions), "photograph"),
             shown=sum(len(group.photos) for group in groups),
             count=len(predictions),
             groups=groups,

@@ -19,9 +19,10 @@ from resnetlab.files import write_json, write_text
 from resnetlab.reports.document import Detail
 from resnetlab.reports.evaluation import data_uri
 from resnetlab.reports.figures.values import csv_text
-from resnetlab.reports.format import format_count, format_interval, format_pct
+from resnetlab.reports.format import format_interval, format_pct
 from resnetlab.schema import encode
 from resnetlab.stats.intervals import Interval
+from resnetlab.translation import tr_count
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -115,11 +116,11 @@ def render_suspects_page(
 def _content(
     report: SuspectReport, details: Sequence[Detail], apply_command: str, made_by: str
 ) -> SuspectsPage:
-    count = format_count(len(report.suspects), "photograph")
+    count = tr_count(len(report.suspects), "photograph")
     warnings = list(report.notes)
     if report.unjudged:
         listed = ", ".join(report.unjudged[:10]) + (", ..." if report.unjudged[10:] else "")
-        alone = format_count(len(report.unjudged), "photograph")
+        alone = tr_count(len(report.unjudged), "photograph")
         warnings.append(f"{alone} not judged, as the only one or group of its class: {listed}")
     return SuspectsPage(
         title=f"{count} of {report.images:,} get another class than their label",

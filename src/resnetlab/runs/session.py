@@ -5,6 +5,7 @@ Writes all files of the run.
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Generator
 from typing import Any
@@ -131,30 +132,30 @@ class RunSession:
         take_step = self.profiler.wrap_step(make_step(self.state, self.train_images))
         last_save, base_seconds = time.monotonic(), self.train_seconds
         base_images = self.images_processed
-        for event in train_events(
-            self.state, take_step, should_stop, yield_every_step=yield_every_step
-        ):
-            if event.kind == "step":
-                yield
-                continue
-            self.train_seconds = base_seconds + event.seconds
-            self.images_processed = base_images + event.images_processed
-            self._evaluate_and_record(event)
-            should_save = self._should_save(event, time.monotonic() - last_save)
-            # Check this first, so that no checkpoint has a value that is not finite. Several
-            # processes end together at the end of an epoch, because their clocks differ.
-            if should_save or event.kind == "epoch":
-                bad_step = self.evaluator.first_nonfinite_step()
-                if bad_step is not None and (self.world.size == 1 or event.kind == "epoch"):
-                    return self._commit_diverged(bad_step)
-                if should_save and bad_step is None and self.world.is_main_process:
-                    with self.profiler.phase("checkpoints"):
-                        self._save_checkpoint()
-                    last_save = time.monotonic()
-            if event.kind == "interrupted":
-                return None
-            if yield_every_step:
-                yield
+        events = train_events(self.state, take_step, should_stop, yield_every_step=yield_every_step)
+        with contextlib.closing(events):
+            for event in events:
+                if event.kind == "step":
+                    yield
+                    continue
+                self.train_seconds = base_seconds + event.seconds
+                self.images_processed = base_images + event.images_processed
+                self._evaluate_and_record(event)
+                should_save = self._should_save(event, time.monotonic() - last_save)
+                # Check this first, so that no checkpoint has a value that is not finite. Several
+                # processes end together at the end of an epoch, because their clocks differ.
+                if should_save or event.kind == "epoch":
+                    bad_step = self.evaluator.first_nonfinite_step()
+                    if bad_step is not None and (self.world.size == 1 or event.kind == "epoch"):
+                        return self._commit_diverged(bad_step)
+                    if should_save and bad_step is None and self.world.is_main_process:
+                        with self.profiler.phase("checkpoints"):
+                            self._save_checkpoint()
+                        last_save = time.monotonic()
+                if event.kind == "interrupted":
+                    return None
+                if yield_every_step:
+                    yield
         return self._finish()
 
     def _should_save(self, event: TrainEvent, seconds: float) -> bool:

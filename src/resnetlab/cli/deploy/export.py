@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -12,11 +12,15 @@ from resnetlab.cli.deploy.options import Model, announce_model
 from resnetlab.cli.deploy.output import export_as_dict, export_lines
 from resnetlab.errors import input_error
 
+if TYPE_CHECKING:
+    from resnetlab.deploy.checks import ExportFormat
+
 
 def export(
     model: Model,
     to: Annotated[
-        str, typer.Option(help="Format: onnx, torch-export, openvino or html.", metavar="FORMAT")
+        Literal["onnx", "torch-export", "openvino", "html"],
+        typer.Option(help="Format: onnx, torch-export, openvino or html.", metavar="FORMAT"),
     ] = "onnx",
     out: Annotated[
         Path | None,
@@ -56,14 +60,14 @@ def export(
     Example:  resnetlab export pets --to onnx --with-preprocessing
     """
     from resnetlab.deploy.checks import (
-        check_export_format,
         check_export_images,
         check_export_options,
+        check_exportable,
         read_accepted_model,
     )
 
     file = read_accepted_model(model, accept_license)
-    check_export_format(file, to)
+    check_exportable(file)
     check_export_options(to, out, with_preprocessing, onnxruntime_web is not None)
     path = out or _default_export_file(model, to)
     if check is not None:
@@ -90,7 +94,7 @@ def export(
         typer.echo(line)
 
 
-def _default_export_file(model: Path, export_format: str) -> Path:
+def _default_export_file(model: Path, export_format: ExportFormat) -> Path:
     """Return the default file of an export, in the current folder. Raises InputError if it exists.
 
     A file that the user names may be replaced; one that a default names may not.

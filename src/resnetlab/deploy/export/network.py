@@ -20,7 +20,12 @@ from torch import Tensor
 
 from resnetlab.data.photo_loader import load_batches
 from resnetlab.data.transforms.eval_transform import apply_eval_transform
-from resnetlab.deploy.checks import NUM_CHECK_IMAGES, check_export_format, too_few_images_error
+from resnetlab.deploy.checks import (
+    NUM_CHECK_IMAGES,
+    ExportFormat,
+    check_exportable,
+    too_few_images_error,
+)
 from resnetlab.deploy.inputs import find_images
 from resnetlab.deploy.optional_imports import optional_import
 from resnetlab.deploy.predict import Classifier
@@ -64,7 +69,7 @@ class ExportCheck:
 
 def export(
     model: Classifier,
-    export_format: str,
+    export_format: ExportFormat,
     out: Path,
     check_on: Path | None = None,
     notify: Notify = silent,
@@ -80,7 +85,7 @@ def export(
         InputError: The outputs differ, the network cannot be traced, or the model takes images of
             any shape.
     """
-    check_export_format(model.file, export_format)
+    check_exportable(model.file)
     images, kind = comparison_images(model, check_on)
     example = model.preprocess(images[:2])
     try:
@@ -105,7 +110,9 @@ def export(
     return ExportCheck(len(images), kind, largest, ", ".join(map(str, BATCH_SIZES)))
 
 
-def _write_files(model: Classifier, export_format: str, example: Tensor) -> dict[str, bytes]:
+def _write_files(
+    model: Classifier, export_format: ExportFormat, example: Tensor
+) -> dict[str, bytes]:
     """Return the bytes of each file of an export, by the suffix that replaces that of its name."""
     if export_format == "torch-export":
         return {"": _write_program(model, example)}
@@ -119,7 +126,7 @@ def _write_files(model: Classifier, export_format: str, example: Tensor) -> dict
     return write_openvino(proto)
 
 
-def _read_files(export_format: str, files: dict[str, bytes]) -> InferenceFunction:
+def _read_files(export_format: ExportFormat, files: dict[str, bytes]) -> InferenceFunction:
     """Return the function of the files of an export."""
     if export_format == "openvino":
         from resnetlab.deploy.export.openvino import read_openvino
@@ -128,7 +135,7 @@ def _read_files(export_format: str, files: dict[str, bytes]) -> InferenceFunctio
     return read_onnx(files[""]) if export_format == "onnx" else _read_program(files[""])
 
 
-def check_difference(model: Classifier, export_format: str, largest: float) -> None:
+def check_difference(model: Classifier, export_format: ExportFormat, largest: float) -> None:
     """Raise InputError if the largest difference of an output is above the tolerance."""
     if not largest <= TOLERANCE:  # also true for NaN
         message = (

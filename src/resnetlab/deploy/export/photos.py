@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from resnetlab.data.photo_loader import LazyImage
-from resnetlab.deploy.checks import check_export_format, too_few_images_error
+from resnetlab.deploy.checks import check_exportable, too_few_images_error
 from resnetlab.deploy.export.html import classifier_page
 from resnetlab.deploy.export.network import (
     ExportCheck,
@@ -84,7 +84,7 @@ def onnx_with_preprocessing(
         InputError: A class differs, the network cannot be traced, or the model takes images of
             any shape.
     """
-    check_export_format(model.file, "onnx")
+    check_exportable(model.file)
     pixels, _ = comparison_images(model, None)
     with suppress_output():
         notify(f"writing {model.file.name} as onnx: tracing the network takes some seconds")

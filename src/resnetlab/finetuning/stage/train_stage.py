@@ -293,9 +293,13 @@ def _train_one_lr(
         state.stage.augment == "none" and state.partitioned.frozen_part is not None
     )
     threads = 1 if has_constant_features else state.finetune_model.numerics.threads
-    with _threads(threads), image_decoder.suppress_pillow_warnings():
-        step = TrainingStep(state, state.load_epoch)
-        for event in train_events(state, step, callbacks.should_stop):
+    step = TrainingStep(state, state.load_epoch)
+    with (
+        _threads(threads),
+        image_decoder.suppress_pillow_warnings(),
+        contextlib.closing(train_events(state, step, callbacks.should_stop)) as events,
+    ):
+        for event in events:
             callbacks.on_event(event)
             if event.kind in ("tick", "epoch"):
                 state.finetune_model.on_item(

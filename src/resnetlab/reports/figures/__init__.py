@@ -22,9 +22,9 @@ from resnetlab.reports.figures.canvas import (
     apply_fixed_colors,
     figure_style,
     localize_ticks,
+    themed_picture,
     to_standalone_svg,
     to_svg,
-    to_themed_svg,
 )
 from resnetlab.reports.plot_data import (
     AblationPlot,
@@ -42,7 +42,7 @@ from resnetlab.reports.plot_data import (
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["COLORS", "Drawing", "draw_pdf", "draw_plot", "to_standalone_svg", "to_themed_svg"]
+__all__ = ["COLORS", "Drawing", "draw_pdf", "draw_plot", "themed_picture", "to_standalone_svg"]
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from urllib.parse import parse_qsl, urlencode
 from resnetlab.translation import current_language, localize_number, tr
 
 if TYPE_CHECKING:
+    from markupsafe import Markup
     from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -281,6 +282,24 @@ def to_themed_svg(svg: str, label: str) -> str:
     """Return the SVG for a page that defines the colors; `label` is the escaped alternative."""
     svg = _shorten(svg).replace("<svg ", f'<svg role="img" aria-label="{label}" ', 1)
     return _replace_placeholders(svg, lambda variable, _: f"var({variable})")
+
+
+def themed_picture(wide: str, narrow: str, alternative: str) -> Markup:
+    """Return the SVG of a wide and of a narrow page, one of which a page shows.
+
+    Args:
+        wide: SVG for a wide page. matplotlib escapes the text that it draws, and it contains no
+            other text of ours.
+        narrow: SVG for a narrow page.
+        alternative: Text for readers who do not see the picture, not escaped.
+    """
+    from markupsafe import Markup, escape
+
+    label = str(escape(alternative))
+    return Markup(
+        f'<div class="wide">{to_themed_svg(wide, label)}</div>'
+        f'<div class="narrow">{to_themed_svg(narrow, label)}</div>'
+    )
 
 
 def _shorten(svg: str) -> str:

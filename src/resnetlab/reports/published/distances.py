@@ -5,8 +5,8 @@ Free of torch.
 
 from __future__ import annotations
 
-from resnetlab.messages import format_count
 from resnetlab.studies.study import Study
+from resnetlab.translation import tr_count
 
 
 def distance_sentences(study: Study) -> list[str]:
@@ -33,7 +33,7 @@ def distance_sentences(study: Study) -> list[str]:
             parts.setdefault((title, len(a)), []).append(text)
         lines += [
             f"Published distance of the test {quantity}, {title} (sum over "
-            f"{format_count(epochs, 'epoch')} of the squared difference of the mean curves): "
+            f"{tr_count(epochs, 'epoch')} of the squared difference of the mean curves): "
             f"{'; '.join(texts)}."
             for (title, epochs), texts in parts.items()
         ]

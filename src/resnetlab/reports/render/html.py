@@ -19,16 +19,12 @@ if TYPE_CHECKING:
 
 def render(report: Report, drawings: Mapping[str, figures.Drawing]) -> str:
     """Return the page. `drawings` has the drawing of each figure, by its key."""
-    from markupsafe import Markup, escape
+    from markupsafe import Markup
 
     pictures = {}
     for picture in report.plots:
-        label, drawing = str(escape(picture.alt)), drawings[picture.key]
-        # matplotlib escapes the text that it draws, and its SVG contains no other text of ours.
-        pictures[picture.key] = Markup(
-            f'<div class="wide">{figures.to_themed_svg(drawing.wide, label)}</div>'
-            f'<div class="narrow">{figures.to_themed_svg(drawing.narrow, label)}</div>'
-        )
+        drawing = drawings[picture.key]
+        pictures[picture.key] = figures.themed_picture(drawing.wide, drawing.narrow, picture.alt)
     environment = jinja_environment()
     environment.globals["row_attributes"] = row_attributes(report)
     loader = environment.loader

@@ -8,7 +8,6 @@ from typing import Any
 from resnetlab.reports.document import Cell, Detail, Table, number_columns, text_columns
 from resnetlab.reports.format import (
     DASH,
-    format_count,
     format_duration,
     format_number,
     format_pct,
@@ -18,7 +17,7 @@ from resnetlab.reports.format import (
 from resnetlab.reports.study.tables import condition_settings
 from resnetlab.runs.records import RunRecord, Scores
 from resnetlab.studies.study import Condition, Study
-from resnetlab.translation import localize_number, tr, tr_recorded
+from resnetlab.translation import localize_number, tr, tr_count, tr_recorded
 
 
 def outcome_details(record: RunRecord) -> tuple[Detail, ...]:
@@ -34,7 +33,7 @@ def outcome_details(record: RunRecord) -> tuple[Detail, ...]:
     epochs = file.run.recipe.epochs_at(result.step, file.train_images)
     trained = tr("{steps:,} steps", steps=result.step)
     if epochs is not None:
-        trained += tr(" ({epochs})", epochs=format_count(round(epochs, 2), "epoch"))
+        trained += tr(" ({epochs})", epochs=tr_count(round(epochs, 2), "epoch"))
     if result.selected_step != result.step:
         trained += tr("; the weights are those of step {step:,}", step=result.selected_step)
     details.append(Detail(tr("Training"), trained))
@@ -55,7 +54,7 @@ def _scores_text(scores: Scores) -> str:
         "{accuracy} accuracy, loss {loss} nats, {images}",
         accuracy=format_pct(scores.top1_accuracy_pct, 2),
         loss=loss,
-        images=format_count(scores.images, "image"),
+        images=tr_count(scores.images, "image"),
     )
 
 

@@ -200,15 +200,12 @@ def _write_page(page: RunPage, path: Path, language: Language) -> None:
 
 def render(page: RunPage, digest: str = "") -> str:
     """Return the page as HTML. `digest` is the SHA-256 of its content."""
-    from markupsafe import Markup, escape
+    from markupsafe import Markup
 
     pictures = {}
     for plot in page.plots:
-        label, drawing = str(escape(plot.alt)), figures.draw_plot(plot)
-        pictures[plot.key] = Markup(
-            f'<div class="wide">{figures.to_themed_svg(drawing.wide, label)}</div>'
-            f'<div class="narrow">{figures.to_themed_svg(drawing.narrow, label)}</div>'
-        )
+        drawing = figures.draw_plot(plot)
+        pictures[plot.key] = figures.themed_picture(drawing.wide, drawing.narrow, plot.alt)
     environment = jinja_environment()
     script = _source(environment, SCRIPT_FILE)
     return environment.get_template("run.html").render(

@@ -10,10 +10,10 @@ from resnetlab.analysis.study_data import Machine
 from resnetlab.data.config import SPLITS
 from resnetlab.recipes.numerics import Numerics
 from resnetlab.reports.document import Detail
-from resnetlab.reports.format import format_count, format_first_loss_values, join_words, name_some
+from resnetlab.reports.format import format_first_loss_values, join_words, name_some
 from resnetlab.reports.study import finetune
 from resnetlab.schema import encode
-from resnetlab.translation import deferred, tr, tr_word
+from resnetlab.translation import deferred, tr, tr_count, tr_word
 
 if TYPE_CHECKING:
     from resnetlab.analysis.analyze import StudyAnalysis
@@ -44,7 +44,7 @@ def study_details(analysis: StudyAnalysis, first_loss: Sequence[str]) -> tuple[D
     details += finetune.finetuning_details(analysis)
     details += [Detail(tr("First loss"), text) for text in first_loss]
     for machine in study_data.machines:
-        where = f", {format_count(machine.runs, 'run')}" if len(study_data.machines) > 1 else ""
+        where = f", {tr_count(machine.runs, 'run')}" if len(study_data.machines) > 1 else ""
         details += _machine_details(machine, where)
     for numerics in study_data.numerics:
         defaults = encode(Numerics())

@@ -8,7 +8,7 @@ from statistics import median
 from typing import TYPE_CHECKING
 
 from resnetlab.analysis.study_data import GradientNormRow
-from resnetlab.reports.format import capitalize_first, format_count, format_pct, join_clauses
+from resnetlab.reports.format import capitalize_first, format_pct, join_clauses
 from resnetlab.reports.plot_data import (
     AblationPanel,
     AblationPlot,
@@ -19,7 +19,7 @@ from resnetlab.reports.plot_data import (
     Panel,
 )
 from resnetlab.reports.study.landscapes import landscape_plot
-from resnetlab.translation import deferred, tr
+from resnetlab.translation import deferred, tr, tr_count
 
 if TYPE_CHECKING:
     from resnetlab.analysis.analyze import StudyAnalysis
@@ -147,8 +147,8 @@ def _range_text(quantity: LayerQuantity) -> str:
 
 def _run_count_text(measured: int, planned: int) -> str:
     if measured == planned:
-        return format_count(planned, "run")
-    return tr("{measured} of {planned}", measured=measured, planned=format_count(planned, "run"))
+        return tr_count(planned, "run")
+    return tr("{measured} of {planned}", measured=measured, planned=tr_count(planned, "run"))
 
 
 def _ablation_plot(analysis: StudyAnalysis) -> AblationPlot | None:

@@ -7,13 +7,13 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from resnetlab.reports.document import Cell, Table, number_columns, text_columns
-from resnetlab.reports.format import DASH, format_count, format_number, join_clauses
+from resnetlab.reports.format import DASH, format_number, join_clauses
 from resnetlab.reports.study.reference_plots import published_curve
 from resnetlab.reports.study.references import citation_link
 from resnetlab.stats.intervals import mean
 from resnetlab.studies.published.bibliography import format_citation
 from resnetlab.studies.study import Distance
-from resnetlab.translation import tr, tr_study
+from resnetlab.translation import tr, tr_count, tr_study
 
 if TYPE_CHECKING:
     from resnetlab.analysis.analyze import StudyAnalysis
@@ -69,7 +69,7 @@ def _row(analysis: StudyAnalysis, distance: Distance, left: str, right: str) -> 
             low=format_number(min(runs), digits),
             high=format_number(max(runs), digits),
         )
-        span = join_clauses([span, format_count(len(runs), "seed")])
+        span = join_clauses([span, tr_count(len(runs), "seed")])
         runs_cell = Cell(_with_unit(mean(runs), distance), span)
     return (
         Cell(
@@ -99,7 +99,7 @@ def _published(analysis: StudyAnalysis, distance: Distance, left: str, right: st
 
 def _means_cell(a: Curve, b: Curve, distance: Distance) -> Cell:
     """Return the distance between two mean curves with the number of epochs that it sums over."""
-    epochs = format_count(len(a.keys() & b.keys()), "epoch")
+    epochs = tr_count(len(a.keys() & b.keys()), "epoch")
     return Cell(_with_unit(_sum_squared_differences(a, b), distance), epochs)
 
 

@@ -11,7 +11,6 @@ from resnetlab.reports.format import (
     DASH,
     capitalize_first,
     decimals,
-    format_count,
     format_interval,
     format_pct,
     format_signed,
@@ -22,7 +21,7 @@ from resnetlab.reports.study.references import citation_link
 from resnetlab.stats.intervals import POINTS_RANGE, Interval, mean, t_interval, within_range
 from resnetlab.studies.published.bibliography import format_citation
 from resnetlab.studies.study import Ensemble
-from resnetlab.translation import tr, tr_study
+from resnetlab.translation import tr, tr_count, tr_study
 
 if TYPE_CHECKING:
     from resnetlab.analysis.analyze import StudyAnalysis
@@ -116,7 +115,7 @@ def _row(name: Cell, ensemble_rows: Sequence[EnsembleRow]) -> tuple[Cell, ...]:
     if len(ensemble_rows) > 1:
         several = tr(
             "{ensembles}, one per seed",
-            ensembles=format_count(len(ensemble_rows), "ensemble"),
+            ensembles=tr_count(len(ensemble_rows), "ensemble"),
         )
     return (
         name,

@@ -11,7 +11,6 @@ from resnetlab.reports.document import Cell, Table, number_columns, text_columns
 from resnetlab.reports.format import (
     DASH,
     decimals,
-    format_count,
     format_interval,
     format_number,
     format_p_value,
@@ -22,7 +21,7 @@ from resnetlab.reports.format import (
 from resnetlab.stats.contrasts import Effect
 from resnetlab.stats.intervals import ConditionSummary
 from resnetlab.studies.claims import condition_labels
-from resnetlab.translation import tr, tr_word
+from resnetlab.translation import tr, tr_count, tr_word
 
 if TYPE_CHECKING:
     from resnetlab.analysis.analyze import StudyAnalysis
@@ -147,7 +146,7 @@ def _note(
             selection=selection,
             measure=tr_word(measure.name),
             test=_test_name(analysis),
-            tested=format_count(tested, "difference"),
+            tested=tr_count(tested, "difference"),
         )
     ]
     if analysis.study.shared_runs:
@@ -162,7 +161,7 @@ def _note(
             tr("Neither takes into account that the best one was selected by its result.")
         )
     if len(differences) > MAX_ROWS:
-        left_out = format_count(len(differences) - MAX_ROWS, "row")
+        left_out = tr_count(len(differences) - MAX_ROWS, "row")
         sentences.append(tr("{rows} with a larger p are left out.", rows=left_out))
     if not_compared:
         sentences.append(

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 from resnetlab.recipes.finetune import FinetuneRecipe, Stage
 from resnetlab.reports.document import Detail
-from resnetlab.reports.format import format_count, join_words
+from resnetlab.reports.format import join_words
 from resnetlab.runs.kinds import is_fine_tuning
 from resnetlab.schema import encode, without_defaults
-from resnetlab.translation import deferred, tr
+from resnetlab.translation import deferred, tr, tr_count
 
 if TYPE_CHECKING:
     from resnetlab.analysis.analyze import StudyAnalysis
@@ -109,9 +109,7 @@ def _describe_stage(stage: Stage) -> str:
         else tr("at the best of {rates}", rates=", ".join(rates))
     )
     length = (
-        format_count(recipe.epochs, "epoch")
-        if recipe.epochs
-        else format_count(recipe.steps or 0, "step")
+        tr_count(recipe.epochs, "epoch") if recipe.epochs else tr_count(recipe.steps or 0, "step")
     )
     frozen = tr(", the frozen layers in training mode") if stage.frozen_mode == "train" else ""
     scaled = tr(", JPEGs decoded no further than a crop needs") if stage.decode == "scaled" else ""
@@ -127,7 +125,7 @@ def _describe_stage(stage: Stage) -> str:
     if stage.patience:
         until = tr(
             ", ended after {epochs} without a lower validation loss",
-            epochs=format_count(stage.patience, "epoch"),
+            epochs=tr_count(stage.patience, "epoch"),
         )
     prefix = tr("at most ") if stage.patience else ""
     method = tr(

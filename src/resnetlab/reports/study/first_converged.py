@@ -14,14 +14,13 @@ from resnetlab.analysis.first_converged import (
 from resnetlab.reports.document import Cell, Table, number_columns, text_columns
 from resnetlab.reports.format import (
     DASH,
-    format_count,
     format_number,
     format_pct,
     format_signed,
     join_words,
 )
 from resnetlab.studies.parsing.questions import catalog_questions
-from resnetlab.translation import localize_number, tr
+from resnetlab.translation import localize_number, tr, tr_count
 
 if TYPE_CHECKING:
     from resnetlab.analysis.analyze import StudyAnalysis
@@ -107,7 +106,7 @@ def _ordering_table(groups: tuple[OrderingGroup, ...]) -> Table:
 
 
 def _ordering_rows(group: OrderingGroup) -> list[tuple[Cell, ...]]:
-    name = Cell(join_words(group.labels), format_count(group.tables, "table"))
+    name = Cell(join_words(group.labels), tr_count(group.tables, "table"))
     if not group.orderings:
         text = tr("not enumerated: more than {limit:,} tables", limit=MAX_TABLES)
         return [(name, Cell(text), Cell(DASH), Cell(DASH))]
@@ -128,7 +127,7 @@ def _ordering_rows(group: OrderingGroup) -> list[tuple[Cell, ...]]:
     others = group.orderings[MAX_ORDERINGS:]
     if others:
         count = sum(ordering.tables for ordering in others)
-        text = format_count(len(others), "other ordering")
+        text = tr_count(len(others), "other ordering")
         rows.append(
             (
                 name,

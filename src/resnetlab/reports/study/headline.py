@@ -10,7 +10,6 @@ from resnetlab.analysis.training_share import training_share
 from resnetlab.reports.format import (
     capitalize_first,
     decimals,
-    format_count,
     format_interval,
     format_number,
     format_pct,
@@ -30,7 +29,7 @@ from resnetlab.stats.intervals import (
 from resnetlab.stats.verdict_types import Verdict
 from resnetlab.studies.claims import About, AnyClaim, Better, ClaimSplit, Equivalent, FailsAndTrains
 from resnetlab.studies.measure import TEST_ACCURACY, Measure
-from resnetlab.translation import tr, tr_study, tr_word
+from resnetlab.translation import tr, tr_count, tr_study, tr_word
 
 if TYPE_CHECKING:
     from resnetlab.analysis.analyze import StudyAnalysis
@@ -43,7 +42,7 @@ def headline(analysis: StudyAnalysis) -> str:
         progress = tr(
             "{finished:,} of {planned}",
             finished=analysis.counts.finished,
-            planned=format_count(analysis.counts.planned, "run"),
+            planned=tr_count(analysis.counts.planned, "run"),
         )
         reason = (
             tr("claims are tested after the last run")
@@ -201,9 +200,7 @@ def _without_claims(analysis: StudyAnalysis) -> str:
     accuracies = join_words(described)
     hidden = len(labels) - 4
     more = (
-        tr(", and {hidden} more below", hidden=format_count(hidden, "condition"))
-        if hidden > 0
-        else ""
+        tr(", and {hidden} more below", hidden=tr_count(hidden, "condition")) if hidden > 0 else ""
     )
     together = ensembles.ensemble_sentence(analysis)
     why = tr("the study declares no claim")

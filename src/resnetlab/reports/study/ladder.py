@@ -10,7 +10,6 @@ from resnetlab.reports.format import (
     DASH,
     capitalize_first,
     decimals,
-    format_count,
     format_interval,
     format_number,
     format_p_value,
@@ -24,7 +23,7 @@ from resnetlab.stats.contrasts import Effect, accuracy_difference, welch
 from resnetlab.stats.intervals import mean
 from resnetlab.stats.verdict_types import Verdict
 from resnetlab.studies.study import Rung
-from resnetlab.translation import tr, tr_study
+from resnetlab.translation import tr, tr_count, tr_study
 
 if TYPE_CHECKING:
     from resnetlab.analysis.analyze import StudyAnalysis
@@ -165,7 +164,7 @@ def _explanation(rung: Rung) -> str:
 
 
 def _expectation_text(rung: Rung) -> str:
-    within = tr("within {margin}", margin=format_count(rung.margin, "point")) if rung.margin else ""
+    within = tr("within {margin}", margin=tr_count(rung.margin, "point")) if rung.margin else ""
     expected = {"greater": tr("better"), "less": tr("worse")}.get(rung.expect, within)
     return tr("expected: {result}", result=expected)
 

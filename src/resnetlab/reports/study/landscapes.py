@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from resnetlab.inspection.landscape_summary import PlaneSummary, Spread, spread, summarize_plane
-from resnetlab.reports.format import format_count, join_clauses
+from resnetlab.reports.format import join_clauses
 from resnetlab.reports.plot_data import LandscapePanel, LandscapePlot
-from resnetlab.translation import tr
+from resnetlab.translation import tr, tr_count
 
 if TYPE_CHECKING:
     from resnetlab.analysis.analyze import StudyAnalysis
@@ -36,9 +36,9 @@ def landscape_plot(analysis: StudyAnalysis) -> LandscapePlot | None:
         "first plane of the first measured run; a dot marks its weights, and an x each loss that "
         "is not finite. All panels have the same colors; an arrow stands for all losses beyond.",
         images=min(point.images for point in points),
-        planes=format_count(len({point.plane for point in points}), "plane"),
+        planes=tr_count(len({point.plane for point in points}), "plane"),
         side=side,
-        runs=format_count(len(seeds), "run"),
+        runs=tr_count(len(seeds), "run"),
     )
     caption += " " + (
         tr("Batch norm takes the statistics of these images at each point.")
@@ -132,6 +132,6 @@ def _spread_text(values: Sequence[float | None]) -> str:
         text += tr(
             ", not finite on {lost} of {planes}",
             lost=len(values) - known.count,
-            planes=format_count(len(values), "plane"),
+            planes=tr_count(len(values), "plane"),
         )
     return text

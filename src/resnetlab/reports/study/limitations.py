@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from resnetlab.analysis.training_share import is_shortened
-from resnetlab.reports.format import capitalize_first, format_count, join_clauses, join_words
+from resnetlab.reports.format import capitalize_first, join_clauses, join_words
 from resnetlab.reports.study.finetune import has_finetuning
 from resnetlab.reports.study.text import override_text
 from resnetlab.stats.chance import UNDECIDED, is_undecided
-from resnetlab.translation import tr, tr_study
+from resnetlab.translation import tr, tr_count, tr_study
 
 if TYPE_CHECKING:
     from resnetlab.analysis.analyze import StudyAnalysis
@@ -41,7 +41,7 @@ def _protocol_sentences(analysis: StudyAnalysis) -> Iterator[str]:
         changes = join_clauses([override_text(item) for item in changed])
         yield tr("Not the protocol of the study file: {changes}.", changes=changes)
     if len(changed) < len(study.overrides):
-        count = format_count(len(study.conditions), "condition")
+        count = tr_count(len(study.conditions), "condition")
         yield tr("Not all conditions of the study file, only {count} of it.", count=count)
 
 
@@ -59,7 +59,7 @@ def _left_out_sentences(analysis: StudyAnalysis) -> Iterator[str]:
             skipped=" ".join(tr_study(statement) for statement in left_out),
         )
     elif left_out:
-        count = format_count(len(left_out), "claim")
+        count = tr_count(len(left_out), "claim")
         yield tr("{count} without a verdict, listed below the table of claims.", count=count)
 
 
@@ -67,7 +67,7 @@ def _data_sentences(analysis: StudyAnalysis) -> Iterator[str]:
     """Yield sentences about runs that the data cannot tell from chance, and about the data."""
     undecided = [row for row in analysis.study_data.rows if is_undecided(row.reason)]
     if undecided:
-        count = format_count(sum(row.status == "trained" for row in undecided), "trained run")
+        count = tr_count(sum(row.status == "trained" for row in undecided), "trained run")
         yield tr("No proof of learning in {count}: {reason}.", count=count, reason=tr(UNDECIDED))
     for data in analysis.study_data.data:
         if data.about:
@@ -86,7 +86,7 @@ def _run_sentences(analysis: StudyAnalysis) -> Iterator[str]:
         yield tr(
             "{runs} had ended before the evaluation in training mode was requested: its final "
             "values exist, and no learning curve of them.",
-            runs=capitalize_first(format_count(late, "run")),
+            runs=capitalize_first(tr_count(late, "run")),
         )
     processors = dict.fromkeys(
         f"{machine.processor} ({machine.instruction_set})"

@@ -12,14 +12,14 @@ from dataclasses import dataclass, replace
 from statistics import NormalDist
 from typing import TYPE_CHECKING
 
-from resnetlab.reports.format import format_count, join_words, name_images
+from resnetlab.reports.format import join_words, name_images
 from resnetlab.reports.study.text import override_text
 from resnetlab.stats.intervals import ACCURACY_RANGE_PCT, Interval, mean, within_range
 from resnetlab.stats.prediction import CompatibilityBadge, compare_with_reported
 from resnetlab.studies.claims import ClaimSplit
 from resnetlab.studies.parsing.references import flatten_condition
 from resnetlab.studies.published.references import MatchedReference, Quantity
-from resnetlab.translation import deferred, tr, tr_recorded, tr_word
+from resnetlab.translation import deferred, tr, tr_count, tr_recorded, tr_word
 
 if TYPE_CHECKING:
     from resnetlab.analysis.analyze import StudyAnalysis
@@ -161,7 +161,7 @@ def _no_interval_reason(
     if not analysis.counts.is_complete:
         return tr("waiting for the last run")
     if len(measured) < 2:
-        return tr("{runs}: no interval", runs=format_count(len(measured), "trained run"))
+        return tr("{runs}: no interval", runs=tr_count(len(measured), "trained run"))
     lower_best = reference.value.quantity in ("loss", TOP5) and reference.value.statistic == "best"
     return (
         tr(
@@ -225,7 +225,7 @@ def _length_differences(analysis: StudyAnalysis, reference: MatchedReference) ->
         if published is not None and here != published:
             yield tr(
                 "{here} (published {published:,.10g})",
-                here=format_count(here, unit),
+                here=tr_count(here, unit),
                 published=published,
             )
 

@@ -14,7 +14,6 @@ from resnetlab.reports.format import (
     FORECAST_NOTE,
     capitalize_first,
     decimals,
-    format_count,
     format_duration,
     format_forecast,
     format_interval,
@@ -40,7 +39,7 @@ from resnetlab.studies.measure import Measure
 from resnetlab.studies.parsing.conditions import CONDITION_PARTS
 from resnetlab.studies.published.bibliography import format_citation
 from resnetlab.studies.study import Condition
-from resnetlab.translation import deferred, localize_number, tr, tr_study, tr_word
+from resnetlab.translation import deferred, localize_number, tr, tr_count, tr_study, tr_word
 
 if TYPE_CHECKING:
     from resnetlab.analysis.analyze import StudyAnalysis
@@ -126,7 +125,7 @@ def _condition_row(
         )
         time = Cell(format_duration(mean(seconds)), note)
     return (
-        Cell(label, format_count(parameters, "parameter") if parameters else ""),
+        Cell(label, tr_count(parameters, "parameter") if parameters else ""),
         rate,
         Cell(format_value(summary.mean_pct, digits, unit)),
         Cell(DASH if summary.sd_pct is None else format_number(summary.sd_pct, max(2, digits))),

@@ -10,10 +10,10 @@ from resnetlab.analysis.training_share import (
     is_shortened,
     source_images_seen,
 )
-from resnetlab.reports.format import format_count, join_words
+from resnetlab.reports.format import join_words
 from resnetlab.shell import command_line
 from resnetlab.studies.claims import condition_labels
-from resnetlab.translation import localize_number, tr, tr_study, tr_word
+from resnetlab.translation import localize_number, tr, tr_count, tr_study, tr_word
 
 if TYPE_CHECKING:
     from resnetlab.analysis.analyze import StudyAnalysis
@@ -38,7 +38,7 @@ def banner(analysis: StudyAnalysis) -> str:
             if number
         ]
     )
-    total = format_count(counts.planned, "run")
+    total = tr_count(counts.planned, "run")
     return tr(
         "Partial report: {finished:,} of {total} finished, {remaining}",
         finished=counts.finished,

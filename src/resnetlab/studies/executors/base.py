@@ -59,18 +59,16 @@ class JobQueue:
     def __bool__(self) -> bool:
         return bool(self.waiting or self.delayed)
 
-    def requeue_delayed(self) -> list[Job]:
-        """Queue the delayed jobs whose time has come; return the jobs that may begin, in order."""
+    def requeue_delayed(self) -> None:
+        """Queue the delayed jobs whose time has come."""
         now = time.monotonic()
         self.waiting += [job for when, job in self.delayed if when <= now]
         self.delayed = [(when, job) for when, job in self.delayed if when > now]
-        return self.waiting
 
     def take_jobs(self, max_jobs: int) -> list[Job]:
         """Take the first jobs that may begin now, at most `max_jobs`."""
-        ready = self.requeue_delayed()
-        jobs = ready[:max_jobs]
-        del ready[:max_jobs]
+        self.requeue_delayed()
+        jobs, self.waiting = self.waiting[:max_jobs], self.waiting[max_jobs:]
         return jobs
 
     def take_jobs_of_condition(self, max_jobs: int) -> list[Job]:

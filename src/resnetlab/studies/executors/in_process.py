@@ -43,7 +43,8 @@ def run_in_process(
 
     with preserve_device_settings():
         while job_queue and not should_stop():
-            if not job_queue.requeue_delayed():
+            job_queue.requeue_delayed()
+            if not job_queue.waiting:
                 on_event(RunEvent("idle"))
                 time.sleep(POLL_SECONDS)
                 continue

@@ -104,9 +104,9 @@ class LocalExecutor:
 
     def _assign_jobs(self, job_queue: JobQueue, workers: list[_Worker]) -> None:
         """Give waiting jobs to idle workers."""
-        ready = job_queue.requeue_delayed()
+        job_queue.requeue_delayed()
         for worker in workers:
-            if not worker.jobs and ready:
+            if not worker.jobs and job_queue.waiting:
                 worker.start(job_queue.take_jobs_of_condition(self.placement.parallel_seeds))
 
     def _stop_workers(self, workers: list[_Worker]) -> Iterator[RunEvent]:

@@ -114,11 +114,13 @@ def timed_network(run: PlannedRun) -> TimedNetwork | None:
     )
 
 
-def time_runs(runs: Iterable[PlannedRun], notify: Notify, measure: bool) -> dict[str, Timing]:
+def time_runs(
+    runs: Iterable[PlannedRun], notify: Notify, measure_missing: bool
+) -> dict[str, Timing]:
     """Return the speed of each run's network on this machine, by the id of the run.
 
-    Without `measure` only speeds in the user's cache are returned. A network that cannot be timed
-    is left out.
+    Without `measure_missing` only speeds in the user's cache are returned. A network that cannot be
+    timed is left out.
     """
     runs = list(runs)
     networks = {run.id: network for run in runs if (network := timed_network(run)) is not None}
@@ -129,7 +131,7 @@ def time_runs(runs: Iterable[PlannedRun], notify: Notify, measure: bool) -> dict
             if path.exists():
                 timings[network] = decode_timing(read_json(path))
     missing = [network for network in keys if network not in timings]
-    if measure:
+    if measure_missing:
         files = {networks[run.id]: run.file for run in runs if run.id in networks}
         too_large = {
             network: problem for network in missing if (problem := _size_problem(files[network]))
@@ -137,7 +139,7 @@ def time_runs(runs: Iterable[PlannedRun], notify: Notify, measure: bool) -> dict
         for network, problem in too_large.items():
             notify(f"{network.model.title} is not timed: {problem}")
         missing = [network for network in missing if network not in too_large]
-    if missing and measure:
+    if missing and measure_missing:
         notify(
             f"Timing {format_count(len(missing), 'network')} on this machine, a few seconds each "
             "(--no-timing leaves it out)"
@@ -218,7 +220,7 @@ def _measure_in_process(networks: list[TimedNetwork]) -> Iterator[tuple[TimedNet
             yield networks[table.pop("index")], decode_timing(table)
 
 
-def measure(network: TimedNetwork) -> Timing:
+def measure_speed(network: TimedNetwork) -> Timing:
     """Time training steps and an evaluation of a network in this process. Changes its settings."""
     import torch
 
@@ -293,7 +295,7 @@ def main() -> None:
     for index, table in enumerate(json.load(sys.stdin)):
         network: TimedNetwork = decode(TimedNetwork, table, "timing")
         try:
-            timing = measure(network)
+            timing = measure_speed(network)
         except Exception as error:
             print(f"{network.model.slug}: {error}", file=sys.stderr, flush=True)
             continue
