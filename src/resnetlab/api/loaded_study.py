@@ -69,7 +69,7 @@ class LoadedStudy:
 
         Args:
             output: Folder that contains `runs` and `studies`.
-            notify: Function that receives notes about the data.
+            notify: Function that gets a line about the data.
             executor: Machines of the runs, which resolve `auto` in the numerics; None for this
                 machine.
             download: Download data that are not on this machine. Otherwise the ids of their runs
@@ -108,7 +108,7 @@ class LoadedStudy:
 
         Args:
             output: Folder that contains `runs` and `studies`.
-            notify: Function that receives notes about the data.
+            notify: Function that gets a line about the data.
             max_seeds: Largest number of seeds per condition; None for the seeds of the study.
             executor: Machines of the runs; None for this machine.
             accept_license: Accept pre-trained weights whose license forbids commercial use.

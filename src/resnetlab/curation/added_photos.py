@@ -74,7 +74,7 @@ def open_added_photos(
         cache: Cache folder of the output.
         folder_choices: Other choices for reading the folder.
         skip_bad: Skip damaged files instead of refusing them.
-        notify: Receives lines about slow work.
+        notify: Function that gets a line about slow work.
 
     Raises:
         InputError: The folder is invalid, a class looks like another, or no photograph is left.

@@ -62,7 +62,7 @@ def download_dataset(name: str, out: Path, notify: Notify = silent) -> Path:
     Args:
         name: Name of the set, a key of `REGISTRY`.
         out: Folder in which the folder of the set is made.
-        notify: Receives messages about slow work.
+        notify: Function that gets a line about slow work.
 
     Returns:
         The folder of the set.

@@ -92,7 +92,7 @@ def finetune(
             or are left out to meet it.
         baseline: Folder of an earlier model to compare with on the test images.
         should_stop: Function that is called between steps; training ends once it returns True.
-        notify: Function that receives a line about each stage.
+        notify: Function that gets a line about each stage.
         on_item: Callback for the progress of long steps.
 
     Raises:

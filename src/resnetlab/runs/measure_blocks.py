@@ -19,7 +19,7 @@ def measure_blocks(folder: Path, data: str = "", notify: Notify = silent) -> Blo
     Args:
         folder: Folder of the run.
         data: Present path of the data, if it has changed.
-        notify: Function that receives notes about the data.
+        notify: Function that gets a line about the data.
 
     Raises:
         InputError: The run is not finished, or the data differ from its data.

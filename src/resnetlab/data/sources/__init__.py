@@ -36,7 +36,7 @@ def open_source(
         image_size: Side of a folder's images in pixels.
         cache: Folder for split files and lists of bad files. Downloads and decoded images are in
             the user's cache, `settings.cache_dir`.
-        notify: Receives messages about slow work.
+        notify: Function that gets a line about slow work.
         skip_bad: Skip, count and hash the broken files of a folder instead of refusing them.
         folder_choices: Other choices for reading a folder.
 

@@ -47,7 +47,7 @@ def load_web_runtime(source: Path | None, notify: Notify = silent) -> WebRuntime
     Args:
         source: Folder of the npm package or its `dist` folder, or the package's archive; None for
             the package in the cache, which is downloaded unless it is there.
-        notify: Function that receives lines about a download.
+        notify: Function that gets a line about a download.
 
     Raises:
         InputError: A file is missing or damaged, or nothing may be downloaded.

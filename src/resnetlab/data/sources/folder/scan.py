@@ -90,7 +90,7 @@ def scan_folder(
         root: Folder of images.
         image_size: Side of the decoded images in pixels; None for their own size or the default.
         cache: Folder of files that belong to the output: the manifest and the list of bad files.
-        notify: Receives messages about slow work.
+        notify: Function that gets a line about slow work.
         skip_bad: Skip bad files instead of refusing them.
         split: Fractions by which new splits are drawn, or the path of a manifest that they
             follow, or None for the splits of the folder's layout.
@@ -165,7 +165,7 @@ def find_damage(
         paths: Paths of the files below `root`.
         hashes: SHA-256 of each file.
         follow_links: Read the targets of links.
-        notify: Receives messages about slow work.
+        notify: Function that gets a line about slow work.
     """
     decoded = decode_cache.decode_or_load(
         root,
