@@ -52,12 +52,9 @@ class StudyAnalysis:
         """Return the values of a metric of the trained runs of a condition: accuracy (`top1`) and
         `error` in percent, `loss` in nats.
         """
-        rows = [row for row in self.rows(label) if row.status == "trained"]
-        name = "loss_nats" if metric == "loss" else "error_pct"
-        recorded = [getattr(row, f"{split}_{name}") for row in rows]
-        return [
-            100 - value if metric == "top1" else value for value in recorded if value is not None
-        ]
+        trained = (row for row in self.rows(label) if row.status == "trained")
+        recorded = [row.metric(metric, split) for row in trained]
+        return [value for value in recorded if value is not None]
 
     def points(self, label: str) -> tuple[CurvePoint, ...]:
         """Return the evaluations of a condition's runs."""

@@ -14,6 +14,7 @@ from resnetlab.recipes.numerics import Numerics
 from resnetlab.runs.records import EvaluationMode
 from resnetlab.schema import SCHEMA, strict_dataclass
 from resnetlab.stats.outcomes import Outcome
+from resnetlab.studies.claims import ClaimSplit, Metric
 from resnetlab.studies.study import Study
 
 
@@ -74,6 +75,14 @@ class RunRow:
         if self.value is not None or self.test_error_pct is None:
             return self.value
         return 100 - self.test_error_pct
+
+    def metric(self, metric: Metric, split: ClaimSplit) -> float | None:
+        """Return a metric on a split: accuracy (`top1`) and `error` in percent, `loss` in nats."""
+        is_train = split == "train"
+        if metric == "loss":
+            return self.train_loss_nats if is_train else self.test_loss_nats
+        error = self.train_error_pct if is_train else self.test_error_pct
+        return 100 - error if metric == "top1" and error is not None else error
 
 
 @strict_dataclass

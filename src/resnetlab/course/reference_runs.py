@@ -18,7 +18,7 @@ from typing import Any
 from resnetlab.data.pack import MANIFEST
 from resnetlab.errors import input_error
 from resnetlab.files import read_json
-from resnetlab.stats.intervals import ACCURACY_RANGE_PCT, Interval, cut, mean, variance
+from resnetlab.stats.intervals import ACCURACY_RANGE_PCT, Interval, clip, mean, variance
 from resnetlab.stats.prediction import ReportedResult, prediction_interval
 
 REFERENCE_FILE = "reference-runs.csv"
@@ -90,7 +90,7 @@ class ReferenceRuns:
     def interval(self, confidence: float = CONFIDENCE) -> Interval:
         """Return the prediction interval of the test accuracy of one new run."""
         arms = [(self.accuracies_pct, ReportedResult(value=0.0))]
-        return cut(prediction_interval(arms, confidence), ACCURACY_RANGE_PCT)
+        return clip(prediction_interval(arms, confidence), ACCURACY_RANGE_PCT)
 
     def to_dict(self) -> dict[str, Any]:
         """Return a summary as plain values, for `--json`."""

@@ -33,7 +33,7 @@ from resnetlab.models.configs.external import allow_code
 from resnetlab.notebook import ObjectSummary, with_summary
 from resnetlab.recipes.numerics import parse_device, torchrun_env
 from resnetlab.schema import encode, without_defaults
-from resnetlab.stats.intervals import UNBOUNDED, Interval, corrected_resampled_interval, cut, mean
+from resnetlab.stats.intervals import UNBOUNDED, Interval, clip, corrected_resampled_interval, mean
 
 if TYPE_CHECKING:
     from resnetlab.finetuning.dataset import PhotoDataset
@@ -195,7 +195,7 @@ def cross_validate(
     accuracies = [result.test.accuracy_pct for result in results]
     num_test, num_train = results[0].test.images, results[0].train_images
     interval = corrected_resampled_interval(accuracies, num_test, num_train) or UNBOUNDED
-    low, high = cut(interval, Interval(0, 100))
+    low, high = clip(interval, Interval(0, 100))
     table = CrossValidation(folds=results, mean_pct=mean(accuracies), low_pct=low, high_pct=high)
     first = models[0].report_folder
     report = first.with_name(first.name.removesuffix("-fold0") + "-folds")

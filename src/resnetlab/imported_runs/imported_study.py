@@ -275,11 +275,7 @@ def _run_row(run: ImportedRun, seed: int) -> RunRow:
 def _count_sentence(runs: Sequence[ImportedRun], rows: int, conditions: int) -> str:
     """Return the counts of rows and runs in one sentence: they add up."""
     counts = count_outcomes(run.status for run in runs)
-    parts = [
-        f"{number} {name}"
-        for name in OUTCOMES
-        if (number := getattr(counts, name.replace(" ", "_")))
-    ]
+    parts = [f"{number} {name}" for name in OUTCOMES if (number := counts.count(name))]
     total = format_count(len(runs), "run")
     return (
         f"{format_count(rows, 'row')}: {total} of {format_count(conditions, 'condition')} = "

@@ -16,7 +16,7 @@ from resnetlab.stats.intervals import (
     UNBOUNDED,
     Interval,
     Sample,
-    cut,
+    clip,
     sample_mean,
     sample_variance,
     t_quantile,
@@ -47,7 +47,7 @@ class Effect:
         deterministic. It is cut at the ends of the range of possible effects.
         """
         half = 0.0 if self.df is None else t_quantile((1 + confidence) / 2, self.df) * self.se
-        return cut(Interval(self.estimate - half, self.estimate + half), self.value_range)
+        return clip(Interval(self.estimate - half, self.estimate + half), self.value_range)
 
     @property
     def two_sided_p(self) -> float:

@@ -106,10 +106,10 @@ def within_range(interval: Interval | None, value_range: Interval) -> Interval |
 
     A mean cannot lie outside this range, so the interval covers it as often as before.
     """
-    return None if interval is None else cut(interval, value_range)
+    return None if interval is None else clip(interval, value_range)
 
 
-def cut(interval: Interval, value_range: Interval) -> Interval:
+def clip(interval: Interval, value_range: Interval) -> Interval:
     """Return the part of an interval within a range, or the nearer end of the range."""
     low, high = value_range
     return Interval(min(max(interval.low, low), high), max(min(interval.high, high), low))

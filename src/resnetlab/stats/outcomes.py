@@ -35,6 +35,24 @@ class OutcomeCounts:
     running: int = 0
     waiting: int = 0
 
+    def count(self, outcome: Outcome) -> int:
+        """Return the number of runs with an outcome."""
+        match outcome:
+            case "trained":
+                return self.trained
+            case "at chance":
+                return self.at_chance
+            case "diverged":
+                return self.diverged
+            case "out of memory":
+                return self.out_of_memory
+            case "missing":
+                return self.missing
+            case "running":
+                return self.running
+            case "waiting":
+                return self.waiting
+
     @property
     def planned(self) -> int:
         """Number of planned runs."""
