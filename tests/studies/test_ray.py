@@ -200,8 +200,15 @@ def test_an_absent_executor_is_reported_in_one_line(
     assert len(done.stderr.splitlines()) == 1
 
 
-def versions() -> dict[str, str]:
-    return {name: importlib.metadata.version(name) for name in ("resnetlab", "torch")}
+def driver_environment(folder: Path, marker: Path) -> dict[str, Any]:
+    versions = {name: importlib.metadata.version(name) for name in ("resnetlab", "torch")}
+    return {
+        "folder": str(folder),
+        "marker": str(marker),
+        "marker_text": "7",
+        "versions": versions,
+        "variables": {},
+    }
 
 
 def test_every_machine_uses_the_cache_folder_of_the_driver(
@@ -212,18 +219,22 @@ def test_every_machine_uses_the_cache_folder_of_the_driver(
     marker.write_text("7")
     monkeypatch.setenv("RESNETLAB_CACHE", "/of/this/machine")
     monkeypatch.chdir(tmp_path)
-    here = {"folder": str(tmp_path), "marker": str(marker), "text": "7", **versions()}
+    here = driver_environment(tmp_path, marker)
     ray_executor.enter_driver_environment(here)
     assert os.environ["RESNETLAB_CACHE"] == "/of/this/machine"
-    ray_executor.enter_driver_environment(here | {"RESNETLAB_CACHE": str(tmp_path / "shared")})
+    ray_executor.enter_driver_environment(
+        here | {"variables": {"RESNETLAB_CACHE": str(tmp_path / "shared")}}
+    )
     assert os.environ["RESNETLAB_CACHE"] == str(tmp_path / "shared")
 
 
 def test_differences_between_a_machine_and_the_driver_are_reported(tmp_path: Path) -> None:
     ray_executor = pytest.importorskip("resnetlab.studies.executors.ray")
     marker = tmp_path / "cache" / "cluster"
-    here = {"folder": str(tmp_path), "marker": str(marker), "text": "7", **versions()}
+    here = driver_environment(tmp_path, marker)
     with pytest.raises(rl.InputError, match=r"does not see .* storage that all machines share"):
         ray_executor.enter_driver_environment(here)
     with pytest.raises(rl.InputError, match=r"another torch than the driver's .*allowed: 1\.0"):
-        ray_executor.enter_driver_environment(here | {"torch": "1.0"})
+        ray_executor.enter_driver_environment(
+            here | {"versions": here["versions"] | {"torch": "1.0"}}
+        )

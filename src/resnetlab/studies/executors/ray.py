@@ -18,7 +18,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # experiments are private
 
@@ -138,19 +138,14 @@ class RayExecutor:
         gpus = self.placement.gpus_per_run if numerics.device == "cuda" else 0
         return {"num_cpus": numerics.threads, "num_gpus": gpus}
 
-    def _driver_environment(self) -> dict[str, str]:
-        personal = {
-            name: os.environ[name]
-            for name in (CACHE_VARIABLE, OFFLINE_VARIABLE)
-            if name in os.environ
-        }
-        text = self.cluster_marker.read_text(encoding="utf-8")
+    def _driver_environment(self) -> DriverEnvironment:
+        names = (CACHE_VARIABLE, OFFLINE_VARIABLE)
         return {
             "folder": str(Path.cwd()),
             "marker": str(self.cluster_marker),
-            "text": text,
-            **_versions(),
-            **personal,
+            "marker_text": self.cluster_marker.read_text(encoding="utf-8"),
+            "versions": _versions(),
+            "variables": {name: os.environ[name] for name in names if name in os.environ},
         }
 
     def _finish_task(self, ref: Any, job: Job, job_queue: JobQueue) -> RunEvent:
@@ -233,57 +228,52 @@ def _versions() -> dict[str, str]:
     return {name: importlib.metadata.version(name) for name in ("resnetlab", "torch")}
 
 
-def enter_driver_environment(driver_environment: dict[str, str]) -> None:
+class DriverEnvironment(TypedDict):
+    """Settings of the driver that its tasks take over.
+
+    It is a dictionary, so that a machine with another version of resnetlab can read it.
+    """
+
+    folder: str
+    """Current folder of the driver."""
+    marker: str
+    """Path of a file on the shared storage."""
+    marker_text: str
+    """Content of that file."""
+    versions: dict[str, str]
+    """Versions of resnetlab and torch."""
+    variables: dict[str, str]
+    """Environment variables for the cache and for offline use, if they are set."""
+
+
+def enter_driver_environment(driver: DriverEnvironment) -> None:
     """Enter the driver's folder and settings on a machine of the cluster.
 
-    Args:
-        driver_environment: The driver's "folder", the path "marker" of a file on the shared storage
-            and its "text", the versions of "resnetlab" and "torch", and the environment variables
-            for the cache and for offline use, if they are set.
-
-    Raises:
-        InputError: The machine has other versions, or does not see the shared storage.
+    Raises InputError if the machine has other versions, or does not see the shared storage.
     """
     node = ray.util.get_node_ip_address()
     for name, version in _versions().items():
-        if version != driver_environment[name]:
-            fix = f"install {name} {driver_environment[name]} on every machine of the cluster"
-            raise input_error(
-                node,
-                f"another {name} than the driver's",
-                fix,
-                got=version,
-                allowed=driver_environment[name],
-            )
-    marker = Path(driver_environment["marker"])
-    if not marker.is_file() or marker.read_text(encoding="utf-8") != driver_environment["text"]:
-        raise input_error(
-            node,
-            f"does not see {marker.parent.parent}",
-            "give --output on storage that all machines share",
-        )
-    os.chdir(
-        driver_environment["folder"]
-        if Path(driver_environment["folder"]).is_dir()
-        else marker.parent
-    )
-    os.environ.update(
-        {
-            name: driver_environment[name]
-            for name in (CACHE_VARIABLE, OFFLINE_VARIABLE)
-            if name in driver_environment
-        }
-    )
+        expected = driver["versions"][name]
+        if version != expected:
+            fix = f"install {name} {expected} on every machine of the cluster"
+            message = f"another {name} than the driver's"
+            raise input_error(node, message, fix, got=version, allowed=expected)
+    marker = Path(driver["marker"])
+    if not marker.is_file() or marker.read_text(encoding="utf-8") != driver["marker_text"]:
+        fix = "give --output on storage that all machines share"
+        raise input_error(node, f"does not see {marker.parent.parent}", fix)
+    os.chdir(driver["folder"] if Path(driver["folder"]).is_dir() else marker.parent)
+    os.environ.update(driver["variables"])
 
 
 def _resolve_numerics(
-    numerics: dict[str, Any], driver_environment: dict[str, str]
+    numerics: dict[str, Any], driver: DriverEnvironment
 ) -> tuple[Any, tuple[Any, ...]]:
     """Return the numerics resolved on this machine, or its problems."""
     from resnetlab.training.resolve import resolve_numerics
 
     try:
-        enter_driver_environment(driver_environment)
+        enter_driver_environment(driver)
         return encode(resolve_numerics(decode(Numerics, numerics, "driver"), single_run=False)), ()
     except InputError as error:
         return None, error.problems
@@ -298,7 +288,7 @@ def _process_runner() -> JobRunner:
 
 
 def _run_job(
-    request: dict[str, Any], message_queue: Any, driver_environment: dict[str, str]
+    request: dict[str, Any], message_queue: Any, driver: DriverEnvironment
 ) -> dict[str, Any]:
     """Run the job of an encoded request and return the last event of its run, encoded."""
     last = RunEvent("idle")
@@ -318,7 +308,7 @@ def _run_job(
             stop.wait(STOP_POLL_SECONDS)
 
     try:
-        enter_driver_environment(driver_environment)
+        enter_driver_environment(driver)
         decoded: JobRequest = decode(JobRequest, request, "driver")
     except InputError as error:
         run_id = request["job"]["id"]
