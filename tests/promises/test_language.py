@@ -422,7 +422,7 @@ def test_each_name_that_a_test_replaces_exists_in_that_module(path: Path) -> Non
     assert [(line, text) for line, text in targets if not defines(text)] == []
 
 
-def test_a_target_in_another_module_or_in_parts_is_found() -> None:
+def test_a_missing_or_composed_target_is_detected() -> None:
     tree = ast.parse(
         'patch.setattr("resnetlab.files.sha256", 1)\n'
         'patch.setattr("resnetlab.files.sha255", 1)\n'

@@ -50,7 +50,11 @@ def test_a_captured_step_is_profiled_with_the_same_bits(
     tmp_path: Path, small_npz: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A replay runs neither the network nor the optimizer in Python, so it is one phase."""
-    monkeypatch.setattr("resnetlab.training.make_step.CudaGraphs", FakeCudaGraphs)
+
+    class Graphs(FakeCudaGraphs):
+        """Stand-in with counters of its own."""
+
+    monkeypatch.setattr("resnetlab.training.make_step.CudaGraphs", Graphs)
     monkeypatch.setattr("resnetlab.training.profiler.TRACED_STEPS", 3)
     folders = []
     for profile in (False, True):
@@ -58,9 +62,9 @@ def test_a_captured_step_is_profiled_with_the_same_bits(
         numerics = replace(run.file.run.numerics, cuda_graphs="on")
         file = replace(run.file, run=replace(run.file.run, numerics=numerics))
         run.run_folder = RunFolder.find(run.root, run_id(file.run, file.data_name))
-        FakeCudaGraphs.replayed = 0
+        Graphs.replayed = 0
         run(file=file, placement=rl.Placement(checkpoint_seconds=0, profile=profile))
-        assert FakeCudaGraphs.replayed > 10
+        assert Graphs.replayed > 10
         folders.append(run.run_folder)
     plain, profiled = folders
     for name in ("weights.safetensors", "logits-test.safetensors"):
