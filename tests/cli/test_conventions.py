@@ -19,7 +19,9 @@ from typing import Any
 import pytest
 
 from resnetlab.cli.common import EXIT_CODES, RENAMED
+from resnetlab.cli.folder_options import FolderOptions
 from resnetlab.errors import InputError, Problem
+from resnetlab.studies.parsing.overrides import toml_value
 
 Resnetlab = Callable[..., tuple[int, str, str]]
 ROOT = Path(__file__).parents[2]
@@ -581,3 +583,14 @@ def test_a_reader_that_closes_its_pipe_is_no_error(words: str, tmp_path: Path) -
     finally:
         os.close(write_end)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("name", ["2024", "nan", "true", "[1]", "label", "a b", 'a"b', "é"])
+def test_the_name_of_a_column_stays_a_name_whatever_toml_would_read(name: str) -> None:
+    options = FolderOptions(path_column=name, label_column=name, group=name)
+    read = dict(setting.partition("=")[::2] for setting in options.settings())
+    assert {field: toml_value(text) for field, text in read.items()} == {
+        "data.path_column": name,
+        "data.label_column": name,
+        "data.group": name,
+    }

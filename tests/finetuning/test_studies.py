@@ -298,6 +298,26 @@ def test_a_run_ends_with_the_stage_of_the_highest_validation_accuracy(
         assert scores.top1_error_pct == pytest.approx(100 * (1 - again.correct.mean()))
 
 
+def test_the_progress_of_a_second_stage_goes_on_after_the_first(
+    photos: Path, backbone: Path, tmp_path: Path
+) -> None:
+    run = loaded(photos, backbone).plan(tmp_path).runs[0]
+    data = load_photographs(run.file.data, tmp_path / "cache")
+    seen: list[tuple[int, float]] = []
+    attempt = RunAttempt(
+        run.id,
+        run.file,
+        tmp_path,
+        Placement(),
+        lambda: False,
+        lambda event, _: seen.append((event.step, event.epoch)),
+    )
+    ((_, result),) = round_robin([run_finetune_attempt(attempt, data)])
+    assert result is not None
+    assert [epoch for _, epoch in seen] == sorted(epoch for _, epoch in seen)
+    assert seen[-1][1] == 9.0  # eight epochs of the first stage and one of the second
+
+
 def test_a_run_has_the_weights_of_the_same_fine_tuning_command(
     photos: Path, backbone: Path, tmp_path: Path
 ) -> None:

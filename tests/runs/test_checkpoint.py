@@ -96,6 +96,10 @@ def test_no_truncated_or_flipped_checkpoint_is_accepted(
         '{"metadata": 3, "files": 4}',
         '{"metadata": {}, "files": {}}',
         '{"metadata": {}, "metadata_sha256": "", "files": {"a": 1}}',
+        (
+            '{"metadata": {}, "metadata_sha256": "", '
+            '"files": {"a": {"bytes": Infinity, "sha256": ""}}}'
+        ),
     ],
 )
 def test_a_damaged_manifest_is_refused(tmp_path: Path, text: str) -> None:

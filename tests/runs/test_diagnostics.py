@@ -115,6 +115,21 @@ def test_a_measurement_out_of_memory_leaves_the_result_of_the_run(
     assert run.measured() == uninterrupted.measured()
 
 
+def test_a_stop_during_the_measurements_is_no_stop_of_the_finished_run(
+    tmp_path: Path, small_npz: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("resnetlab.runs.measure_missing.ablate_blocks", interrupt)
+    run = Run(small_npz, tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        run()
+    assert run.run_folder.result() is not None
+    lines = (run.run_folder.path / "provenance.jsonl").read_text().splitlines()
+    assert [json.loads(line)["event"] for line in lines] == ["start"]
+
+
 def test_no_other_process_waits_for_the_measurements_of_the_main_process(
     tmp_path: Path, small_npz: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -139,10 +139,8 @@ def replicate_runs(
         if not train(loaded, plan):
             return
         now = collect_study_data(read_record(plan, root))
-        same_condition = (row.condition, "trained")
-        reported = [
-            _accuracy(r) for r in study_data.rows if (r.condition, r.status) == same_condition
-        ]
+        trained = [other for other in study_data.rows if other.status == "trained"]
+        reported = [_accuracy(other) for other in trained if other.condition == row.condition]
         yield Replication(
             row,
             now.rows[0],

@@ -82,7 +82,7 @@ def fit(
     weights, bias = np.asarray(svm.coef_), np.asarray(svm.intercept_)
     if len(weights) == 1:  # for two classes scikit-learn stores only the second
         weights, bias = np.concatenate([-weights, weights]), np.concatenate([-bias, bias])
-    # A class without a train image has a score that no other one is below.
+    # The rows of a class without train images are not fitted: it is never predicted.
     all_weights = np.zeros_like(weights, shape=(num_classes, weights.shape[1]))
     all_bias = np.full(num_classes, SCORE_OF_ABSENT_CLASS)
     all_weights[svm.classes_], all_bias[svm.classes_] = weights, bias

@@ -45,19 +45,24 @@ class FolderOptions:
         """Return the settings FIELD=VALUE of a run's data that differ from their default."""
         values = {
             "follow_links": "" if self.follow_links == "no" else self.follow_links,
-            "path_column": _as_toml(self.path_column),
-            "label_column": _as_toml(self.label_column),
+            "path_column": self.path_column,
+            "label_column": self.label_column,
             "nested": "true" if self.nested else "",
-            "group": _as_toml(self.group),
+            "group": self.group,
         }
-        return [f"data.{name}={value}" for name, value in values.items() if value]
+        texts = ("path_column", "label_column", "group")
+        return [
+            f"data.{name}={_as_toml(value) if name in texts else value}"
+            for name, value in values.items()
+            if value
+        ]
 
 
 def _as_toml(text: str) -> str:
-    """Return a text that TOML reads as this string: in quotes if it would be a number, say."""
+    """Return a text that TOML reads as this string: `2024` gets quotes, `label` needs none."""
     from resnetlab.studies.parsing.overrides import toml_value
 
-    return text if not text or toml_value(text) == text else json.dumps(text, ensure_ascii=False)
+    return text if toml_value(text) == text else json.dumps(text, ensure_ascii=False)
 
 
 DEFAULT_FOLDER_OPTIONS = FolderOptions()

@@ -88,7 +88,7 @@ class _Group(TyperGroup):
 
 
 USAGE_ERROR: type[Any] = typer.BadParameter.__mro__[1]
-"""Class of the errors in the words of a command, which typer would print with its usage."""
+"""`UsageError` of click, which typer does not export: an unknown option or value, for example."""
 
 
 @contextlib.contextmanager

@@ -63,9 +63,9 @@ def architecture_table(
         case "depth-report":
             return _depth_report(channels, num_classes, image_size, images)
         case "imagenet":
-            return _imagenet(
-                *((channels, num_classes, image_size) if images else (3, 1000, 224)), images
-            )
+            if not images:  # no data set is given: that of the network's report
+                channels, num_classes, image_size = 3, 1000, 224
+            return _imagenet(channels, num_classes, image_size, images)
         case _:
             fix = suggest(name, TABLE_NAMES) or " or ".join(TABLE_NAMES)
             raise input_error(
