@@ -298,7 +298,7 @@ def test_a_run_ends_with_the_stage_of_the_highest_validation_accuracy(
         assert scores.top1_error_pct == pytest.approx(100 * (1 - again.correct.mean()))
 
 
-def test_the_progress_of_a_second_stage_goes_on_after_the_first(
+def test_the_progress_of_a_run_increases_from_stage_to_stage(
     photos: Path, backbone: Path, tmp_path: Path
 ) -> None:
     run = loaded(photos, backbone).plan(tmp_path).runs[0]

@@ -88,7 +88,7 @@ class _Group(TyperGroup):
 
 
 USAGE_ERROR: type[Any] = typer.BadParameter.__mro__[1]
-"""`UsageError` of click, which typer does not export: an unknown option or value, for example."""
+"""Class of the errors about the words of a command, for which typer exports no name."""
 
 
 @contextlib.contextmanager
