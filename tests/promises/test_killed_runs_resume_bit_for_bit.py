@@ -35,7 +35,7 @@ def test_runs_killed_at_random_instants_have_the_bits_of_uninterrupted_ones(
 ) -> None:
     generator = random.Random(0)
     counts, resumed, index = Counter[str](), 0, 0
-    # A kill may miss the phase that it aims at, so a few more may be needed to meet each of them.
+    # A kill may miss its phase, so a few more may be needed until each phase has one.
     while counts.total() < amount(200) or (
         counts.total() < 2 * amount(200) and not all(counts[phase] for phase in PHASES)
     ):
