@@ -35,30 +35,32 @@ def images(shape: str) -> LabeledImages:
     return LabeledImages(*stock.made(*SHAPES[shape]))
 
 
-def stock_loop(depth: int, batch: int, shape: str, *, tuned: bool, workers: int) -> Iterator[int]:
-    """Yield the number of images of each step of a stock loop."""
-    image_set, device = images(shape), torch.device("cpu")
+def other_loop(kind: str, depth: int, batch: int, shape: str, workers: int) -> Iterator[int]:
+    """Yield the number of images of each step of a stock, tuned or timm loop."""
+    image_set = images(shape)
+    pixels, labels = image_set.pixels, image_set.labels
     model = build_model(
-        cifar_config(depth),
-        image_set.pixels.shape[3],
-        10,
-        lambda name: make_generator(0, "init", name),
+        cifar_config(depth), pixels.shape[3], 10, lambda name: make_generator(0, "init", name)
     )
-    return stock.epochs(
-        model,
-        image_set.pixels,
-        image_set.labels,
-        batch,
-        tuned=tuned,
-        device=device,
-        workers=workers,
-    )
+    if kind == "timm":
+        return stock.timm_epochs(model, pixels, labels, batch, workers=workers)
+    tuned, device = kind == "tuned", torch.device("cpu")
+    return stock.epochs(model, pixels, labels, batch, tuned=tuned, device=device, workers=workers)
 
 
 def our_loop(
-    depth: int, batch: int, shape: str, *, single: bool, **numerics_options: Any
+    depth: int,
+    batch: int,
+    shape: str,
+    *,
+    single: bool,
+    yield_every_step: bool = False,
+    **numerics_options: Any,
 ) -> Iterator[int]:
-    """Yield the number of images between two events of resnetlab's own loop."""
+    """Yield the number of images between two events of resnetlab's own loop, or of each step.
+
+    The first event comes before the first step.
+    """
     train_images, side = images(shape), SHAPES[shape][0]
     numerics = resolve_numerics(Numerics(device="cpu", **numerics_options), single_run=single)
     device = setup_device(numerics)
@@ -68,7 +70,7 @@ def our_loop(
     state = FromScratchState(cifar_config(depth), recipe, numerics, 0, train_images, 10, device)
     seen = 0
     step = make_step(state, DeviceImages.from_images(train_images, device))
-    for event in train_events(state, step, lambda: False):
+    for event in train_events(state, step, lambda: False, yield_every_step=yield_every_step):
         yield event.images_processed - seen
         seen = event.images_processed
 
@@ -77,10 +79,8 @@ def main() -> None:
     """Run `contender.py NAME DEPTH BATCH SHAPE`, with a name of `steps.CONTENDERS`."""
     name, depth, batch, shape = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), sys.argv[4]
     kind, *words = name.split("-")
-    if kind in ("stock", "tuned"):
-        steps = stock_loop(
-            depth, batch, shape, tuned=kind == "tuned", workers=int(words[0].removeprefix("w"))
-        )
+    if kind in ("stock", "tuned", "timm"):
+        steps = other_loop(kind, depth, batch, shape, int(words[0].removeprefix("w")))
     else:
         steps = our_loop(depth, batch, shape, precision=words[0], single=kind == "one")
     answer(steps)

@@ -2,8 +2,8 @@
 
 Every contender is a process of its own. They train in a round robin, one window each, so that a
 machine that becomes slower does so for all, and the medians of the windows are compared. Writes
-`latest.json` and a dated page. `--only WORD` runs the cells whose name contains the word, and
-writes nothing.
+`latest.json`, or `latest-avx2.json` where torch uses AVX2, and a dated page. `--only WORD` runs the
+cells whose name contains the word, and writes nothing.
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ CONTENDERS = {
     "stock-w0": "stock loop, its images made in the same process",
     "stock-w2": "stock loop, 2 workers make its images",
     "tuned-w2": "tuned loop: bf16 if the processor multiplies it, channels-last, workers that stay",
+    "timm-w2": "loop of timm's train.py with its loader, optimizer and meters, 2 workers; fp32",
     "one-fp32": "resnetlab, fp32, one run on all cores",
     "one-auto": "resnetlab as it comes, one run on all cores",
     "study-fp32": "resnetlab, fp32, a study: a run a core",
@@ -48,9 +49,11 @@ CONTENDERS = {
 RATIOS = {
     "stock": ("one-auto", "stock"),
     "tuned": ("one-auto", "tuned-w2"),
+    "timm": ("one-auto", "timm-w2"),
     "stock_fp32": ("one-fp32", "stock"),
     "study_stock": ("study-auto", "stock"),
     "study_tuned": ("study-auto", "tuned-w2"),
+    "study_timm": ("study-auto", "timm-w2"),
     "study_stock_fp32": ("study-fp32", "stock"),
     "study_one": ("study-auto", "one-auto"),
 }
@@ -216,6 +219,8 @@ def main() -> None:
         print(name, ratios(found[name]), rates, sep="\n  ", flush=True)
     if only:
         return
+    # A machine with AVX2 alone has files of its own, for its ratios differ.
+    suffix = "-avx2" if about["instruction_set"] == "AVX2" else ""
     day = datetime.datetime.now(datetime.UTC).date().isoformat()
     latest = {
         "ratios": {name: ratios(rates) for name, rates in found.items()},
@@ -224,8 +229,8 @@ def main() -> None:
         "day": day,
         "window_seconds": WINDOW_SECONDS,
     }
-    (HERE / "latest.json").write_text(json.dumps(latest, indent=1) + "\n")
-    (HERE / f"{day}.md").write_text(build_page(found, about, day))
+    (HERE / f"latest{suffix}.json").write_text(json.dumps(latest, indent=1) + "\n")
+    (HERE / f"{day}{suffix}.md").write_text(build_page(found, about, day))
 
 
 if __name__ == "__main__":

@@ -1,9 +1,10 @@
-"""Training loops as people write them, with a Dataset of PIL images in a DataLoader."""
+"""Training loops as people write them, with a Dataset of PIL images in a DataLoader, and timm's."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 import torch
@@ -29,6 +30,9 @@ def made(
 
 class Pictures(Dataset[tuple[torch.Tensor, int]]):
     """Dataset that converts each image to PIL and transforms it, as torchvision's CIFAR10 does."""
+
+    transform: Callable[[Image.Image], Any]
+    """May be replaced, as timm's loader does."""
 
     def __init__(self, pixels: NDArray[np.uint8], labels: NDArray[np.int64]) -> None:
         side, channels = pixels.shape[1], pixels.shape[3]
@@ -94,4 +98,50 @@ def epochs(
             optimizer.step()
             if not tuned:
                 running += loss.item()
+            yield len(targets)
+
+
+def timm_epochs(
+    model: nn.Module,
+    pixels: NDArray[np.uint8],
+    labels: NDArray[np.int64],
+    batch_size: int,
+    *,
+    workers: int,
+) -> Iterator[int]:
+    """Train without end as timm's `train.py` does; yields the images of each step.
+
+    The loader, the optimizer and the meters are timm's, called in the order of its
+    `train_one_epoch`, with the options `--device cpu --workers 2 --smoothing 0 --color-jitter 0
+    --opt sgd --momentum 0.9 --weight-decay 1e-4` and the other defaults: fp32, NCHW, a random
+    resized crop, a flip and `.item()` of every loss. The script itself is not a part of timm's
+    package.
+    """
+    from timm.data import create_loader  # type: ignore[attr-defined]
+    from timm.optim import create_optimizer_v2
+    from timm.utils import AverageMeter
+
+    side, channels = pixels.shape[1], pixels.shape[3]
+    loader = create_loader(
+        Pictures(pixels, labels),
+        (channels, side, side),
+        batch_size,
+        is_training=True,
+        color_jitter=0.0,
+        mean=(0.5,) * channels,
+        std=(0.25,) * channels,
+        num_workers=workers,
+        device=torch.device("cpu"),
+    )
+    optimizer = create_optimizer_v2(model, opt="sgd", lr=0.1, momentum=0.9, weight_decay=1e-4)
+    criterion, losses = nn.CrossEntropyLoss(), AverageMeter()
+    model.train()
+    while True:
+        optimizer.zero_grad()
+        for images, targets in loader:
+            loss = criterion(model(images), targets)
+            loss.backward()
+            optimizer.step()
+            losses.update(loss.item(), len(targets))
+            optimizer.zero_grad()
             yield len(targets)

@@ -40,8 +40,8 @@ def test_the_page_shows_every_ratio_and_every_rate() -> None:
         assert f"{values[1]:,.0f} [{values[0]:,.0f}, {values[2]:,.0f}]" in text
 
 
-@pytest.mark.parametrize("tuned", [False, True])
-def test_the_loss_of_a_stock_loop_falls(tuned: bool) -> None:
+@pytest.mark.parametrize("kind", ["stock", "tuned", "timm"])
+def test_the_loss_of_each_other_loop_falls(kind: str) -> None:
     """Two kinds of images that a linear layer can tell: the loss falls, so that it is a training
     loop that is timed.
     """
@@ -51,9 +51,11 @@ def test_the_loss_of_a_stock_loop_falls(tuned: bool) -> None:
         (1, 8, 8, 1), np.uint8
     )
     model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 2))
-    loop = stock.epochs(
-        model, pixels, labels, 16, tuned=tuned, device=torch.device("cpu"), workers=0
-    )
+    if kind == "timm":
+        loop = stock.timm_epochs(model, pixels, labels, 16, workers=0)
+    else:
+        tuned, device = kind == "tuned", torch.device("cpu")
+        loop = stock.epochs(model, pixels, labels, 16, tuned=tuned, device=device, workers=0)
     assert [next(loop) for _ in range(40)] == [16] * 40
     images = (torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 255 - 0.5) / 0.25
     assert (model(images).argmax(1).numpy() == labels).all()
@@ -65,6 +67,13 @@ def test_our_loop_counts_the_images_that_it_trained() -> None:
     assert counts[0] == 0  # before the first step
     assert all(count > 0 for count in counts[1:])
     assert sum(counts) <= 1_437 * 2
+
+
+def test_our_loop_yields_each_step_where_steps_are_timed() -> None:
+    loop = contender.our_loop(
+        8, 128, "digits", precision="fp32", single=False, yield_every_step=True
+    )
+    assert [next(loop) for _ in range(4)] == [0, 128, 128, 128]
 
 
 @pytest.mark.slow
