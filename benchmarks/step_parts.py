@@ -91,7 +91,8 @@ def train(depth: int, batch: int, report: str) -> None:
     import torch
     from contender import our_loop
 
-    loop = our_loop(depth, batch, "cifar10", single=False, precision="fp32")
+    loop = our_loop(depth, batch, "cifar10", single=False, yield_every_step=True, precision="fp32")
+    next(loop)  # before the first step
     for _ in range(WARM_UP_STEPS):
         next(loop)
     if report == "onednn":
