@@ -26,16 +26,27 @@ VARIANTS = {
     "huge pages": "freed memory kept in pages of 2 MB",
     "fp32": "fp32 in place of bf16",
     "contiguous": "NCHW in place of channels-last",
+    "first stage NCHW": "the first stage in NCHW, the others channels-last",
+    "last stage NCHW": "the last stage in NCHW, the others channels-last",
+    "pointwise compiled": "batch norm, addition and ReLU by torch.compile, not convolutions",
+    "blocks compiled": "each block by torch.compile",
+    "network compiled": "the whole network by torch.compile",
+    "unfused optimizer": "SGD as one call a parameter and operation (fused by default)",
+    "foreach optimizer": "SGD by torch's foreach functions",
+    "micro-batches": "four micro-batches of 32 a step, whose batch norm uses 32 images",
 }
 
 
-def change(variant: str) -> dict[str, str]:
+def change(variant: str) -> dict[str, Any]:
     """Change this process into a variant, and return what it changes in the numerics."""
+    import torch
     import torch.nn.functional as F
+    from torch._dynamo import config
 
     from resnetlab.models.nets import blocks, cifar, shortcuts
     from resnetlab.training import device
 
+    config.recompile_limit = 64  # each block may be compiled for shapes of its own
     match variant:
         case "pages given back":
             device.retain_freed_memory = lambda: None
@@ -54,20 +65,76 @@ def change(variant: str) -> dict[str, str]:
             return {"precision": "fp32"}
         case "contiguous":
             return {"memory_format": "contiguous"}
+        case "first stage NCHW" | "last stage NCHW":
+            contiguous_stage(cifar.CifarNetwork, 0 if variant.startswith("first") else 2)
+        case "pointwise compiled":
+            blocks.BasicBlock.forward = block_of_compiled_parts()  # type: ignore[method-assign]
+        case "blocks compiled":
+            blocks.BasicBlock.forward = torch.compile(  # type: ignore[method-assign]
+                blocks.BasicBlock.forward, dynamic=False
+            )
+        case "network compiled":
+            cifar.CifarNetwork.forward = torch.compile(  # type: ignore[method-assign]
+                cifar.CifarNetwork.forward, dynamic=False
+            )
+        case "unfused optimizer" | "foreach optimizer":
+            sgd, foreach = torch.optim.SGD, variant.startswith("foreach")
+            torch.optim.SGD = lambda *args, **options: sgd(  # type: ignore[assignment, misc]
+                *args, **(options | {"fused": False, "foreach": foreach})
+            )
+        case "micro-batches":
+            return {"grad_accum_steps": 4}
     return {}
+
+
+def contiguous_stage(network: Any, index: int) -> None:
+    """Give a stage of the networks of this process weights and images in NCHW."""
+    import torch
+
+    forward = network.forward
+
+    def forward_with_contiguous_stage(self: Any, images: torch.Tensor) -> torch.Tensor:
+        if not hasattr(self, "hook"):
+            self.hook = self.stages[index].register_forward_pre_hook(
+                lambda _, inputs: tuple(x.contiguous() for x in inputs)
+            )
+            for parameter in self.stages[index].parameters():
+                parameter.data = parameter.data.contiguous()
+        logits: torch.Tensor = forward(self, images)
+        return logits
+
+    network.forward = forward_with_contiguous_stage
+
+
+def block_of_compiled_parts() -> Any:
+    """Return the forward function of a basic block whose operations between convolutions are
+    compiled.
+    """
+    import torch
+    import torch.nn.functional as F
+
+    norm_relu = torch.compile(lambda norm, x: F.relu(norm(x)), dynamic=False)
+    norm_add_relu = torch.compile(lambda norm, way, x: F.relu(norm(x) + way), dynamic=False)
+
+    def forward(self: Any, x: torch.Tensor) -> torch.Tensor:
+        middle = norm_relu(self.norm1, self.conv1(x))
+        out: torch.Tensor = norm_add_relu(self.norm2, self.shortcut(x), self.conv2(middle))
+        return out
+
+    return forward
 
 
 def main() -> None:
     """Measure all variants in a round robin."""
+    about = machine()  # before the measurement, so that its load is that of other processes
     rates = steps.measure({name: [[sys.executable, __file__, name]] for name in VARIANTS})
     medians = {name: statistics.median(values) for name, values in rates.items()}
     for name, rate in medians.items():
         low, high = min(rates[name]), max(rates[name])
         print(
-            f"{name:18}{rate:6.0f} [{low:.0f}, {high:.0f}]  x {rate / medians['kept']:.2f}  "
+            f"{name:20}{rate:6.0f} [{low:.0f}, {high:.0f}]  x {rate / medians['kept']:.2f}  "
             f"{VARIANTS[name]}"
         )
-    about = machine()
     name = "tries-avx2.json" if about["instruction_set"] == "AVX2" else "tries.json"
     found = {**about, "images_per_second": rates, "variants": VARIANTS}
     Path(__file__).with_name(name).write_text(json.dumps(found, indent=1) + "\n")
