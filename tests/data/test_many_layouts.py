@@ -211,6 +211,21 @@ def competition(root: Path) -> Layout:
     )
 
 
+def competition_with_folders_of_images(root: Path) -> Layout:
+    """The folders are splits by their names, and the ids of the photographs are in both of them."""
+    fill(root, {"train_images": 20, "test_images": 6})
+    rows = [[f"{k:03}", str(k % 2)] for k in range(20)]
+    write_table(root / "train_labels.csv", [["image_id", "label"], *rows])
+    return Layout({("any", "0"): 10, ("any", "1"): 10}, skipped=6)
+
+
+def table_of_fastai(root: Path) -> Layout:
+    fill(root, {"images": 20})
+    rows = [[f"images/{k:03}.jpg", "cat" if k % 2 else "dog", str(k % 5 == 0)] for k in range(20)]
+    write_table(root / "labels.csv", [["name", "label", "is_valid"], *rows])
+    return Layout({("validation", "cat"): 2, ("validation", "dog"): 2, ("any", "cat"): 10})
+
+
 def archive_of_a_mac(root: Path) -> Layout:
     fill(root, {"cat": 8, "dog": 8})
     for name in (".DS_Store", "cat/._000.jpg", "__MACOSX/cat/._000.jpg", "dog/Thumbs.db"):
@@ -267,6 +282,8 @@ ZOO: tuple[Callable[[Path], Layout], ...] = (
     json_lines,
     table_for_each_split,
     competition,
+    competition_with_folders_of_images,
+    table_of_fastai,
     archive_of_a_mac,
     unlabeled_test_split,
     class_that_test_lacks,
@@ -343,6 +360,81 @@ def test_two_possible_label_tables_are_refused(tmp_path: Path) -> None:
     write_table(root / "metadata.csv", [["file_name", "label"], ["000.jpg", "cat"]])
     with pytest.raises(InputError, match=r"two tables of labels: metadata\.csv, metadata\.jsonl"):
         scan_folder(root, image_size=16, cache=tmp_path / "cache")
+
+
+def test_two_tables_of_one_split_are_refused(tmp_path: Path) -> None:
+    root = tmp_path / "photos"
+    competition_with_folders_of_images(root)
+    write_table(root / "train.csv", [["id", "breed"], ["000", "cat"]])
+    with pytest.raises(
+        InputError, match=r"two tables of the train split: train\.csv, train_labels\.csv"
+    ):
+        scan_folder(root, image_size=16, cache=tmp_path / "cache")
+
+
+def test_tables_that_are_not_used_may_be_two_of_one_split(tmp_path: Path) -> None:
+    root = tmp_path / "photos"
+    labels_and_class_folders(root)
+    write_table(root / "train_labels.csv", [["id", "breed"], ["000", "cat"]])
+    scan = scan_folder(root, image_size=16, cache=tmp_path / "cache")
+    assert scan.classes == ("cat", "dog")
+
+
+def folders_of_sites(root: Path) -> None:
+    """Photographs of two camera traps, whose animals are in a table."""
+    fill(root, {"site1": 10, "site2": 10})
+    rows = [
+        [f"site{site}/{k:03}.jpg", "deer" if k % 2 else "fox"] for site in (1, 2) for k in range(10)
+    ]
+    write_table(root / "metadata.csv", [["file_name", "label"], *rows])
+
+
+def test_a_table_with_other_classes_than_the_folders_is_ambiguous(tmp_path: Path) -> None:
+    root = tmp_path / "photos"
+    folders_of_sites(root)
+    with pytest.raises(InputError) as error:
+        scan_folder(root, image_size=16, cache=tmp_path / "cache")
+    assert str(error.value) == (
+        f"{root}: metadata.csv has the classes deer, fox, and the folders are site1, site2: which "
+        "are meant. Fix: --label-column NAME takes those of metadata.csv; move it away to take the "
+        "folders"
+    )
+    scan = scan_folder(
+        root,
+        image_size=16,
+        cache=tmp_path / "cache",
+        folder_choices=FolderChoices(label_column="label"),
+    )
+    assert count(scan)["any", "deer"] == count(scan)["any", "fox"] == 10
+
+
+def test_a_table_that_names_the_folders_classes_differently_changes_nothing(
+    tmp_path: Path,
+) -> None:
+    root = tmp_path / "photos"
+    fill(root, {"cat": 8, "dog": 8})
+    rows = [[f"{label}/{k:03}.jpg", label[0]] for label in ("cat", "dog") for k in range(8)]
+    write_table(root / "metadata.csv", [["file_name", "label"], *rows])
+    scan = scan_folder(root, image_size=16, cache=tmp_path / "cache")
+    assert scan.classes == ("cat", "dog")
+
+
+def test_folders_that_are_named_as_splits_are_no_classes(tmp_path: Path) -> None:
+    root = tmp_path / "photos"
+    fill(root, {"train_images": 8, "test_images": 8})
+    with pytest.raises(InputError, match="named as splits and not as classes: test_images, train_"):
+        scan_folder(root, image_size=16, cache=tmp_path / "cache")
+
+
+def test_a_labels_csv_for_another_purpose_beside_class_folders_says_how_to_take_these(
+    tmp_path: Path,
+) -> None:
+    root = tmp_path / "photos"
+    fill(root, {"cat": 8, "dog": 8})
+    write_table(root / "labels.csv", [["id", "annotator"], ["000", "me"]])
+    with pytest.raises(InputError) as error:
+        scan_folder(root, image_size=16, cache=tmp_path / "cache")
+    assert "Fix: rename it to take the classes from the folders" in str(error.value)
 
 
 def test_a_json_label_of_null_is_missing_and_a_line_separator_ends_no_line(tmp_path: Path) -> None:

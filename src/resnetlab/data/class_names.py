@@ -137,3 +137,13 @@ def class_titles(names: Iterable[str]) -> dict[str, str]:
 def class_indices(classes: Sequence[str]) -> dict[str, int]:
     """Map each class to its index, which is its label in tensors."""
     return {name: index for index, name in enumerate(classes)}
+
+
+def sort_classes(names: Iterable[str]) -> list[str]:
+    """Return names of classes in their order: whole numbers by size, as `2` before `10`, others by
+    name.
+    """
+    listed = list(names)
+    if all(name.isascii() and name.isdigit() for name in listed):
+        return sorted(listed, key=lambda name: (int(name), name))
+    return sorted(listed)

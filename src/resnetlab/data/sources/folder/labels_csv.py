@@ -1,14 +1,15 @@
 """Reader of a folder's tables of labels: columns of paths, of classes, and optionally of splits.
 
 A table is `labels.csv`, `metadata.csv` as of Hugging Face, JSON lines, or one table for each split,
-such as `train.csv` of a competition. The separator, the encoding and the names of the columns are
-recognized, and a note names the columns that are not used. Reports its mistakes.
+such as `train.csv` or `trainLabels.csv` of a competition. The separator, the encoding and the names
+of the columns are recognized, and a note names the columns that are not used. Reports its mistakes.
 """
 
 from __future__ import annotations
 
 import csv
 import io
+import itertools
 import json
 import os
 import unicodedata
@@ -18,7 +19,7 @@ from pathlib import Path
 from typing import Any, Literal, assert_never
 
 from resnetlab.data.class_names import lookalike_problems, normalize_name
-from resnetlab.data.config import DEFAULT_FOLDER_CHOICES, FolderChoices
+from resnetlab.data.config import DEFAULT_FOLDER_CHOICES, FolderChoices, Split
 from resnetlab.data.sources.folder.tree import is_hidden
 from resnetlab.data.sources.folder.types import (
     LABELS_FILE,
@@ -29,6 +30,7 @@ from resnetlab.data.sources.folder.types import (
     LabelTable,
     ScannedFile,
     SkippedFile,
+    split_of_image_folder,
     split_of_word,
 )
 from resnetlab.errors import (
@@ -48,9 +50,15 @@ RowMistake = Literal["length", "absent", "skipped", "repeated", "unlabeled", "sp
 COLUMN_NAMES = {
     "path": ("path", "filepath", "image_path", "file", "filename", "image", "img"),
     "label": ("label", "class", "class_name", "category", "target"),
-    "split": ("split", "subset", "set", "partition"),
+    "split": ("split", "subset", "set", "partition", "is_valid"),
 }
 """Names by which the columns are recognized, without case, spaces, hyphens and underscores."""
+
+ID_COLUMNS = ("image_id", "id", "name", "image_name", "fname", "id_code")
+"""Names of a column of paths where no column has one of the names above."""
+
+IS_VALID = {"true": "validation", "1": "validation", "false": "train", "0": "train"}
+"""Splits by the values of a column `is_valid`, as fastai reads it."""
 
 INDEX_COLUMNS = ("", "index", "unnamed0")
 """Names of a column of row numbers, as pandas writes it."""
@@ -146,14 +154,25 @@ def find_label_tables(root: Path, entries: Sequence[ScannedFile]) -> list[LabelT
     for path in sorted(names):
         folder, _, name = path.rpartition("/")
         stem, _, suffix = name.rpartition(".")
-        split = split_of_word(folder or stem)
+        split = split_of_word(folder) if folder else _split_of_table(stem)
         is_table = name in TABLE_FILES if folder else f".{suffix}" in TABLE_SUFFIXES
         if split is not None and is_table:
             image_folder = folder or next(
-                (name for name in sorted(folders) if split_of_word(name) == split), ""
+                (
+                    name
+                    for name in sorted(folders)
+                    if split in (split_of_word(name), split_of_image_folder(name))
+                ),
+                "",
             )
             tables.append(LabelTable(path, split, image_folder))
     return tables
+
+
+def _split_of_table(stem: str) -> Split | None:
+    """Return the split that the name of a table says: `train`, `train_labels`, `trainLabels`."""
+    name = _simplify(stem)
+    return split_of_word(name.removesuffix("s").removesuffix("label") or name)
 
 
 def read_labels(
@@ -166,6 +185,10 @@ def read_labels(
 
     Raises InputError with its mistakes.
     """
+    for first, second in itertools.pairwise(sorted(tables, key=lambda table: str(table.split))):
+        if first.split == second.split:
+            message = f"two tables of the {first.split} split: {first.path}, {second.path}"
+            raise input_error(str(root), message, "keep one")
     finder = _FileFinder(root, entries)
     files: dict[str, LabeledFile] = {}
     problems: list[Problem] = []
@@ -337,6 +360,8 @@ def _find_column(columns: Sequence[str], kind: str, name: str, where: str) -> in
     known = [
         index for index, column in enumerate(simple) if column in map(_simplify, COLUMN_NAMES[kind])
     ]
+    if not known and kind == "path":
+        known = [i for i, column in enumerate(simple) if column in map(_simplify, ID_COLUMNS)]
     if len(known) > 1:
         names = ", ".join(columns[index] for index in known)
         fix = f"--{kind}-column {columns[known[0]]}" if kind != "split" else "keep one of them"
@@ -353,6 +378,8 @@ def _parse_row(
     path = row[table.path].strip()
     label = row[table.label].strip() if table.label is not None else ""
     word = row[table.split].strip() if table.split is not None else ""
+    if table.split is not None and _simplify(table.columns[table.split]) == "isvalid":
+        word = IS_VALID.get(word.lower(), word)
     entry = finder.find(path, [table.source.folder] if table.source.folder else [])
     if entry is None:
         return "absent", path

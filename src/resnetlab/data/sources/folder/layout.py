@@ -16,10 +16,16 @@ from resnetlab.data.class_names import (
     lookalike_problems,
     name_key,
     normalize_name,
+    sort_classes,
     suggest_lookalike,
 )
 from resnetlab.data.config import DEFAULT_FOLDER_CHOICES, SPLITS, FolderChoices, Split
-from resnetlab.data.sources.folder.labels_csv import find_label_tables, read_labels
+from resnetlab.data.sources.folder.label_tables import (
+    check_tables_agree,
+    read_tables,
+    takes_tables,
+)
+from resnetlab.data.sources.folder.labels_csv import find_label_tables
 from resnetlab.data.sources.folder.notes import (
     NOT_DIRECTLY,
     class_folder,
@@ -42,6 +48,7 @@ from resnetlab.data.sources.folder.types import (
     LabeledFile,
     ScannedFile,
     SkippedFile,
+    split_of_image_folder,
     split_of_word,
 )
 from resnetlab.data.sources.folder.walk import LINK, linked_folders, walk
@@ -107,8 +114,8 @@ def list_folder(
     entries, folders = walk(root, folder_choices.follow_links)
     _check_readable(root, entries, folders)
     tables = find_label_tables(root, entries)
-    if tables and (tables[0].path == LABELS_FILE or not _has_class_folders(entries)):
-        files, skipped, notes = read_labels(root, entries, folder_choices, tables)
+    if tables and takes_tables(tables, entries, folder_choices):
+        files, skipped, notes = read_tables(root, entries, folder_choices, tables)
         classes = sort_classes({file.label for file in files})
         layout: Layout = "labels"
         class_folders: dict[str, str] = {}
@@ -125,6 +132,7 @@ def list_folder(
         classes = sort_classes(class_folders)
         notes = layout_notes(tree, splits, unlabeled, labels)
         notes += nested_notes(files, skipped, labels)
+        check_tables_agree(root, entries, tables, folder_choices, files)
     _check_classes(root, classes, folders, for_training)
     ordered = tuple(sorted(files, key=lambda file: file.path))
     return FolderListing(
@@ -139,28 +147,6 @@ def list_folder(
     )
 
 
-def sort_classes(names: Iterable[str]) -> list[str]:
-    """Return names of classes in their order: whole numbers by size, as `2` before `10`, others by
-    name.
-    """
-    listed = list(names)
-    if all(name.isascii() and name.isdigit() for name in listed):
-        return sorted(listed, key=lambda name: (int(name), name))
-    return sorted(listed)
-
-
-def _has_class_folders(entries: list[ScannedFile]) -> bool:
-    """Return True if images lie in two folders or more that may be classes."""
-    folders = set()
-    for entry in entries:
-        *parents, name = entry.path.split("/")
-        if parents and split_of_word(parents[0]) is not None:
-            parents = parents[1:]
-        if parents and not is_hidden(entry.path) and has_image_suffix(name):
-            folders.add(parents[0])
-    return len(folders) >= 2
-
-
 def _split_folders(tree: FolderTree, for_training: bool) -> dict[str, Split]:
     """Return the folders that are splits, or none when the folders of the root are classes."""
     root, visible = tree.root, tree.top
@@ -169,6 +155,16 @@ def _split_folders(tree: FolderTree, for_training: bool) -> dict[str, Split]:
         raise input_error(str(root), "no folders of images in it", LAYOUT_HINT)
     named = {name: split for name in visible if (split := split_of_word(name)) is not None}
     has_classes = {name for name in named if tree.classes_in(name)}
+    other_names = [
+        name for name in visible if split_of_image_folder(name) and not tree.is_empty(name)
+    ]
+    if other_names and not has_classes:
+        message = f"named as splits and not as classes: {', '.join(other_names[:5])}"
+        fix = (
+            "name them train and test, with a folder for each class in each, or give the labels in "
+            f"a table {LABELS_FILE} of path,label"
+        )
+        raise input_error(str(root), message, fix)
     if not has_classes and len(named) < len(visible):
         return {}  # folders of classes, one of which may be named train
     problems = []

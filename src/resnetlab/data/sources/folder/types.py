@@ -17,6 +17,9 @@ SPLIT_ALIASES: dict[str, Split] = {
 }
 """Words for the splits, in lower case. Their case and spaces around them do not matter."""
 
+_IMAGE_WORDS = ("images", "image", "imgs", "img", "photos", "pictures", "pics", "data", "set")
+"""Words that follow the word of a split in the name of a folder, as in `train_images`."""
+
 LAYOUT_HINT = (
     "lay it out as FOLDER/train/CLASS/*.jpg and FOLDER/test/CLASS/*.jpg, or as FOLDER/CLASS/*.jpg, "
     "or with a table FOLDER/labels.csv of path,label"
@@ -34,6 +37,16 @@ TABLE_SUFFIXES = (".csv", ".tsv", ".jsonl")
 def split_of_word(word: str) -> Split | None:
     """Return the split that a word names, such as `Training` or `val`, or None."""
     return SPLIT_ALIASES.get(word.strip().lower())
+
+
+def split_of_image_folder(name: str) -> Split | None:
+    """Return the split of a folder such as `train_images` or `Test-Set`, or None.
+
+    Such a name is that of no class.
+    """
+    words = name.strip().lower().replace("-", "_").replace(" ", "_").split("_")
+    is_pair = len(words) == 2 and words[1] in _IMAGE_WORDS
+    return SPLIT_ALIASES.get(words[0]) if is_pair else None
 
 
 @dataclass(frozen=True)
