@@ -19,7 +19,8 @@ from resnetlab.data.config import DataConfig, DataIdentity, FolderChoices, Label
 from resnetlab.data.leakage import estimate_leakage
 from resnetlab.data.near_copies import MAX_NEAR_COPY_BITS, find_near_copies
 from resnetlab.data.sources import open_source
-from resnetlab.data.sources.folder.grouping import GroupRule
+from resnetlab.data.sources.folder.grouping import GroupRule, ImageGroups
+from resnetlab.data.sources.folder.manifest import ManifestRow
 from resnetlab.data.sources.folder.scan import scan_folder
 from resnetlab.data.splits import load_dataset, split_dataset
 from resnetlab.deploy.inputs import open_labeled_images
@@ -356,9 +357,67 @@ def test_a_dataset_of_nearly_equal_images_is_still_split(tmp_path: Path) -> None
     photos = open_photographs(root, cache=tmp_path / "cache")
     assert len(photos.train) + len(photos.validation) + len(photos.test) == 24
     assert (
-        "so many images look alike that near copies cannot be told from others: only exact copies "
-        "stay together in the split (--group names groups)"
+        "so many images of coarse, fine look alike that near copies cannot be told from others: "
+        "only exact copies of them stay together in the split (--group names groups)"
     ) in photos.notes
+
+
+def test_a_class_of_few_images_or_alike_ones_does_not_separate_the_copies_of_others(
+    tmp_path: Path,
+) -> None:
+    root = copied(tmp_path / "pets")
+    for index in range(4):  # a small class, in which each photograph has a copy
+        save(root / "emu" / f"{index}.png", photograph(100 + index))
+        save(root / "emu" / f"{index}-copy.png", ImageOps.mirror(photograph(100 + index)))
+    for index in range(12):  # scans that cannot be told apart
+        base = np.asarray(photograph(200), np.int64)
+        noise = np.random.default_rng(index).integers(-3, 4, base.shape)
+        save(
+            root / "scan" / f"{index}.png",
+            Image.fromarray((base + noise).clip(0, 255).astype(np.uint8)),
+        )
+    photos = open_photographs(root, cache=tmp_path / "cache")
+    sides = {
+        row.path: name
+        for name in ("train", "validation", "test")
+        for row in getattr(photos, name).rows
+    }
+    for path, side in sides.items():
+        if "-copy" not in path and not path.startswith("scan"):
+            stem = path.removesuffix(".png")
+            suffix = ".png" if path.startswith("emu") else ".jpg"
+            assert sides[f"{stem}-copy{suffix}"] == side
+    assert {sides[f"scan/{index}.png"] for index in range(12)} == {"train", "validation", "test"}
+    assert any(note.startswith("so many images of scan look alike") for note in photos.notes)
+
+
+def test_few_groups_by_a_rule_are_not_taken_for_images_that_look_alike() -> None:
+    images = [photograph(k) for k in range(11)] + [ImageOps.mirror(photograph(0))]
+    rows = [ManifestRow(f"cat/{k}.png", "cat", None, str(k), (60, 80)) for k in range(12)]
+    columns = ["a"] * 10 + ["b"] + ["a"]  # the copy is in the group of its original
+    groups = ImageGroups(Path("pets"), rows, tiles(images), (), "column:site", columns)
+    assert [(copy.left, copy.right) for copy in groups.near_copies] == [(0, 11)]
+    assert groups.alike_classes == ()
+
+
+def test_copies_of_train_images_in_a_given_test_split_are_told(tmp_path: Path) -> None:
+    root = tmp_path / "pets"
+    for label, base in (("cat", 0), ("dog", 50)):
+        for index in range(12):
+            save(root / "train" / label / f"{index}.png", photograph(base + index))
+        for index in range(4):
+            save(root / "test" / label / f"{index}.png", photograph(base + 20 + index))
+    save(root / "test" / "cat" / "exact.png", photograph(3))
+    save(root / "test" / "cat" / "mirrored.jpg", ImageOps.mirror(photograph(5)).resize((50, 40)))
+    photos = open_photographs(root, cache=tmp_path / "cache")
+    given = [note for note in photos.notes if "test accuracy is too high" in note]
+    # The validation split is drawn, so that one of the two may have left train with its copy.
+    copied_from = {row.path for row in photos.train.rows} & {"train/cat/3.png", "train/cat/5.png"}
+    count = f"{len(copied_from)} of 10 test images have a copy or near copy in train"
+    advice = "so that the test accuracy is too high; resnetlab data describe lists them"
+    assert given == [f"{count}, {advice}"]
+    source = open_source(str(root), cache=tmp_path / "cache", image_size=32)
+    assert any(note.startswith("2 of 10 test images have a copy") for note in source.notes)
 
 
 def test_a_group_rule_without_effect_because_splits_are_given_is_reported(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from resnetlab.data import stratify
 from resnetlab.data.class_names import class_indices
 from resnetlab.data.sources.folder.manifest import ManifestRow, SplitSpec
 from resnetlab.data.sources.folder.scan import FolderScan
+from resnetlab.data.sources.folder.splits import separated_copies_notes
 from resnetlab.errors import input_error
 
 VALIDATION_FRACTION = 0.15
@@ -49,6 +50,7 @@ def choose_splits(
             f"{scan.root} has no validation split: {VALIDATION_FRACTION:.0%} of the train images "
             "were set apart for it, stratified by class"
         )
+    notes += separated_copies_notes(rows, scan.groups)
     return rows, tuple(notes)
 
 

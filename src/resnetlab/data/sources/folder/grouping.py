@@ -6,8 +6,9 @@ test, the test accuracy is too high. Free of torch.
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 
 from resnetlab.data import near_copies
 from resnetlab.data.class_names import name_key
+from resnetlab.data.config import Split
 from resnetlab.data.near_copies import NearCopy, find_near_copies
 from resnetlab.data.sources import image_decoder
 from resnetlab.data.sources.folder.manifest import ManifestRow
@@ -121,29 +123,39 @@ class ImageGroups:
     @cached_property
     def numbers(self) -> NDArray[np.int64]:
         """Number for each image (N,): equal for images that a split keeps together."""
-        numbers = self._connected(with_near_copies=True)
-        return self._connected(with_near_copies=False) if self.looks_alike else numbers
+        return self._connected(self._separable_copies)
 
     @cached_property
-    def looks_alike(self) -> bool:
-        """True if near copies would leave a class with too few groups for a split.
+    def alike_classes(self) -> tuple[str, ...]:
+        """Classes of which near copies would leave too few groups for a split, sorted.
 
-        The images of such data, as textures or scans, resemble each other without being copies.
+        The images of such a class, as textures or scans, resemble each other without being copies.
         """
         if not self.near_copies:
-            return False
-        numbers = self._connected(with_near_copies=True)
-        groups: dict[str, set[int]] = {}
-        images: Counter[str] = Counter()
-        for row, number in zip(self.rows, numbers.tolist(), strict=True):
-            groups.setdefault(row.label, set()).add(number)
-            images[row.label] += 1
-        return any(
-            len(groups[label]) < min(MIN_GROUPS_PER_CLASS, images[label]) for label in groups
-        )
+            return ()
+        before, after = self._group_sizes(()), self._group_sizes(self.near_copies)
+        alike = [
+            label
+            for label in sorted(after)
+            if _has_few_others(after[label]) and not _has_few_others(before[label])
+        ]
+        return tuple(alike)
 
-    def _connected(self, *, with_near_copies: bool) -> NDArray[np.int64]:
-        """Return the groups (N,) by the rule, the copies and, if asked for, the near copies."""
+    def _group_sizes(self, near_copies: Sequence[NearCopy]) -> dict[str, Counter[int]]:
+        """Return the number of images of each group by class, with these near copies."""
+        sizes: dict[str, Counter[int]] = {}
+        for row, number in zip(self.rows, self._connected(near_copies).tolist(), strict=True):
+            sizes.setdefault(row.label, Counter())[number] += 1
+        return sizes
+
+    @property
+    def _separable_copies(self) -> Sequence[NearCopy]:
+        """Pairs of near copies outside the classes whose images look alike."""
+        alike = {index for index, row in enumerate(self.rows) if row.label in self.alike_classes}
+        return [copy for copy in self.near_copies if not {copy.left, copy.right} & alike]
+
+    def _connected(self, near_copies: Iterable[NearCopy]) -> NDArray[np.int64]:
+        """Return the groups (N,) by the rule, the copies and these near copies."""
         parent = list(range(len(self.rows)))
 
         def find(index: int) -> int:
@@ -156,12 +168,31 @@ class ImageGroups:
         for index, name in enumerate(self.names):
             if name:
                 parent[find(index)] = find(first.setdefault(name, index))
-        for copy in self.near_copies if with_near_copies else ():
+        for copy in near_copies:
             parent[find(copy.right)] = find(copy.left)
         for first_index, *others in self.copies:
             for index in others:
                 parent[find(index)] = find(first_index)
         return np.unique([find(index) for index in range(len(self.rows))], return_inverse=True)[1]
+
+    def separated_copies(self, rows: Sequence[ManifestRow]) -> dict[Split, int]:
+        """Return the number of images of each evaluation split with a copy in train, if any.
+
+        Args:
+            rows: Images of this folder with their final splits; others of the folder are not used.
+        """
+        leaked: dict[Split, set[int]] = {"validation": set(), "test": set()}
+        split_of = {row.path: row.split for row in rows}
+        splits = [split_of.get(row.path) for row in self.rows]
+        if "train" not in splits or not leaked.keys() & set(splits):
+            return {}
+        pairs = [(copy.left, copy.right) for copy in self._separable_copies]
+        pairs += [pair for group in self.copies for pair in itertools.combinations(group, 2)]
+        for left, right in [*pairs, *((right, left) for left, right in pairs)]:
+            split = splits[left]
+            if split in leaked and splits[right] == "train":
+                leaked[split].add(left)
+        return {split: len(indices) for split, indices in leaked.items() if indices}
 
     def notes(self) -> list[str]:
         """Return sentences for the user about the groups that a draw has kept together."""
@@ -174,18 +205,19 @@ class ImageGroups:
                 f"{format_count(len(set(named)), 'group')} stay together in the split"
                 + (f", {format_count(alone, 'image')} without a group" if alone else "")
             )
-        pairs = () if self.looks_alike else self.near_copies
-        copies = {index for copy in pairs for index in (copy.left, copy.right)}
+        copies = {index for copy in self._separable_copies for index in (copy.left, copy.right)}
         copies.update(index for group in self.copies for index in group)
         if copies:
             notes.append(
                 f"{format_count(len(copies), 'image')} with a copy or near copy in the folder: "
                 "copies stay together in the split (resnetlab data describe lists them)"
             )
-        if self.looks_alike:
+        if self.alike_classes:
+            names = ", ".join(self.alike_classes[:5]) + (", ..." if self.alike_classes[5:] else "")
             notes.append(
-                "so many images look alike that near copies cannot be told from others: only exact "
-                "copies stay together in the split (--group names groups)"
+                f"so many images of {names} look alike that near copies cannot be told from "
+                "others: only exact copies of them stay together in the split (--group names "
+                "groups)"
             )
         if len(self.rows) > near_copies.MAX_COMPARED_IMAGES:
             notes.append(
@@ -210,6 +242,16 @@ class ImageGroups:
         return image_decoder.read_time_taken(
             image_decoder.read_bytes(path, follow_links=self.follow_links)
         )
+
+
+def _has_few_others(sizes: Counter[int]) -> bool:
+    """Return True if groups of these sizes leave too few images for a validation and a test split.
+
+    That is so for few groups of which one has nearly all images.
+    """
+    images = sizes.total()
+    others = images - max(sizes.values())
+    return len(sizes) < min(MIN_GROUPS_PER_CLASS, images) and others < max(2, images / 5)
 
 
 _NO_GROUP_FIXES = {

@@ -29,6 +29,7 @@ from resnetlab.data.sources.folder.cache import (
     save_cached_folder,
 )
 from resnetlab.data.sources.folder.scan import FolderScan, folder_sha256, scan_folder
+from resnetlab.data.sources.folder.splits import separated_copies_notes
 from resnetlab.messages import Notify, silent
 
 
@@ -94,7 +95,7 @@ def _to_cached_folder(scan: FolderScan, groups: NDArray[np.int64]) -> CachedFold
         labels,
         splits,
         folder_sha256(scan),
-        scan.notes,
+        (*scan.notes, *separated_copies_notes(scan.rows, scan.groups)),
         groups,
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -35,20 +36,32 @@ def assign_splits(
         InputError: A class has too few images, or the manifest does not fit.
     """
     classes, root = listing.classes, listing.root
+    notes: tuple[str, ...]
     match split:
         case None:
             path = manifest.splits_path(root, [row.path for row in rows], cache, groups.text)
-            complete, notes = manifest.fill_missing_splits(
+            complete, drawn = manifest.fill_missing_splits(
                 rows, classes, root, path, lambda: groups.numbers
             )
-            return complete, (*notes, *groups.notes()) if notes else _unused_rule_note(rows, groups)
+            notes = (*drawn, *groups.notes()) if drawn else _unused_rule_note(rows, groups)
         case SplitSpec():
             complete = manifest.resplit(rows, classes, root, split, groups.numbers)
-            return complete, (*groups.notes(), *_test_split_note(rows, complete, split))
+            notes = (*groups.notes(), *_test_split_note(rows, complete, split))
         case Path():
             complete = manifest.apply_manifest(rows, listing.root, split)
             _check_all_in_train(complete, split)
-            return complete, _unused_rule_note(complete, groups)
+            notes = _unused_rule_note(complete, groups)
+    return complete, notes
+
+
+def separated_copies_notes(rows: Sequence[ManifestRow], groups: ImageGroups) -> list[str]:
+    """Return a note for each split with copies of train images: its accuracy is too high."""
+    totals = Counter(row.split for row in rows)
+    return [
+        f"{count:,} of {totals[split]:,} {split} images have a copy or near copy in train, so that "
+        f"the {split} accuracy is too high; resnetlab data describe lists them"
+        for split, count in groups.separated_copies(rows).items()
+    ]
 
 
 def _unused_rule_note(rows: Sequence[ManifestRow], groups: ImageGroups) -> tuple[str, ...]:
