@@ -369,7 +369,7 @@ def test_a_class_of_few_images_or_alike_ones_does_not_separate_the_copies_of_oth
     for index in range(4):  # a small class, in which each photograph has a copy
         save(root / "emu" / f"{index}.png", photograph(100 + index))
         save(root / "emu" / f"{index}-copy.png", ImageOps.mirror(photograph(100 + index)))
-    for index in range(12):  # scans that cannot be told apart
+    for index in range(12):  # scans that resemble each other
         base = np.asarray(photograph(200), np.int64)
         noise = np.random.default_rng(index).integers(-3, 4, base.shape)
         save(
@@ -391,7 +391,7 @@ def test_a_class_of_few_images_or_alike_ones_does_not_separate_the_copies_of_oth
     assert any(note.startswith("so many images of scan look alike") for note in photos.notes)
 
 
-def test_few_groups_by_a_rule_are_not_taken_for_images_that_look_alike() -> None:
+def test_few_groups_by_a_rule_are_no_reason_to_separate_near_copies() -> None:
     images = [photograph(k) for k in range(11)] + [ImageOps.mirror(photograph(0))]
     rows = [ManifestRow(f"cat/{k}.png", "cat", None, str(k), (60, 80)) for k in range(12)]
     columns = ["a"] * 10 + ["b"] + ["a"]  # the copy is in the group of its original
@@ -400,7 +400,7 @@ def test_few_groups_by_a_rule_are_not_taken_for_images_that_look_alike() -> None
     assert groups.alike_classes == ()
 
 
-def test_copies_of_train_images_in_a_given_test_split_are_told(tmp_path: Path) -> None:
+def test_copies_of_train_images_in_a_given_test_split_are_in_a_note(tmp_path: Path) -> None:
     root = tmp_path / "pets"
     for label, base in (("cat", 0), ("dog", 50)):
         for index in range(12):

@@ -212,7 +212,7 @@ def competition(root: Path) -> Layout:
 
 
 def competition_with_folders_of_images(root: Path) -> Layout:
-    """The folders are splits by their names, and the ids of the photographs are in both of them."""
+    """Folders of splits with other names, and the same ids in both."""
     fill(root, {"train_images": 20, "test_images": 6})
     rows = [[f"{k:03}", str(k % 2)] for k in range(20)]
     write_table(root / "train_labels.csv", [["image_id", "label"], *rows])

@@ -1,8 +1,8 @@
 """Reader of a folder's tables of labels: columns of paths, of classes, and optionally of splits.
 
 A table is `labels.csv`, `metadata.csv` as of Hugging Face, JSON lines, or one table for each split,
-such as `train.csv` or `trainLabels.csv` of a competition. The separator, the encoding and the names
-of the columns are recognized, and a note names the columns that are not used. Reports its mistakes.
+such as `train.csv` of a competition. The separator, the encoding and the names of the columns are
+recognized, and a note names the columns that are not used. Reports its mistakes.
 """
 
 from __future__ import annotations
@@ -170,7 +170,7 @@ def find_label_tables(root: Path, entries: Sequence[ScannedFile]) -> list[LabelT
 
 
 def _split_of_table(stem: str) -> Split | None:
-    """Return the split that the name of a table says: `train`, `train_labels`, `trainLabels`."""
+    """Return the split in the name of a table: `train`, with or without the word labels."""
     name = _simplify(stem)
     return split_of_word(name.removesuffix("s").removesuffix("label") or name)
 
