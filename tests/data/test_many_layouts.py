@@ -426,7 +426,7 @@ def test_folders_that_are_named_as_splits_are_no_classes(tmp_path: Path) -> None
         scan_folder(root, image_size=16, cache=tmp_path / "cache")
 
 
-def test_a_labels_csv_for_another_purpose_beside_class_folders_says_how_to_take_these(
+def test_a_labels_csv_without_labels_beside_class_folders_names_both_fixes(
     tmp_path: Path,
 ) -> None:
     root = tmp_path / "photos"

@@ -65,7 +65,7 @@ def _software() -> dict[str, Any]:
         version = importlib.metadata.version("resnetlab")
     except importlib.metadata.PackageNotFoundError:  # run from a source tree
         version = "source tree"
-    package_dir = Path(__file__).resolve().parent
+    package_dir = Path(__file__).resolve().parents[1]
     commit = _git(package_dir, "rev-parse", "HEAD")
     dirty = False
     if commit:
