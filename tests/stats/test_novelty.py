@@ -9,6 +9,7 @@ from scipy.special import softmax
 from sklearn.neighbors import NearestNeighbors
 from sklearn.preprocessing import normalize
 
+from resnetlab.stats import novelty
 from resnetlab.stats.novelty import (
     NEAREST_IMAGES,
     class_distances,
@@ -19,9 +20,11 @@ from resnetlab.stats.novelty import (
 )
 
 
-def test_distances_equal_scikit_learn() -> None:
+@pytest.mark.parametrize("in_memory", [novelty.MAX_DISTANCES, 100, 1])
+def test_distances_equal_scikit_learn(monkeypatch: pytest.MonkeyPatch, in_memory: int) -> None:
+    monkeypatch.setattr(novelty, "MAX_DISTANCES", in_memory)
     generator = np.random.default_rng(0)
-    labels = np.repeat([0, 1, 2], [30, 12, 3])
+    labels = generator.permutation(np.repeat([0, 1, 2], [30, 12, 3]))
     reference = generator.normal(size=(45, 16))
     images = generator.normal(size=(20, 16))
     ours = class_distances(images, normalize_rows(reference), labels, 3)

@@ -16,6 +16,7 @@ images of new classes.
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,6 +29,9 @@ MEASURE_WEIGHTS = {"distance": 1.0, "margin": 0.5}
 
 NEAREST_IMAGES = 5
 """Training images of a class whose mean distance counts; a class with fewer uses all."""
+
+MAX_DISTANCES = 4_000_000
+"""Number of distances that are in memory at a time."""
 
 
 @dataclass(frozen=True)
@@ -60,14 +64,20 @@ def class_distances(
         reference_labels: Classes (R,) of these images, each class at least once.
         num_classes: Number of classes K.
     """
-    cosines = normalize_rows(features) @ reference.astype(np.float32, copy=False).T
-    distances = np.sqrt(np.maximum(2 - 2 * cosines.astype(np.float64), 0))
-    columns = []
-    for label in range(num_classes):
-        of_class = distances[:, reference_labels == label]
-        count = min(NEAREST_IMAGES, of_class.shape[1])
-        columns.append(np.partition(of_class, count - 1, axis=1)[:, :count].mean(1))
-    return np.stack(columns, 1)
+    order = np.argsort(reference_labels, kind="stable")
+    ends = np.cumsum(np.bincount(reference_labels, minlength=num_classes)).tolist()
+    by_class = reference[order].astype(np.float32, copy=False)
+    result = np.empty((len(features), num_classes))
+    block = max(1, MAX_DISTANCES // len(reference))
+    for start in range(0, len(features), block):
+        rows = slice(start, start + block)
+        cosines = normalize_rows(features[rows]) @ by_class.T
+        distances = np.sqrt(np.maximum(2 - 2 * cosines.astype(np.float64), 0))
+        for label, (begin, end) in enumerate(itertools.pairwise([0, *ends])):
+            count = min(NEAREST_IMAGES, end - begin)
+            nearest = np.partition(distances[:, begin:end], count - 1, axis=1)[:, :count]
+            result[rows, label] = nearest.mean(1)
+    return result
 
 
 def novelty_measures(
