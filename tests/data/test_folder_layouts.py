@@ -4,6 +4,7 @@ tables of labels.
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import shutil
@@ -13,11 +14,13 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from torchvision.datasets import ImageFolder
 
-from helpers.pictures import encoded, opened, picture, refused, save, split_tree, tree
+from helpers.pictures import class_tree, encoded, opened, picture, refused, save, split_tree, tree
 from resnetlab.data.check import audit_source
 from resnetlab.data.config import DataConfig, FolderChoices, Source
 from resnetlab.data.sources import image_decoder
+from resnetlab.data.sources.folder.layout import list_folder
 from resnetlab.data.splits import load_dataset
 from resnetlab.deploy.inputs import EvaluationImages, open_labeled_images
 from resnetlab.errors import InputError
@@ -407,6 +410,69 @@ def test_an_unreadable_table_is_refused_in_one_line(tmp_path: Path) -> None:
     (root / "labels.csv").write_bytes(TABLE.replace("cat", "ch\xe2t").encode("latin-1"))
     (line,) = refused(root)
     assert "not text in UTF-8" in line
+
+
+def test_a_table_that_is_a_link_is_refused_and_read_on_request(tmp_path: Path) -> None:
+    root = class_tree(tmp_path / "pets")
+    paths = sorted(path.relative_to(root).as_posix() for path in root.rglob("*.png"))
+    rows = "".join(f"{path},{'ab'[k % 2]}\n" for k, path in enumerate(paths))
+    (tmp_path / "new.csv").write_text("path,label\n" + rows)
+    (root / "labels.csv").symlink_to(tmp_path / "new.csv")
+    (line,) = refused(root)
+    assert line.startswith(f"{root}/labels.csv: a link to a table of labels, which is not followed")
+    assert opened(root, folder_choices=FolderChoices(follow_links="anywhere")).classes == ("a", "b")
+
+
+def test_names_with_spaces_at_their_ends_and_of_other_bytes_are_read(
+    tmp_path: Path,
+) -> None:
+    names = [" first.png", "box /last.png", os.fsdecode(b"caf\xe9.png"), "plain.png"]
+    for name in names:
+        for label in ("cat", "dog"):
+            save(tmp_path / label / name, picture(len(name)))
+    rows = "".join(f'"{label}/{name}",{label}\n' for label in ("cat", "dog") for name in names)
+    (tmp_path / "labels.csv").write_bytes(os.fsencode("path,label\n" + rows + ",\n"))
+    listing = list_folder(tmp_path)
+    assert {file.path for file in listing.files} == {
+        f"{label}/{name}" for label in ("cat", "dog") for name in names
+    }
+
+
+def test_a_value_too_long_for_a_table_is_refused_in_one_line(tmp_path: Path) -> None:
+    root = class_tree(tmp_path / "pets")
+    for value in ("x" * 300, "x" * 140_000):
+        (root / "labels.csv").write_text(f"{value},label\n")
+        assert refused(root)[0].startswith(f"{root}/labels.csv:1")
+
+
+def test_the_splits_of_the_folders_are_used_where_a_table_has_none(tmp_path: Path) -> None:
+    for split, count in (("train", 12), ("test", 4)):
+        for index in range(count):
+            save(tmp_path / split / f"{index}.png", picture(index + 100 * (split == "test")))
+    rows = "".join(
+        f"{path.relative_to(tmp_path).as_posix()},{'ab'[k % 2]}\n"
+        for k, path in enumerate(sorted(tmp_path.rglob("*.png")))
+    )
+    (tmp_path / "labels.csv").write_text("path,label\n" + rows)
+    listing = list_folder(tmp_path)
+    assert {(file.path.partition("/")[0], file.split) for file in listing.files} == {
+        ("train", "train"),
+        ("test", "test"),
+    }
+    assert "the splits are those of the folders test, train" in listing.notes
+
+
+def test_the_portable_formats_that_torchvision_opens_are_read(tmp_path: Path) -> None:
+    for label, suffix in itertools.product(("cat", "dog"), ("ppm", "pgm")):
+        for index in range(3):
+            mode = "L" if suffix == "pgm" else "RGB"
+            save(tmp_path / "pets" / label / f"{index}.{suffix}", picture(index, mode=mode))
+    listing = list_folder(tmp_path / "pets")
+    reference = ImageFolder(str(tmp_path / "pets"))
+    assert [f"{tmp_path}/pets/{file.path}" for file in listing.files] == [
+        path for path, _ in reference.samples
+    ]
+    assert opened(tmp_path / "pets").classes == ("cat", "dog")
 
 
 def test_thousands_of_wrong_rows_are_reported_in_twenty_lines_and_a_count(tmp_path: Path) -> None:

@@ -127,7 +127,7 @@ def test_labels_csv_sets_the_class_and_the_split_of_each_image(tmp_path: Path) -
     assert source.train.labels.tolist() == [1, 0, 1, 0]
     assert len(source.test) == 3
     assert source.notes == (
-        "images differ in size or are not square: resized to 64 pixels (change: image_size)",
+        "images differ in size or are not square: resized to 64 pixels (--img-size changes it)",
         "1 file skipped: 1 not in labels.csv",
     )
 
@@ -297,7 +297,7 @@ def test_bad_files_are_refused_in_one_line_with_the_first_file_and_the_path_of_t
     spoil(root)
     (line,) = refused(root)
     (listed,) = (tmp_path / "cache").glob("pets-*-bad.csv")
-    allowed = "JPEG, PNG, WEBP, BMP, GIF, TIFF, AVIF, HEIF"
+    allowed = "JPEG, PNG, WEBP, BMP, GIF, TIFF, PPM, AVIF, HEIF"
     message = f"not an image (allowed: {allowed}) (1 of 3 bad files, listed in {listed})"
     assert line == f"{root}/test/dog/scan.ico: {message}. Fix: replace them, or --skip-bad"
     assert [

@@ -20,7 +20,7 @@ from resnetlab.data.leakage import estimate_leakage
 from resnetlab.data.near_copies import MAX_NEAR_COPY_BITS, find_near_copies
 from resnetlab.data.sources import open_source
 from resnetlab.data.sources.folder.grouping import GroupRule, ImageGroups
-from resnetlab.data.sources.folder.manifest import ManifestRow
+from resnetlab.data.sources.folder.manifest import ManifestRow, SplitSpec
 from resnetlab.data.sources.folder.scan import scan_folder
 from resnetlab.data.splits import load_dataset, split_dataset
 from resnetlab.deploy.inputs import open_labeled_images
@@ -189,6 +189,40 @@ def test_every_group_rule_puts_a_burst_of_photographs_into_one_split(
     assert {row.split for row in scan.rows} == {"train", "validation", "test"}
     kind = rule.partition(":")[0]
     assert f"groups by {kind}: 60 images in 12 groups stay together in the split" in scan.notes
+
+
+def test_a_stored_split_is_not_used_after_the_groups_of_a_column_changed(tmp_path: Path) -> None:
+    root, rule = bursts(tmp_path / "pets", with_labels=True), FolderChoices(group="column:patient")
+    table = root / "labels.csv"
+    for change in (lambda text: text, lambda text: text.replace("cat 1", "cat 0")):
+        table.write_text(change(table.read_text()))
+        scan = scan_folder(root, image_size=64, cache=tmp_path / "cache", folder_choices=rule)
+        patient_of = dict(line.split(",")[::2] for line in table.read_text().splitlines())
+        splits: dict[str, set[str | None]] = {}
+        for row in scan.rows:
+            splits.setdefault(patient_of[row.path], set()).add(row.split)
+        assert all(len(sides) == 1 for sides in splits.values())
+    photos = open_photographs(root, cache=tmp_path / "cache", folder_choices=rule)
+    tested = open_labeled_images(str(root), "test", tmp_path / "cache", folder_choices=rule)
+    assert {image.name for image in tested.images} == {row.path for row in photos.test.rows}
+
+
+def test_groups_that_given_splits_separate_are_counted_in_a_note(tmp_path: Path) -> None:
+    root = tmp_path / "pets"
+    for split, label, site in itertools.product(("train", "test"), ("cat", "dog"), range(5)):
+        for index in range(3):
+            seed = hash((split, label, site, index)) % 2**32
+            save(root / split / label / f"s{site}_{index}.png", photograph(seed))
+    for spec in (None, SplitSpec((0.6, 0.2, 0.2), 0, keep_test=True)):
+        scan = scan_folder(
+            root,
+            image_size=64,
+            cache=tmp_path / "cache",
+            split=spec,
+            folder_choices=FolderChoices(group=r"regex:s[0-9]"),
+        )
+        assert not any("stay together" in note for note in scan.notes)
+    assert any("5 of 5 groups are in more than one split" in note for note in scan.notes)
 
 
 def test_a_rule_that_matches_nothing_is_refused(tmp_path: Path) -> None:

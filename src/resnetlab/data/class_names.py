@@ -147,3 +147,12 @@ def sort_classes(names: Iterable[str]) -> list[str]:
     if all(name.isascii() and name.isdigit() for name in listed):
         return sorted(listed, key=lambda name: (int(name), name))
     return sorted(listed)
+
+
+def is_text(name: str) -> bool:
+    """Return False for a name of bytes that are not UTF-8."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:  # bytes that cannot be decoded, stored as lone surrogates
+        return False
+    return True

@@ -99,8 +99,8 @@ class DataConfig:
     folds: PositiveInt | None = None
     """Number of folds of a cross-validation, stratified by class; None for none.
 
-    The images of the train split (of a folder of photographs without splits: all images) are
-    divided into that many parts, and `fold` is the test split.
+    The images of the train split (in fine-tuning, all photographs of a folder without a test split)
+    are divided into that many parts, and `fold` is the test split.
     """
     fold: NonNegativeInt = 0
     """Fold that is the test split, from 0 to `folds` - 1."""

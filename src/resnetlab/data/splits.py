@@ -93,7 +93,7 @@ def _take_fold(source: Source, folds: int, fold: int, seed: int) -> Source:
     )
     note = (
         f"fold {fold} of {folds} (counted from 0) of the train images is the test split; the "
-        "source's own test images are not used"
+        "images of its test split are not used"
     )
     return replace(
         source,

@@ -39,7 +39,7 @@ def choose_splits(
     notes, rows, pool = list(scan.notes), scan.rows, list(range(len(scan.rows)))
     if folds is not None:
         rows, pool, note = _take_fold(scan, folds, fold)
-        notes = [*notes, *scan.groups.notes(), note]
+        notes = [*notes, *scan.groups.notes(rows), note]
     if no_test:
         rows = _without_test(scan, rows, split_spec)
         notes.append("no test split (--no-test): the images not in validation are for training")

@@ -36,7 +36,7 @@ from resnetlab.data.sources import fast_jpeg
 DECODER_VERSION = 1
 """Version of the decoder. Increase it by hand when the same file gives other pixels."""
 
-FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "AVIF", "HEIF")
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "AVIF", "HEIF")
 """Formats of images. HEIF, as of iPhones (.heic), needs the package pillow-heif."""
 
 MAX_PIXELS = 100_000_000

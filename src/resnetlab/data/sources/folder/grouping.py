@@ -6,7 +6,9 @@ test, the test accuracy is too high. Free of torch.
 
 from __future__ import annotations
 
+import hashlib
 import itertools
+import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -88,6 +90,11 @@ class ImageGroups:
     def rule(self) -> GroupRule | None:
         """Parsed rule. Raises InputError if it is invalid."""
         return GroupRule.parse(self.text) if self.text else None
+
+    @property
+    def key(self) -> str:
+        """Text that stands for the rule and, where a column gives the groups, for its values."""
+        return groups_key(self.text, self.columns)
 
     @cached_property
     def near_copies(self) -> list[NearCopy]:
@@ -194,17 +201,27 @@ class ImageGroups:
                 leaked[split].add(left)
         return {split: len(indices) for split, indices in leaked.items() if indices}
 
-    def notes(self) -> list[str]:
-        """Return sentences for the user about the groups that a draw has kept together."""
+    def notes(self, rows: Sequence[ManifestRow]) -> list[str]:
+        """Return sentences for the user about the groups that a draw has kept together.
+
+        Args:
+            rows: Images of this folder with their final splits; others of the folder are not used.
+        """
         notes = []
         if self.rule is not None:
             named = [name for name in self.names if name]
-            alone = len(self.names) - len(named)
+            alone, groups = len(self.names) - len(named), len(set(named))
             notes.append(
                 f"groups by {self.rule.kind}: {format_count(len(named), 'image')} in "
-                f"{format_count(len(set(named)), 'group')} stay together in the split"
+                f"{format_count(groups, 'group')} stay together in the split"
                 + (f", {format_count(alone, 'image')} without a group" if alone else "")
             )
+            if torn := self._separated_groups(rows):
+                notes[0] = (
+                    f"groups by {self.rule.kind}: {torn:,} of {format_count(groups, 'group')} are "
+                    "in more than one split, because the folder gives a split; resnetlab data "
+                    "split draws others"
+                )
         copies = {index for copy in self._separable_copies for index in (copy.left, copy.right)}
         copies.update(index for group in self.copies for index in group)
         if copies:
@@ -226,6 +243,15 @@ class ImageGroups:
             )
         return notes
 
+    def _separated_groups(self, rows: Sequence[ManifestRow]) -> int:
+        """Return the number of named groups whose images are in more than one split."""
+        split_of = {row.path: row.split for row in rows}
+        splits: dict[str, set[Split | None]] = {}
+        for name, row in zip(self.names, self.rows, strict=True):
+            if name and row.path in split_of:
+                splits.setdefault(name, set()).add(split_of[row.path])
+        return sum(len(each) > 1 for each in splits.values())
+
     def _names_by_time(self, pause: timedelta) -> list[str]:
         """Return the group of each image: a new one begins after a pause between photographs."""
         times = [self._taken_at(row) for row in self.rows]
@@ -242,6 +268,13 @@ class ImageGroups:
         return image_decoder.read_time_taken(
             image_decoder.read_bytes(path, follow_links=self.follow_links)
         )
+
+
+def groups_key(text: str, columns: Sequence[str]) -> str:
+    """Return a text for a rule and the values of its column, by which drawn splits are stored."""
+    if not text.startswith("column:"):
+        return text
+    return f"{text} {hashlib.sha256(json.dumps(list(columns)).encode()).hexdigest()}"
 
 
 def _has_few_others(sizes: Counter[int]) -> bool:

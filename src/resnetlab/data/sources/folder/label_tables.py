@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from resnetlab.data.class_names import sort_classes
-from resnetlab.data.config import FolderChoices
+from resnetlab.data.config import FolderChoices, Split
 from resnetlab.data.sources.folder.labels_csv import read_labels
 from resnetlab.data.sources.folder.tree import has_image_suffix, is_hidden
 from resnetlab.data.sources.folder.types import (
@@ -36,9 +37,19 @@ def read_tables(
     folder_choices: FolderChoices,
     tables: Sequence[LabelTable],
 ) -> tuple[list[LabeledFile], list[SkippedFile], list[str]]:
-    """Read the tables of labels; a mistake in `labels.csv` says if there are folders of classes."""
+    """Read the tables of labels.
+
+    Tables without splits over folders that are splits take those of the folders. A mistake in
+    `labels.csv` says if there are folders of classes.
+    """
     try:
-        return read_labels(root, entries, folder_choices, tables)
+        files, skipped, notes = read_labels(root, entries, folder_choices, tables)
+        splits = [_split_of_folder(file.path) for file in files]
+        if any(file.split for file in files) or None in splits or len(set(splits)) == 1:
+            return files, skipped, notes
+        files = [replace(file, split=split) for file, split in zip(files, splits, strict=True)]
+        names = ", ".join(sorted({file.path.split("/")[0] for file in files}))
+        return files, skipped, [*notes, f"the splits are those of the folders {names}"]
     except InputError as error:
         where = f"{root}/{LABELS_FILE}"
         if error.problems[0].where != f"{where}:1" or not _has_class_folders(entries):
@@ -46,6 +57,11 @@ def read_tables(
         fix = "rename it to take the classes from the folders"
         message = "has priority over the folders of classes"
         raise InputError(*error.problems, Problem(where, message, fix)) from None
+
+
+def _split_of_folder(path: str) -> Split | None:
+    name = path.partition("/")[0]
+    return split_of_word(name) or split_of_image_folder(name)
 
 
 def check_tables_agree(

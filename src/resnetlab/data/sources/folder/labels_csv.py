@@ -18,10 +18,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, assert_never
 
-from resnetlab.data.class_names import lookalike_problems, normalize_name
+from resnetlab.data.class_names import is_text, lookalike_problems, normalize_name
 from resnetlab.data.config import DEFAULT_FOLDER_CHOICES, FolderChoices, Split
 from resnetlab.data.sources.folder.tree import is_hidden
 from resnetlab.data.sources.folder.types import (
+    FOLLOW_HINT,
     LABELS_FILE,
     SPLIT_ALIASES,
     TABLE_FILES,
@@ -33,6 +34,7 @@ from resnetlab.data.sources.folder.types import (
     split_of_image_folder,
     split_of_word,
 )
+from resnetlab.data.sources.folder.walk import LINK
 from resnetlab.errors import (
     MAX_LISTED_PROBLEMS,
     InputError,
@@ -139,8 +141,14 @@ class _FileFinder:
 def find_label_tables(root: Path, entries: Sequence[ScannedFile]) -> list[LabelTable]:
     """Return the tables of labels of a folder: one at its root, or one for each split.
 
-    Raises InputError for two tables that may be the one at the root.
+    Raises InputError for two tables that may be the one at the root, and for one that is a link
+    which is not followed.
     """
+    links = sorted(entry.path for entry in entries if entry.skip_reason == LINK)
+    if linked := [path for path in links if path in TABLE_FILES]:
+        message = "a link to a table of labels, which is not followed"
+        fix = f"put the file itself there, remove the link, or {FOLLOW_HINT}"
+        raise input_error(f"{root}/{linked[0]}", message, fix)
     names = {entry.path for entry in entries if not entry.skip_reason}
     single = [name for name in TABLE_FILES if name in names]
     if LABELS_FILE in single:
@@ -200,6 +208,10 @@ def read_labels(
             if table.label is None:
                 break
             result = _parse_row(row, table, finder, files)
+            is_found = isinstance(result, LabeledFile)  # the name of a file may be any bytes
+            text = [cell for k, cell in enumerate(row) if k != table.path or not is_found]
+            if not is_text("".join(text)):
+                raise input_error(where, "not text in UTF-8", HEADER_FIX)
             if isinstance(result, LabeledFile):
                 files[result.path] = result
             elif len(problems) < MAX_LISTED_PROBLEMS:
@@ -287,7 +299,12 @@ def _csv_rows(text: str, path: Path) -> Iterator[tuple[int, list[str]]]:
     """Yield the rows of a table with its header, each with the number of its last line."""
     first = next((line for line in text.splitlines()[:20] if line.strip()), "")
     # The separator is the one that gives the header the most columns.
-    separator = max(SEPARATORS, key=lambda mark: len(next(csv.reader([first], delimiter=mark), [])))
+    try:
+        separator = max(
+            SEPARATORS, key=lambda mark: len(next(csv.reader([first], delimiter=mark), []))
+        )
+    except csv.Error as error:
+        raise input_error(f"{path}:1", f"not a CSV table: {error}", HEADER_FIX) from error
     lines = csv.reader(
         io.StringIO(text, newline=""), delimiter=separator, skipinitialspace=True, strict=True
     )
@@ -324,8 +341,10 @@ def _read_text(path: Path) -> str:
         if path.stat().st_size > MAX_BYTES:
             raise input_error(str(path), f"larger than {MAX_BYTES // 10**6} MB", HEADER_FIX)
         raw = path.read_bytes()
-        is_utf16 = raw.startswith((b"\xff\xfe", b"\xfe\xff"))
-        return raw.decode("utf-16" if is_utf16 else "utf-8-sig")
+        if raw.startswith((b"\xff\xfe", b"\xfe\xff")):
+            return raw.decode("utf-16")
+        # The name of a file may be bytes that are no text; other values must be UTF-8.
+        return raw.decode("utf-8-sig", "surrogateescape")
     except UnicodeDecodeError as error:
         raise input_error(str(path), "not text in UTF-8", HEADER_FIX) from error
     except OSError as error:
@@ -333,10 +352,13 @@ def _read_text(path: Path) -> str:
 
 
 def _rows(lines: Iterator[list[str]], path: Path) -> Iterator[tuple[int, list[str]]]:
-    """Yield each row that is not empty, with the number of its last line."""
+    """Yield each row that is not empty, with the number of its last line.
+
+    Spreadsheets end a table with rows of empty values.
+    """
     try:
         for row in lines:
-            if row:
+            if any(cell.strip() for cell in row):
                 yield lines.line_num, row  # type: ignore[attr-defined]
     except csv.Error as error:
         raise input_error(str(path), f"not a CSV table: {error}", HEADER_FIX) from error
@@ -380,7 +402,9 @@ def _parse_row(
     word = row[table.split].strip() if table.split is not None else ""
     if table.split is not None and _simplify(table.columns[table.split]) == "isvalid":
         word = IS_VALID.get(word.lower(), word)
-    entry = finder.find(path, [table.source.folder] if table.source.folder else [])
+    folders = [table.source.folder] if table.source.folder else []
+    # A name may begin or end with a space.
+    entry = finder.find(row[table.path], folders) or finder.find(path, folders)
     if entry is None:
         return "absent", path
     if entry.skip_reason:
@@ -424,7 +448,7 @@ def _path_form(path: str) -> str:
 
 
 def _is_name(cell: str) -> bool:
-    return bool(cell) and "\0" not in cell and not cell.startswith(("/", ".."))
+    return 0 < len(cell) < 256 and "\0" not in cell and not cell.startswith(("/", ".."))
 
 
 def _simplify(name: str) -> str:

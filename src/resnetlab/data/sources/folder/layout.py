@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 from resnetlab.data.class_names import (
+    is_text,
     lookalike_problems,
     name_key,
     normalize_name,
@@ -347,7 +348,7 @@ def _check_classes(root: Path, classes: list[str], folders: set[str], for_traini
     problems = [
         Problem(f"{root}/{name}", "a class name that is not UTF-8", "rename the folder")
         for name in classes
-        if not _is_text(name)
+        if not is_text(name)
     ]
     if len(classes) < (2 if for_training else 1):
         class_names = ", ".join(classes) or "none"
@@ -357,11 +358,3 @@ def _check_classes(root: Path, classes: list[str], folders: set[str], for_traini
         problems.append(Problem(str(root), "fewer than two classes", fix, got=class_names))
     if problems:
         raise InputError(*problems)
-
-
-def _is_text(name: str) -> bool:
-    try:
-        name.encode()
-    except UnicodeEncodeError:  # bytes that cannot be decoded, stored as lone surrogates
-        return False
-    return True

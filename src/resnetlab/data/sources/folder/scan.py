@@ -275,6 +275,6 @@ def _choose_side(
         return height, ()
     note = (
         f"images differ in size or are not square: resized to {DEFAULT_IMAGE_SIZE} pixels "
-        "(change: image_size)"
+        "(--img-size changes it)"
     )
     return DEFAULT_IMAGE_SIZE, (note,) if sizes else ()

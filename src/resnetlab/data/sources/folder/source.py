@@ -129,7 +129,7 @@ def _dependencies(scan: FolderScan, cache: Path) -> list[Path]:
     used = [row.path for row in scan.rows]
     listed = sorted([*used, *(item.path for item in scan.bad)])
     return [
-        manifest.splits_path(scan.root, used, cache, scan.groups.text),
+        manifest.splits_path(scan.root, used, cache, scan.groups.key),
         cache / f"{manifest.file_stem(scan.root, listed)}-bad.csv",
         file_infos_path(scan.root, image_cache_dir()),
     ]

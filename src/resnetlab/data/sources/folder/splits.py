@@ -39,14 +39,14 @@ def assign_splits(
     notes: tuple[str, ...]
     match split:
         case None:
-            path = manifest.splits_path(root, [row.path for row in rows], cache, groups.text)
+            path = manifest.splits_path(root, [row.path for row in rows], cache, groups.key)
             complete, drawn = manifest.fill_missing_splits(
                 rows, classes, root, path, lambda: groups.numbers
             )
-            notes = (*drawn, *groups.notes()) if drawn else _unused_rule_note(rows, groups)
+            notes = (*drawn, *groups.notes(complete)) if drawn else _unused_rule_note(rows, groups)
         case SplitSpec():
             complete = manifest.resplit(rows, classes, root, split, groups.numbers)
-            notes = (*groups.notes(), *_test_split_note(rows, complete, split))
+            notes = (*groups.notes(complete), *_test_split_note(rows, complete, split))
         case Path():
             complete = manifest.apply_manifest(rows, listing.root, split)
             _check_all_in_train(complete, split)

@@ -21,6 +21,8 @@ IMAGE_SUFFIXES = (
     ".gif",
     ".tif",
     ".tiff",
+    ".ppm",
+    ".pgm",
     ".avif",
     ".heic",
     ".heif",
@@ -28,8 +30,6 @@ IMAGE_SUFFIXES = (
 UNSUPPORTED_SUFFIXES = (
     ".jp2",
     ".jxl",
-    ".ppm",
-    ".pgm",
     ".tga",
     ".ico",
     ".psd",
