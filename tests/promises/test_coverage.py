@@ -99,11 +99,16 @@ def state_by_results(name: str, needed: list[Condition], study_data: StudyData |
 
 
 def state(entry: dict[str, Any]) -> str:
-    """Return the stated state, or the state that follows from the results of its study."""
+    """Return the stated state, or the best state that follows from the results of its study and of
+    the variant `[evidence]` of it.
+    """
     name = study(entry)
     if not name:
         return str(entry.get("state", ""))
-    return state_by_results(name, needed_conditions(entry), results(name))
+    needed = needed_conditions(entry)
+    folders = (name, f"{name}-evidence")
+    states = [state_by_results(name, needed, results(folder)) for folder in folders]
+    return next(one for one in ("full protocol", "reduced", "not run") if one in states)
 
 
 def named(entries: list[tuple[str, dict[str, Any]]]) -> Any:
@@ -216,6 +221,14 @@ def test_the_state_of_an_entry_follows_from_conditions_recipe_images_and_seeds()
             assert state_by_results("ladder-mnist", needed, variant) == expected
     one = [c for c in needed if c.label == "+ flip"]
     assert state_by_results("ladder-mnist", one, changed(recipe=shorter)) == "full protocol"
+
+
+def test_an_entry_whose_conditions_only_a_variant_measured_is_reduced() -> None:
+    items = {entry["item"]: entry for entry in COMMITTED["practical"]}
+    (question,) = [entry for item, entry in items.items() if item == "question 21"]
+    needed = needed_conditions(question)
+    assert state_by_results("ladder", needed, results("ladder")) == "not run"
+    assert state(question) == "reduced"
 
 
 @named(ENTRIES)
