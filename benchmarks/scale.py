@@ -59,7 +59,7 @@ def main() -> int:
             rows.append({"runs": count, "load": load, **measured(folder, count == COUNTS[-1])})
         print(json.dumps(rows[-1]), flush=True)
     problems = list(judged(rows))
-    record = {**about, "tries": TRIES, "rows": rows, "problems": problems}
+    record = {**about, "tries": TRIES, "rows": rows, "limits": LIMITS, "problems": problems}
     Path(__file__).with_suffix(".json").write_text(json.dumps(record, indent=1) + "\n")
     print("\n".join(problems) or "within the limits, and linear in runs")
     return 1 if problems else 0
