@@ -110,7 +110,7 @@ def main() -> int:
         "servers": rows,
     }
     Path(__file__).with_suffix(".json").write_text(json.dumps(contents, indent=1) + "\n")
-    Path(__file__).with_suffix(".md").write_text(table)
+    Path(__file__).with_suffix(".md").write_text(f"{measured_on(contents)}\n\n{table}")
     return int(disagreement > TOLERANCE or not is_fastest(rows))
 
 
@@ -123,6 +123,15 @@ def is_fastest(rows: dict[str, dict[int, dict[str, float]]]) -> bool:
         and ours[n]["p50_ms"] <= other[n]["p50_ms"]
         for other in rows.values()
         for n in CLIENTS
+    )
+
+
+def measured_on(contents: dict[str, Any]) -> str:
+    """Return a sentence with the time, the machine and its load."""
+    return (
+        f"Measured on {contents['time'][:10]} at commit {contents['commit'][:8]} on "
+        f"{contents['cores']} cores ({contents['processor']}, {contents['instruction_set']}); load "
+        f"before: {contents['load']:.1f}."
     )
 
 

@@ -95,9 +95,11 @@ def contiguous_stage(network: Any, index: int) -> None:
 
     def forward_with_contiguous_stage(self: Any, images: torch.Tensor) -> torch.Tensor:
         if not hasattr(self, "hook"):
-            self.hook = self.stages[index].register_forward_pre_hook(
+            stage, later = self.stages[index], torch.channels_last
+            self.hook = stage.register_forward_pre_hook(
                 lambda _, inputs: tuple(x.contiguous() for x in inputs)
             )
+            stage.register_forward_hook(lambda _, __, out: out.contiguous(memory_format=later))
             for parameter in self.stages[index].parameters():
                 parameter.data = parameter.data.contiguous()
         logits: torch.Tensor = forward(self, images)
