@@ -14,6 +14,7 @@ import json
 import statistics
 import subprocess
 import sys
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -77,6 +78,8 @@ class Contender:
     """Processes of one contender, which all train in its windows."""
 
     processes: list[subprocess.Popen[str]]
+    warm_up_seconds: float = 0.0
+    """Time of the first window of two seconds, in which a compiler may work."""
 
     def window(self, seconds: float) -> float:
         """Return images per second of a window, summed over the processes."""
@@ -128,7 +131,9 @@ def started(commands: Mapping[str, list[list[str]]]) -> Iterator[dict[str, Conte
                 if process.stdout.readline() != "ready\n":
                     sys.exit(f"a contender did not start: {name}")
         for contender in contents.values():
+            began = time.monotonic()
             contender.window(2.0)
+            contender.warm_up_seconds = time.monotonic() - began
         yield contents
     finally:
         for contender in contents.values():
@@ -137,10 +142,19 @@ def started(commands: Mapping[str, list[list[str]]]) -> Iterator[dict[str, Conte
                 process.communicate()
 
 
-def measure(commands: Mapping[str, list[list[str]]]) -> dict[str, list[float]]:
-    """Return images per second by contender and window."""
+def measure(
+    commands: Mapping[str, list[list[str]]], warm_ups: dict[str, float] | None = None
+) -> dict[str, list[float]]:
+    """Return images per second by contender and window.
+
+    Args:
+        commands: Commands of each contender.
+        warm_ups: Mapping that gets the seconds of each contender's first window.
+    """
     rates: dict[str, list[float]] = {name: [] for name in commands}
     with started(commands) as processes:
+        if warm_ups is not None:
+            warm_ups |= {name: round(one.warm_up_seconds, 1) for name, one in processes.items()}
         order = list(processes)
         for window in range(WINDOWS):
             turn = window % len(order)
