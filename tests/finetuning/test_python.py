@@ -29,6 +29,26 @@ def test_a_network_is_fine_tuned_and_its_page_is_written(
     assert len(repr(result)) < 400
 
 
+def test_photographs_in_subfolders_are_used_by_a_choice_for_the_folder(
+    photos: Path, backbone: Path, tmp_path: Path
+) -> None:
+    for path in sorted(photos.rglob("*.*"))[::2]:
+        (path.parent / "more").mkdir(exist_ok=True)
+        path.rename(path.parent / "more" / path.name)
+    finetuned = rl.finetune(
+        photos,
+        model=str(backbone),
+        recipe="probe",
+        train_size=24,
+        epochs=1,
+        time_limit_seconds=None,
+        folder_choices=rl.FolderChoices(nested=True),
+        output=tmp_path,
+        progress=False,
+    )
+    assert finetuned.result.test.images == 3 * 6
+
+
 def test_the_sizes_are_compared_in_a_table(photos: Path, backbone: Path, tmp_path: Path) -> None:
     comparison = rl.fixres(
         photos,

@@ -42,6 +42,7 @@ def finetune(
     baseline: str | Path | None = None,
     skip_bad: bool = False,
     no_test: bool = False,
+    folder_choices: FolderChoices = DEFAULT_FOLDER_CHOICES,
     accept_license: bool = False,
     trust_code: bool = False,
     device: str = "auto",
@@ -73,6 +74,7 @@ def finetune(
         baseline: Folder of an earlier model to compare with on the test images.
         skip_bad: Skip damaged files.
         no_test: Set no images apart for a test split.
+        folder_choices: Choices for reading the folder: links, sub-folders, columns, groups.
         accept_license: Accept weights whose license forbids commercial use.
         trust_code: Consent to run the code (`package.module:function`) that `model` names.
         device: Device of the training, such as `cpu` or `cuda:1`.
@@ -108,6 +110,7 @@ def finetune(
         seed=seed,
         skip_bad=skip_bad,
         no_test=no_test,
+        folder_choices=folder_choices,
         accept_license=accept_license,
         trust_code=trust_code,
         device=device,
