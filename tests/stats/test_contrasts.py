@@ -88,10 +88,30 @@ def test_a_ratio_has_the_variance_of_the_delta_method(a: list[float], b: list[fl
 def test_the_mean_of_ratios_averages_the_effects_and_their_variances(
     pairs: list[tuple[list[float], list[float]]],
 ) -> None:
-    effect = relative_difference([arm for pair in pairs for arm in pair])
+    ratios = [(2 * index, 2 * index + 1) for index in range(len(pairs))]
+    effect = relative_difference([arm for pair in pairs for arm in pair], ratios)
     each = [relative_difference(pair) for pair in pairs]
     assert effect.estimate == pytest.approx(np.mean([one.estimate for one in each]), abs=1e-9)
     assert effect.se == pytest.approx(math.sqrt(sum(one.se**2 for one in each)) / len(each))
+
+
+@given(st.lists(values, min_size=3, max_size=3))
+def test_an_arm_of_two_ratios_has_one_derivative(arms: list[list[float]]) -> None:
+    ratios = [(0, 2), (1, 2)]
+    effect = relative_difference(arms, ratios)
+    means = np.array([np.mean(arm) for arm in arms])
+
+    def mean_ratio(at: np.ndarray) -> float:
+        return float(np.mean([100 * (at[k] - at[j]) / abs(at[j]) for k, j in ratios]))
+
+    step = 1e-6
+    slopes = [
+        (mean_ratio(means + step * unit) - mean_ratio(means - step * unit)) / (2 * step)
+        for unit in np.eye(3)
+    ]
+    parts = [g**2 * np.var(arm, ddof=1) / len(arm) for g, arm in zip(slopes, arms, strict=True)]
+    assert effect.estimate == pytest.approx(mean_ratio(means), abs=1e-9)
+    assert effect.se == pytest.approx(math.sqrt(sum(parts)), rel=1e-5)
 
 
 def test_28_percent_less_error_is_plus_28_percent() -> None:

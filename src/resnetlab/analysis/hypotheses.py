@@ -6,8 +6,10 @@ Free of torch.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import assert_never
 
 from resnetlab.stats.hypothesis_types import (
@@ -21,7 +23,7 @@ from resnetlab.stats.hypothesis_types import (
     SpeedHypothesis,
 )
 from resnetlab.stats.intervals import ACCURACY_RANGE_PCT, Interval, Moments
-from resnetlab.stats.outcomes import Outcome, count_outcomes
+from resnetlab.stats.outcomes import Outcome, OutcomeCounts, count_outcomes
 from resnetlab.studies.claims import (
     About,
     AnyClaim,
@@ -101,7 +103,7 @@ class ConditionRuns:
         diverged.
         """
         if self.moments is not None and self.scale is not None:
-            counts = count_outcomes(["trained"] * self.moments.n)
+            counts = OutcomeCounts(trained=self.moments.n)
             return Arm(counts, self.moments, self.scale.chance, self.scale.value_range)
         value_by_seed = {
             run.seed: run.value(metric, split) for run in self.runs if run.outcome == "trained"
@@ -156,35 +158,30 @@ def to_hypothesis(claim: AnyClaim, runs: Mapping[str, ConditionRuns]) -> Hypothe
         case FailsAndTrains():
             return FailureHypothesis((runs[claim.left].arm(), runs[claim.right].arm()))
         case Average():
-            return MeansHypothesis(
-                _arms(claim, runs), ((1 / len(claim.left), -1 / len(claim.left)) * len(claim.left),)
-            )
+            weights = Counter(claim.left)
+            weights.subtract(claim.right)
+            row = tuple(weights[label] / len(claim.left) for label in _labels(claim))
+            return MeansHypothesis(_arms(claim, runs), (row,))
         case Every():
-            arms = _arms(claim, runs)
-            pairs = range(0, len(arms), 2)
-            return MeansHypothesis(
-                arms, tuple(_contrast(len(arms), {k: 1.0, k + 1: -1.0}) for k in pairs)
-            )
+            pairs = zip(claim.left, claim.right, strict=True)
+            return MeansHypothesis(_arms(claim, runs), _contrasts(claim, pairs))
         case Relative():
             region = Region(claim.size - claim.margin, claim.size + claim.margin)
             return MeansHypothesis(
                 _arms(claim, runs),
                 region=region,
                 relative=True,
+                ratios=_ratios(claim),
                 direction=GREATER if claim.size > 0 else LESS,
             )
         case Monotone():
-            arms = _arms(claim, runs)
-            sign = 1.0 if claim.change == "improves" else -1.0
-            steps = range(len(arms) - 1)
-            return MeansHypothesis(
-                arms, tuple(_contrast(len(arms), {k: -sign, k + 1: sign}) for k in steps)
-            )
+            steps = list(pairwise(claim.order))
+            if claim.change == "improves":
+                steps = [(after, before) for before, after in steps]
+            return MeansHypothesis(_arms(claim, runs), _contrasts(claim, steps))
         case Best():
-            arms = _arms(claim, runs)
-            return MeansHypothesis(
-                arms, tuple(_contrast(len(arms), {0: 1.0, k: -1.0}) for k in range(1, len(arms)))
-            )
+            rivals = [(claim.left, rival) for rival in claim.rivals]
+            return MeansHypothesis(_arms(claim, runs), _contrasts(claim, rivals))
         case Faster():
             left, right = runs[claim.left], runs[claim.right]
             within, split = min(left.epochs, right.epochs), curve_split((left, right))
@@ -240,9 +237,28 @@ def _two_arm_hypothesis(
     )
 
 
+def _labels(claim: MetricClaim) -> tuple[str, ...]:
+    """Return the label of each arm: each condition of the claim once."""
+    return tuple(dict.fromkeys(condition_labels(claim)))
+
+
 def _arms(claim: MetricClaim, runs: Mapping[str, ConditionRuns]) -> tuple[Arm, ...]:
-    return tuple(runs[label].arm(claim.metric, claim.split) for label in condition_labels(claim))
+    return tuple(runs[label].arm(claim.metric, claim.split) for label in _labels(claim))
 
 
-def _contrast(length: int, weights: Mapping[int, float]) -> tuple[float, ...]:
-    return tuple(weights.get(index, 0.0) for index in range(length))
+def _ratios(claim: Relative) -> tuple[tuple[int, int], ...]:
+    """Return the positions of the arms of each pair of conditions."""
+    labels = _labels(claim)
+    pairs = zip(claim.left, claim.right, strict=True)
+    return tuple((labels.index(left), labels.index(right)) for left, right in pairs)
+
+
+def _contrasts(
+    claim: MetricClaim, pairs: Iterable[tuple[str, str]]
+) -> tuple[tuple[float, ...], ...]:
+    """Return the weights of the arms in the difference of each pair of conditions."""
+    labels = _labels(claim)
+    return tuple(
+        tuple(float(label == left) - float(label == right) for label in labels)
+        for left, right in pairs
+    )

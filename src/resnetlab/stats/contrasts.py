@@ -111,24 +111,40 @@ def paired_difference(differences: Sequence[float], overlap: float = 0.0) -> Eff
     return contrast((differences,), (1,), overlap)
 
 
-def relative_difference(arms: Sequence[Sample]) -> Effect:
-    """Return the relative difference of left and right in percent.
+def relative_difference(
+    arms: Sequence[Sample], ratios: Sequence[tuple[int, int]] = ((0, 1),)
+) -> Effect:
+    """Return the mean relative difference of pairs of arms in percent.
 
-    It is the mean of 100 (a - b) / |b| over pairs of arms, which are given as left, right, left,
-    right, ... By the delta method the variance of a ratio r = a / b of means is r^2 (s_a^2 / (n_a
-    a^2) + s_b^2 / (n_b b^2)). Raises ValueError if the mean of a right arm is 0.
+    It is the mean of 100 (a - b) / |b| over `ratios`. By the delta method its variance is the sum
+    of g^2 s^2 / n over the arms, where g is the derivative of the effect by the mean of the arm. An
+    arm of several ratios has one derivative, the sum of theirs, because its runs are the same in
+    all of them.
+
+    Args:
+        arms: Samples, each once.
+        ratios: Positions of the left arm and of the right arm of each pair.
+
+    Raises:
+        ValueError: The mean of a right arm is 0.
     """
-    pairs = list(zip(arms[::2], arms[1::2], strict=True))
-    scale = 100 / len(pairs)
-    d, parts = 0.0, []
-    for left, right in pairs:
-        a, b = sample_mean(left), sample_mean(right)
+    scale = 100 / len(ratios)
+    means = [sample_mean(arm) for arm in arms]
+    estimate, derivatives = 0.0, [0.0] * len(arms)
+    for left, right in ratios:
+        a, b = means[left], means[right]
         if b == 0:
             raise ValueError("nothing is a percentage of 0")
-        d += scale * (a - b) / abs(b)
-        parts.append((scale**2 * sample_variance(left) / len(left) / b**2, len(left)))
-        parts.append((scale**2 * sample_variance(right) / len(right) * (a / b**2) ** 2, len(right)))
-    return satterthwaite_effect(d, parts)
+        estimate += scale * (a - b) / abs(b)
+        derivatives[left] += scale / abs(b)
+        derivatives[right] -= scale * a / (b * abs(b))
+    return satterthwaite_effect(
+        estimate,
+        [
+            (derivative**2 * sample_variance(arm) / len(arm), len(arm))
+            for derivative, arm in zip(derivatives, arms, strict=True)
+        ],
+    )
 
 
 def satterthwaite_effect(estimate: float, variance_terms: Sequence[tuple[float, int]]) -> Effect:

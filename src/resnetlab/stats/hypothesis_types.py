@@ -71,7 +71,9 @@ class MeansHypothesis:
     Several contrasts form an intersection-union test: the largest one-sided p counts, without a
     correction (Berger 1982). A contrast that goes the other way after Holm's correction contradicts
     the claim. `pairs` has the differences of paired runs if the runs share more than a seed. With
-    `relative` the arms are left, right, left, ... and the effect is in percent of right.
+    `relative` the effect is the mean difference of `ratios` in percent of right.
+
+    A condition is one arm, however often the claim names it: its runs are the same each time.
 
     A pair that lacks a run is tested in both cases of that run: as failed, so that the pair is
     dropped, and as the mean of the trained runs of its arm.
@@ -81,6 +83,8 @@ class MeansHypothesis:
     weights: tuple[tuple[float, ...], ...] = ((1.0, -1.0),)
     region: Region = GREATER
     relative: bool = False
+    ratios: tuple[tuple[int, int], ...] = ((0, 1),)
+    """Positions of the left arm and of the right arm of each ratio, with `relative`."""
     pairs: tuple[float, ...] | None = None
     direction: Region | None = None
     """Direction of a claim about a size; it gets a verdict of its own."""
@@ -102,7 +106,7 @@ class MeansHypothesis:
     def effects(self, values: Sequence[Sample]) -> list[Effect]:
         """Return the effect of each contrast from the values of the trained runs of each arm."""
         if self.relative:
-            return [contrasts.relative_difference(values)]
+            return [contrasts.relative_difference(values, self.ratios)]
         if self.pairs is not None:
             effects = [contrasts.paired_difference(self._all_pairs(values), self.overlap)]
         else:

@@ -161,7 +161,8 @@ def _test(hypothesis: Hypothesis) -> _TestResult:
         case MeansHypothesis():
             if short := _too_few_runs(hypothesis):
                 return _no_result(ReasonKind.TOO_FEW_TRAINED, short=short)
-            if hypothesis.relative and any(sample_mean(arm.trained) == 0 for arm in arms[1::2]):
+            rights = [arms[right] for _, right in hypothesis.ratios] if hypothesis.relative else []
+            if any(sample_mean(arm.trained) == 0 for arm in rights):
                 return _no_result(ReasonKind.RELATIVE_TO_ZERO)
             cases = product(*(arm.missing_run_cases() for arm in arms))
             results = [_test_means(hypothesis, case) for case in cases]
@@ -219,7 +220,7 @@ def _test_means(hypothesis: MeansHypothesis, trained: Sequence[Sample]) -> _Test
     if any(len(values) < arm.counts.ended for arm, values in arms):
         overall = [arm.interval_over_all_runs(values) for arm, values in arms]
         if hypothesis.relative:
-            spans = [_relative_difference_interval(overall)]
+            spans = [_relative_difference_interval(overall, hypothesis.ratios)]
         else:
             spans = [contrast_range(overall, row) for row in hypothesis.weights]
         outside = any(span.high <= region.low or span.low >= region.high for span in spans)
@@ -230,8 +231,10 @@ def _test_means(hypothesis: MeansHypothesis, trained: Sequence[Sample]) -> _Test
     return _TestResult(side, min(1.0, 2 * min(p_in, p_out)), test=test)
 
 
-def _relative_difference_interval(arms: Sequence[Interval]) -> Interval:
-    pairs = list(zip(arms[::2], arms[1::2], strict=True))
+def _relative_difference_interval(
+    arms: Sequence[Interval], ratios: Sequence[tuple[int, int]]
+) -> Interval:
+    pairs = [(arms[left], arms[right]) for left, right in ratios]
     if any(right.low <= 0 <= right.high or math.isinf(right.low) for _, right in pairs):
         return Interval(-math.inf, math.inf)
     corners = [[100 * (a - b) / abs(b) for a in left for b in right] for left, right in pairs]

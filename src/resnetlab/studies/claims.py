@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 from typing import Annotated, Literal, assert_never
 
+from resnetlab.messages import format_count
 from resnetlab.schema import NonNegativeFloat, PositiveFloat, discriminated_by, strict_dataclass
 from resnetlab.schema_errors import FieldError
 from resnetlab.studies.published.bibliography import Citation
@@ -107,6 +108,15 @@ class FailsAndTrains(_ClaimText):
     right: str
 
 
+def _check_pairs(left: tuple[str, ...], right: tuple[str, ...]) -> None:
+    """Raise FieldError unless both sides have the same number of conditions, and at least one."""
+    if not left:
+        raise FieldError("left", "no condition", 'left = ["A"], with a condition for each pair')
+    if len(left) != len(right):
+        message = f"has {format_count(len(right), 'condition')}, and left has {len(left)}"
+        raise FieldError("right", message, "give each condition of left its partner in right")
+
+
 @strict_dataclass
 class Average(_ClaimText):
     """Claim that `left` is better than `right` on average over pairs of conditions."""
@@ -116,6 +126,9 @@ class Average(_ClaimText):
     right: tuple[str, ...]
     metric: Metric = "top1"
     split: ClaimSplit = "test"
+
+    def __post_init__(self) -> None:
+        _check_pairs(self.left, self.right)
 
 
 @strict_dataclass
@@ -127,6 +140,9 @@ class Every(_ClaimText):
     right: tuple[str, ...]
     metric: Metric = "top1"
     split: ClaimSplit = "test"
+
+    def __post_init__(self) -> None:
+        _check_pairs(self.left, self.right)
 
 
 @strict_dataclass
@@ -147,6 +163,7 @@ class Relative(_ClaimText):
     def __post_init__(self) -> None:
         if self.size == 0 or not math.isfinite(self.size):
             raise FieldError("size", "not a difference", "size = 28.0")
+        _check_pairs(self.left, self.right)
 
     @property
     def effective_margin(self) -> float:
