@@ -75,6 +75,21 @@ def test_the_command_has_a_question_for_an_unrecognized_column(tmp_path: Path) -
     assert "reproduced: A has a higher kappa than B." in repeated(output, tmp_path)
 
 
+def test_names_with_signs_of_the_grammar_are_quoted_in_the_claim(tmp_path: Path) -> None:
+    (tmp_path / "runs.csv").write_text(long_rows(**{"lr = 0.1": A, "lr = 0.2": B}))
+    answers = [
+        (METHOD, "1"),
+        ("Claim (number)", "3"),
+        ("Margin in points", ".5"),
+        ("Pairs (number)", "1"),
+    ]
+    code, output = converse(["judge", "runs.csv"], answers, tmp_path)
+    assert code == 0, output
+    claim = "lr = 0.1 and lr = 0.2 are within 0.5 points in accuracy."
+    assert f"contradicted: {claim}" in output
+    assert f"contradicted: {claim}" in repeated(output, tmp_path)
+
+
 def test_without_a_method_a_terminal_gets_the_same_description_as_a_pipe(tmp_path: Path) -> None:
     (tmp_path / "runs.csv").write_text(long_rows(A=A, B=B))
     code, output = converse(["judge", "runs.csv"], [(METHOD, "")], tmp_path)

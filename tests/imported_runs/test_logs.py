@@ -109,6 +109,17 @@ def test_event_files_of_the_torch_writer_are_read(tmp_path: Path) -> None:
     assert values[3] == ("plain/seed7", 3, 0.75)
 
 
+def test_two_folders_of_event_files_with_one_seed_are_refused(tmp_path: Path) -> None:
+    tensorboard = pytest.importorskip("torch.utils.tensorboard")
+    for folder, step in (("net-s0", 1), ("net/seed0", 2)):
+        writer = tensorboard.SummaryWriter(str(tmp_path / folder))
+        writer.add_scalar("acc", 0.5, step)
+        writer.close()
+    expected = "run net/seed0 and run net-s0: 2 runs of net with the same seed, 0"
+    with pytest.raises(InputError, match=expected):
+        report_table(tmp_path, declare())
+
+
 def test_a_truncated_event_file_is_read_to_its_last_record_and_a_damaged_one_is_refused(
     board: Path, tmp_path: Path
 ) -> None:

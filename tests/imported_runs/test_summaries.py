@@ -69,6 +69,19 @@ def test_fractions_become_percent_together_with_their_deviation() -> None:
     assert (report.conditions["A"].mean, report.conditions["A"].sd) == (93.5, 0.2)
 
 
+@pytest.mark.parametrize("text", ["A: .935 ± .002, n=5", "A: 9.35e-1 ± 2E-3, n=5"])
+def test_a_summary_may_have_numbers_of_any_usual_form(text: str) -> None:
+    report = judge_summaries(parse_summaries([text]), declare())
+    assert (report.conditions["A"].mean, report.conditions["A"].sd) == (93.5, 0.2)
+
+
+def test_the_number_of_runs_needs_no_memory() -> None:
+    words = ["A: 93.5 ± 0.2, n=1000000", "B: 93.1 ± 0.4, n=8"]
+    report = judge_summaries(parse_summaries(words), declare(claims="A > B"))
+    expected = scipy.stats.ttest_ind_from_stats(93.5, 0.2, 10**6, 93.1, 0.4, 8, equal_var=False)
+    assert report.statistics[0].p == pytest.approx(expected.pvalue, rel=1e-9)
+
+
 def test_a_table_with_columns_of_means_is_recognized(tmp_path: Path) -> None:
     (tmp_path / "means.csv").write_text("model,Mean,std,n\nA,93.5,0.2,5\nB,93.1,0.4,8\n")
     report = rl.judge(tmp_path / "means.csv", ["A > B"])

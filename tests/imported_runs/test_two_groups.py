@@ -40,6 +40,8 @@ REQUESTS: list[dict[str, Any]] = [
     {"columns": COLUMNS, "margin": 0.4, "paired": True},
     {"columns": COLUMNS, "higher_is": "worse", "measure": "test error"},
     {"columns": ("0.931\n0.935\nnan", "0.92\n0.925"), "names": ("with mixup", "B, plain")},
+    {"columns": COLUMNS, "margin": 0.5, "kind": "equal", "names": ("lr = 0.1", "lr = 0.2")},
+    {"columns": COLUMNS, "margin": 1e-12, "names": ("A by 2", "A > B")},
     {"summaries": ("ResNet: 93.5 ± 0.2, n=5", "B: 92.9 +- 0.3 (n=5)"), "margin": 0.3},
 ]
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from resnetlab.errors import InputError, input_error, suggest
+from resnetlab.imported_runs.declaration import MAX_RUNS
 from resnetlab.schema import decode
 from resnetlab.studies.claims import AnyClaim, Claim
 from resnetlab.studies.imported_design import PublishedValue
@@ -15,14 +16,20 @@ from resnetlab.studies.measure import Measure
 GRAMMAR = "A > B; A > B + 1; A > B by 2 within 1; A = B within 0.5; A fails and B trains; A > all"
 """Forms of a claim. `>` means better: higher, or lower for an error or a loss."""
 
-_NUMBER = r"(\d+(?:\.\d+)?)"
+NUMBER = r"(?:\d{1,40}(?:\.\d{0,40})?|\.\d{1,40})(?:[eE][+-]?\d{1,2})?"
+"""Pattern of a number without a sign: `1`, `0.5`, `.5` or `1e-3`. Its length is bounded, so that no
+number overflows.
+"""
+
+_NUMBER = f"({NUMBER})"
+_KEYWORDS = {"fails", "and", "trains", "within", "by", "all"}
 _FAILS = re.compile(r"(.+?) fails and (.+?) trains")
 _EQUAL = re.compile(rf"(.+?) = (.+?) within {_NUMBER}")
 _ABOUT = re.compile(rf"(.+?) ([<>]) (.+?) by {_NUMBER}(?: within {_NUMBER})?")
 _MORE = re.compile(rf"(.+?) > (.+?) \+ {_NUMBER}")
 _GREATER = re.compile(r"(.+?) ([<>]) (.+)")
 _RIGHT = re.compile(r" [<>] ")
-_PUBLISHED = re.compile(r"(.+?) = (best )?([+-]?\d+(?:\.(\d+))?)(?: of (\d+))?(?: \((.+)\))?")
+_PUBLISHED = re.compile(rf"(.+?) = (best )?([+-]?{NUMBER})(?: of (\d{{1,40}}))?(?: \((.+)\))?")
 
 
 def parse_claim(text: str, conditions: Sequence[str], measure: Measure, where: str) -> AnyClaim:
@@ -37,12 +44,11 @@ def parse_claim(text: str, conditions: Sequence[str], measure: Measure, where: s
     Raises:
         InputError: The text has none of the forms, or names no condition.
     """
-    text = " ".join(text.split())
     names = _Names(conditions, text, where)
-    table = _claim_table(text, names, measure)
+    table = _claim_table(names.masked, names, measure)
     if table is None:
-        fix = f'"{_example(conditions)}"'
-        raise input_error(where, "not a claim", fix, got=text, allowed=GRAMMAR)
+        fix = _example(conditions)
+        raise input_error(where, "not a claim", fix, got=names.text, allowed=GRAMMAR)
     if table["kind"] != "fails-and-trains":
         table["metric"] = claim_metric(measure)
     claim: AnyClaim = decode(Claim, table, where)
@@ -77,6 +83,9 @@ def _claim_table(text: str, names: _Names, measure: Measure) -> dict[str, Any] |
             left = names.condition(match[1])
             statement = f"{left} has the best {measure.name} of all conditions."
             rivals = [name for name in names.conditions if name != left]
+            if not rivals:
+                fix = "give a table with two conditions"
+                raise input_error(names.where, f"only {left} is there", fix, got=names.text)
             return {"kind": "best", "statement": statement, "left": left, "rivals": rivals}
         sides = names.pair(match[1], match[3], match[2])
         return {"kind": "greater", "statement": f"{_better(sides, measure)}.", **sides}
@@ -106,26 +115,59 @@ def parse_published(text: str, conditions: Sequence[str], where: str) -> Publish
     Raises:
         InputError: The text has another form, or names no condition.
     """
-    text = " ".join(text.split())
-    match = _PUBLISHED.fullmatch(text)
+    names = _Names(conditions, text, where)
+    match = _PUBLISHED.fullmatch(names.masked)
     if match is None:
-        fix = f'"{conditions[0]} = 93.57 of 5 (He et al. 2016)"'
-        raise input_error(where, "not a published number", fix, got=text)
+        fix = f'"{quoted_name(conditions[0])} = 93.57 of 5 (He et al. 2016)"'
+        raise input_error(where, "not a published number", fix, got=names.text)
+    num_runs = int(match[4] or 1)
+    if not 1 <= num_runs <= MAX_RUNS:
+        allowed = f"1 to {MAX_RUNS:,}"
+        fix = "give the number of runs of the source, or leave it out"
+        raise input_error(where, "not a number of runs", fix, got=match[4], allowed=allowed)
     return PublishedValue(
-        condition=_Names(conditions, text, where).condition(match[1]),
+        condition=names.condition(match[1]),
         value=float(match[3]),
-        num_runs=int(match[5] or 1),
+        num_runs=num_runs,
         statistic="best" if match[2] else "mean",
-        half_width=0.5 * 10.0 ** -len(match[4] or ""),
-        source=match[6] or "",
+        half_width=_half_of_last_digit(match[3]),
+        source=match[5] or "",
     )
 
 
+def _half_of_last_digit(number: str) -> float:
+    """Return half of the unit of the last digit of a number as text: 0.005 for `93.57`."""
+    digits, _, exponent = number.lower().partition("e")
+    return 0.5 * 10.0 ** (int(exponent or 0) - len(digits.partition(".")[2]))
+
+
+def quoted_name(name: str) -> str:
+    """Return a name as a claim can have it: in quotes, if its words may be those of the grammar."""
+    words = name.split(" ")
+    is_plain = all(re.fullmatch(r"[\w.-]+", word) for word in words)
+    return name if is_plain and not _KEYWORDS.intersection(words) else f'"{name}"'
+
+
 class _Names:
-    """Names of conditions in a text."""
+    """Names of conditions in a text.
+
+    `text` is the text with single spaces. In `masked` a mark stands for each condition in quotes,
+    because its name may contain signs of the grammar, such as ` = `.
+    """
 
     def __init__(self, conditions: Sequence[str], text: str, where: str) -> None:
-        self.conditions, self.text, self.where = conditions, text, where
+        self.conditions, self.where = conditions, where
+        self.text = " ".join(text.replace("\0", " ").split())
+        self._by_mark: dict[str, str] = {}
+        longest_first = sorted((" ".join(name.split()) for name in conditions), key=len)[::-1]
+        names = "|".join(map(re.escape, longest_first))
+        quoted = rf"(?<!\S)(?:\"(?:{names})\"|'(?:{names})')(?!\S)"
+        self.masked = re.sub(quoted, self._mask, self.text, flags=re.IGNORECASE)
+
+    def _mask(self, match: re.Match[str]) -> str:
+        mark = f"\0{len(self._by_mark)}"
+        self._by_mark[mark] = match[0]
+        return mark
 
     def is_known(self, name: str) -> bool:
         return any(_folded(one) == _folded(name) for one in self.conditions)
@@ -135,7 +177,9 @@ class _Names:
 
         Raises InputError if there is none.
         """
-        bare = name.strip()
+        bare = re.sub(r"\0\d+", lambda match: self._by_mark[match[0]], name.strip())
+        if bare in self.conditions:
+            return bare
         if len(bare) > 1 and bare[0] == bare[-1] and bare[0] in "'\"":
             bare = bare[1:-1]
         if bare in self.conditions:
@@ -153,13 +197,13 @@ class _Names:
         """
         first, second = self.condition(left), self.condition(right)
         if first == second:
-            fix = f'"{_example(self.conditions)}"'
+            fix = _example(self.conditions)
             raise input_error(self.where, "compares a condition with itself", fix, got=self.text)
         first, second = (second, first) if sign == "<" else (first, second)
         return {"left": first, "right": second}
 
     def _error(self, name: str) -> InputError:
-        fix = suggest(name, self.conditions) or f'"{_example(self.conditions)}"'
+        fix = suggest(name, self.conditions) or _example(self.conditions)
         allowed = ", ".join(self.conditions[:20])
         return input_error(
             self.where, f"{self.text}: no such condition", fix, got=name, allowed=allowed
@@ -171,4 +215,6 @@ def _folded(name: str) -> str:
 
 
 def _example(conditions: Sequence[str]) -> str:
-    return f"{conditions[0]} > {conditions[1]}" if len(conditions) > 1 else "A > B"
+    names = conditions[:2] if len(conditions) > 1 else ("A", "B")
+    text = " > ".join(map(quoted_name, names))
+    return f"'{text}'" if '"' in text else f'"{text}"'

@@ -11,6 +11,9 @@ from resnetlab.schema import PositiveInt, decode, read_toml, strict_dataclass
 from resnetlab.schema_errors import FieldError
 from resnetlab.studies.imported_design import PublishedValue
 
+MAX_RUNS = 1_000_000
+"""Largest number of runs behind a mean; a larger one is the number of something else."""
+
 DeclaredUnit = Literal["auto", "percent", "fraction", "number"]
 HigherIs = Literal["auto", "better", "worse"]
 

@@ -76,7 +76,7 @@ def read_event_folder(folder: Path, tag: str = "") -> RawTable:
         curve = {scalar.step: scalar.value for scalar in scalars if scalar.tag == chosen}
         points: list[tuple[object, object]] = [*sorted(curve.items())] or [(None, None)]
         rows += [
-            Row(f"run {run}", {RUN_COLUMN: run, STEP_COLUMN: step, chosen: value})
+            Row(f"run {run}", {RUN_COLUMN: run, STEP_COLUMN: step, chosen: value}, run)
             for step, value in points
         ]
     files, runs = format_count(len(paths), "file"), format_count(len(by_run), "run")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from resnetlab.analysis.study_data import CurvePoint, RunRow, StudyData
 from resnetlab.errors import InputError, input_error
 from resnetlab.imported_runs.claim_text import claim_metric, parse_claim, parse_published
 from resnetlab.imported_runs.columns import Columns, find_columns
-from resnetlab.imported_runs.declaration import Declaration
+from resnetlab.imported_runs.declaration import MAX_RUNS, Declaration
 from resnetlab.imported_runs.detect_measure import detect_measure, rescale
 from resnetlab.imported_runs.raw_table import RawTable, select_rows
 from resnetlab.imported_runs.run_values import ImportedRun, missing_partners, read_runs
@@ -23,11 +24,15 @@ from resnetlab.stats.outcomes import OUTCOMES, count_outcomes
 from resnetlab.studies.claims import (
     About,
     AnyClaim,
+    Average,
+    Best,
     Better,
     Claim,
     Equivalent,
+    Every,
     FailsAndTrains,
     Faster,
+    Monotone,
     Relative,
     condition_labels,
 )
@@ -183,10 +188,32 @@ def _claim_of_table(
         raise input_error(
             where, "no such condition", fix, field=field, got=unknown[0], allowed=allowed
         )
+    if problem := _comparison_problem(claim):
+        fix = "give a table with two conditions"
+        if len(conditions) > 1:
+            fix = f"compare two of the conditions {', '.join(conditions[:20])}"
+        raise input_error(where, problem, fix, field=field)
     if isinstance(claim, Faster) and (measure.unit != "%" or not measure.higher_is_better):
         message = "compares epochs to an accuracy in percent"
         raise input_error(where, message, "another kind of claim", field=field)
     return claim
+
+
+def _comparison_problem(claim: AnyClaim) -> str:
+    """Return the reason why a claim compares no two different conditions; empty if it does."""
+    labels = condition_labels(claim)
+    if len(labels) < 2:
+        return f"a claim of kind {claim.kind} about fewer than two conditions"
+    if isinstance(claim, Average | Every | Relative):
+        pairs = list(zip(claim.left, claim.right, strict=True))
+        if isinstance(claim, Average) and sorted(claim.left) == sorted(claim.right):
+            return "left and right have the same conditions"
+    elif isinstance(claim, Monotone | Best):
+        pairs = list(combinations(labels, 2))
+    else:
+        pairs = [(claim.left, claim.right)]
+    same = next((left for left, right in pairs if left == right), "")
+    return f"compares the condition {same} with itself" if same else ""
 
 
 def _designed(claim: AnyClaim, declaration: Declaration) -> AnyClaim:
@@ -223,6 +250,15 @@ def _published(
     """Return the published numbers in the unit of the report; a fraction becomes percent."""
     values = [parse_published(text, conditions, "--published") for text in declaration.published]
     for value in declaration.reference:
+        if value.num_runs > MAX_RUNS:
+            raise input_error(
+                "the declaration",
+                "not a number of runs",
+                "give the number of runs of the source, or leave it out",
+                field="reference.num_runs",
+                got=value.num_runs,
+                allowed=f"1 to {MAX_RUNS:,}",
+            )
         if value.condition not in conditions:
             allowed = ", ".join(conditions[:20])
             fix = f'condition = "{conditions[0]}"'

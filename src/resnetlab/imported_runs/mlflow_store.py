@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import sqlite3
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -32,8 +33,9 @@ _STATUS_BY_NUMBER = {
 
 @dataclass
 class MlflowRun:
-    """Run of MLflow: its name, its status, its parameters, its tags and its metrics by step."""
+    """Run of MLflow: its id, which is unique, its name, status, parameters, tags and metrics."""
 
+    id: str
     name: str
     status: str
     deleted: bool
@@ -41,6 +43,7 @@ class MlflowRun:
     params: dict[str, str] = field(default_factory=dict)
     tags: dict[str, str] = field(default_factory=dict)
     metrics: dict[str, dict[int, float]] = field(default_factory=dict)
+    """Value by step of each metric."""
 
 
 def is_file_store(folder: Path) -> bool:
@@ -68,6 +71,7 @@ def read_file_store(folder: Path, metric: str = "") -> RawTable:
         experiment_meta = meta_path.parent.parent / "meta.yaml"
         experiment = _flat_yaml(experiment_meta).get("name", "") if experiment_meta.exists() else ""
         run = MlflowRun(
+            id=run_folder.name,
             name=meta.get("run_name") or run_folder.name,
             status=_STATUS_BY_NUMBER.get(meta.get("status", ""), meta.get("status", "")),
             deleted=meta.get("lifecycle_stage") == "deleted",
@@ -94,7 +98,9 @@ def read_sqlite(path: Path, metric: str = "") -> RawTable:
     try:
         with closing(sqlite3.connect(address, uri=True)) as database:
             runs = {
-                str(key): MlflowRun(name or key, status, stage == "deleted", experiment or "")
+                str(key): MlflowRun(
+                    str(key), name or key, status, stage == "deleted", experiment or ""
+                )
                 for key, name, status, stage, experiment in database.execute(
                     "SELECT r.run_uuid, r.name, r.status, r.lifecycle_stage, e.name FROM runs r "
                     "LEFT JOIN experiments e ON e.experiment_id = r.experiment_id "
@@ -129,7 +135,9 @@ def _table(
     chosen = choose_metric(str(path), metric, names)
     reserved = {RUN_COLUMN, STEP_COLUMN, STATUS_COLUMN, chosen}
     rows = []
+    names_of_runs = Counter(run.name for run in alive)
     for run in alive:
+        origin = f"run {run.name}" + (f" ({run.id})" if names_of_runs[run.name] > 1 else "")
         tags = {k: v for k, v in run.tags.items() if not k.startswith("mlflow.")}
         described = {k: v for k, v in (tags | run.params).items() if k not in reserved}
         described = {"experiment": run.experiment} | described
@@ -137,7 +145,7 @@ def _table(
         curve: list[tuple[object, object]] = [*points] or [(None, None)]
         for step, value in curve:
             cells = {RUN_COLUMN: run.name, **described, STATUS_COLUMN: run.status}
-            rows.append(Row(f"run {run.name}", cells | {STEP_COLUMN: step, chosen: value}))
+            rows.append(Row(origin, cells | {STEP_COLUMN: step, chosen: value}, run.id))
     sentence = f"MLflow {kind}: {format_count(len(alive), 'run')}, metric {chosen}."
     if deleted := len(runs) - len(alive):
         sentence += f" Deleted and not used: {format_count(deleted, 'run')}."

@@ -22,6 +22,8 @@ class Row:
     origin: str
     """Position in the file: `row 5`, or the name of a run."""
     cells: dict[str, Any]
+    run: str = ""
+    """Identity of the run, such as its id or folder; empty if the reader knows its name alone."""
 
 
 @dataclass(frozen=True)

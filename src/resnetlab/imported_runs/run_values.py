@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 import re
 from collections.abc import Iterator, Sequence
@@ -12,6 +11,14 @@ from resnetlab.errors import input_error
 from resnetlab.imported_runs.columns import Columns
 from resnetlab.imported_runs.declaration import Declaration
 from resnetlab.imported_runs.raw_table import RUN_COLUMN, RawTable, Row, cell_text, parse_number
+from resnetlab.imported_runs.run_cells import (
+    RunCell,
+    check_different_runs,
+    check_epochs,
+    check_one_run,
+    last_empty_rows,
+    order_by_epoch,
+)
 from resnetlab.stats.outcomes import Outcome
 
 STATUS_WORDS: dict[Outcome, tuple[str, ...]] = {
@@ -28,6 +35,9 @@ STATUS_WORDS: dict[Outcome, tuple[str, ...]] = {
 _OUTCOME_BY_WORD: dict[str, Outcome] = {
     word: outcome for outcome, words in STATUS_WORDS.items() for word in words
 }
+
+MIN_SIZE, MAX_SIZE = 1e-100, 1e100
+"""Range of the absolute values of runs. The squares of others do not fit into a float."""
 
 _RUN_NAME = re.compile(
     r"(?P<condition>.+?)[\s/_.-]+(?:(?:seed|run|version|trial|rep|s)[=_-]?(?P<seed>\d+))"
@@ -55,19 +65,6 @@ class ImportedRun:
     reason: str = ""
 
 
-@dataclass(frozen=True)
-class _Cell:
-    """Values of a row that belongs to a run."""
-
-    row: Row
-    condition: str
-    key: str
-    value: object
-    epoch: float | None
-    status: str
-    fold: str
-
-
 def read_runs(
     table: RawTable, columns: Columns, declaration: Declaration
 ) -> tuple[list[ImportedRun], list[str]]:
@@ -81,38 +78,25 @@ def read_runs(
     )
     if not cells:
         raise input_error(table.where, "no rows", "give a table with a row for each run")
-    if columns.epoch and not (columns.seed or columns.fold or RUN_COLUMN in table.columns):
-        _check_one_row_each(table, columns, cells)
-    groups: dict[tuple[str, str], list[_Cell]] = {}
+    if columns.epoch:
+        check_different_runs(table, columns, cells)
+    groups: dict[tuple[str, str], list[RunCell]] = {}
     for cell in cells:
         groups.setdefault((cell.condition, cell.key), []).append(cell)
     by_epoch = any(len(group) > 1 for group in groups.values()) and bool(columns.epoch)
     runs = []
     for group in groups.values():
+        check_one_run(table, columns, group)
+    for group in groups.values():
         if not by_epoch and len(group) > 1:
             raise _duplicate_error(table, columns, group)
         column = columns.value or group[0].condition
         runs.append(_run(table, column, group, by_epoch))
-    return runs, _reading(table, columns, runs, by_epoch, bool(declaration.paired_by))
+    reading = _reading(table, columns, runs, by_epoch, bool(declaration.paired_by))
+    return runs, reading + (last_empty_rows(table, [*groups.values()]) if by_epoch else [])
 
 
-def _check_one_row_each(table: RawTable, columns: Columns, cells: Sequence[_Cell]) -> None:
-    """Raise InputError for several rows of a condition whose epochs nothing assigns to runs."""
-    rows: dict[str, list[str]] = {}
-    for cell in cells:
-        rows.setdefault(cell.condition, []).append(cell.row.origin)
-    for condition, origins in rows.items():
-        if len(origins) > 1:
-            message = (
-                f"{len(origins)} rows of {condition} with epochs, but without seeds: they may be "
-                "epochs of one run, or runs"
-            )
-            fix = f"--seed COLUMN; or --ignore {columns.epoch}, if each row is a run"
-            field = f"{origins[0]} to {origins[-1]}"
-            raise input_error(table.where, message, fix, field=field)
-
-
-def _long_cells(table: RawTable, columns: Columns, declaration: Declaration) -> Iterator[_Cell]:
+def _long_cells(table: RawTable, columns: Columns, declaration: Declaration) -> Iterator[RunCell]:
     """Yield the cells of a table with a row for each run, or for each run and epoch."""
     pattern = _compile_pattern(declaration.run_pattern) if declaration.run_pattern else _RUN_NAME
     numbers: dict[str, int] = {}
@@ -137,13 +121,14 @@ def _long_cells(table: RawTable, columns: Columns, declaration: Declaration) -> 
             raise table.error(row, column, "empty", "give each run its seed or fold")
         if not keys and parsed.get("seed"):
             keys = [parsed["seed"]]
-        if not keys:  # runs without a seed are numbered in their order
-            identity = (condition, name or row.origin)
+        is_numbered = not keys  # runs without a seed are numbered in their order
+        if is_numbered:
+            identity = (condition, row.run or name or row.origin)
             if identity not in keys_of_runs:
                 numbers[condition] = numbers.get(condition, -1) + 1
                 keys_of_runs[identity] = str(numbers[condition])
             keys = [keys_of_runs[identity]]
-        yield _Cell(
+        yield RunCell(
             row=row,
             condition=condition,
             key=", ".join(keys),
@@ -151,10 +136,12 @@ def _long_cells(table: RawTable, columns: Columns, declaration: Declaration) -> 
             epoch=_epoch(table, columns, row),
             status=cell_text(row.cells.get(columns.status)) if columns.status else "",
             fold=keys[-1] if columns.fold else "",
+            name=name,
+            is_numbered=is_numbered,
         )
 
 
-def _wide_cells(table: RawTable, columns: Columns) -> Iterator[_Cell]:
+def _wide_cells(table: RawTable, columns: Columns) -> Iterator[RunCell]:
     """Yield the cells of a table with a row for each seed and a column for each condition."""
     key_columns = [column for column in (columns.seed, columns.fold) if column]
     for condition in columns.wide:
@@ -165,7 +152,7 @@ def _wide_cells(table: RawTable, columns: Columns) -> Iterator[_Cell]:
                 raise table.error(row, column, "empty", "give each run its seed or fold")
             key = ", ".join(keys) or str(number)
             fold = keys[-1] if columns.fold else ""
-            yield _Cell(row, condition, key, row.cells.get(condition), None, "", fold)
+            yield RunCell(row, condition, key, row.cells.get(condition), None, "", fold)
 
 
 def _epoch(table: RawTable, columns: Columns, row: Row) -> float | None:
@@ -179,21 +166,22 @@ def _epoch(table: RawTable, columns: Columns, row: Row) -> float | None:
     return epoch
 
 
-def _run(table: RawTable, column: str, group: Sequence[_Cell], by_epoch: bool) -> ImportedRun:
+def _run(table: RawTable, column: str, group: Sequence[RunCell], by_epoch: bool) -> ImportedRun:
     """Return the run of one row, or of the rows of its epochs."""
-    ordered = sorted(group, key=lambda cell: -1.0 if cell.epoch is None else cell.epoch)
+    ordered = order_by_epoch(group)
     if by_epoch:
-        _check_epochs(table, ordered)
+        check_epochs(table, ordered)
     # Not each epoch needs an evaluation.
     last = next((cell for cell in reversed(ordered) if cell_text(cell.value)), ordered[-1])
     number, word = _read_value(table, column, last)
-    status = word or _outcome(table, last)
+    with_status = next((cell for cell in reversed(ordered) if cell.status), last)
+    status = word or _outcome(table, with_status)
     reason, value = "", number
     if not status:
         status = "missing" if number is None else "trained"
         reason = "" if number is not None else "no value in the table"
     if status == "trained" and number is None:
-        status, reason = "missing", f"{last.status}, without a value"
+        status, reason = "missing", f"{with_status.status}, without a value"
     elif number is not None and not math.isfinite(number):
         value = None
         if status in ("trained", "at chance"):
@@ -201,7 +189,7 @@ def _run(table: RawTable, column: str, group: Sequence[_Cell], by_epoch: bool) -
     elif number is not None and status not in ("trained", "at chance"):
         value = None
         if status not in ("running", "waiting"):
-            reason = f"{last.status or status}; its last value, {number:g}, does not count"
+            reason = f"{with_status.status or status}; its last value, {number:g}, does not count"
     curve: tuple[tuple[float, float], ...] = ()
     if by_epoch:
         points = [(cell.epoch, parse_number(cell.value)) for cell in ordered]
@@ -216,13 +204,17 @@ def _run(table: RawTable, column: str, group: Sequence[_Cell], by_epoch: bool) -
     return ImportedRun(last.condition, last.key, status, value, curve, origin, last.fold, reason)
 
 
-def _read_value(table: RawTable, column: str, cell: _Cell) -> tuple[float | None, Outcome | None]:
+def _read_value(table: RawTable, column: str, cell: RunCell) -> tuple[float | None, Outcome | None]:
     """Return the number of a cell, or the outcome that its word names; neither if it is empty."""
     text = cell_text(cell.value)
     if not text:
         return None, None
     number = parse_number(cell.value)
     if number is not None:
+        if number and math.isfinite(number) and not MIN_SIZE <= abs(number) <= MAX_SIZE:
+            fix = "write the values in another unit, or diverged for a run that diverged"
+            allowed = f"0, or {MIN_SIZE:g} to {MAX_SIZE:g} with a sign"
+            raise table.error(cell.row, column, "out of range", fix, got=text, allowed=allowed)
         return number, None
     outcome = _OUTCOME_BY_WORD.get(text.lower())
     if outcome is None or outcome == "trained":
@@ -232,7 +224,7 @@ def _read_value(table: RawTable, column: str, cell: _Cell) -> tuple[float | None
     return None, outcome
 
 
-def _outcome(table: RawTable, cell: _Cell) -> Outcome | None:
+def _outcome(table: RawTable, cell: RunCell) -> Outcome | None:
     """Return the outcome of a status, or None without one."""
     word = cell.status.lower().replace("_", " ")
     if not word:
@@ -249,19 +241,7 @@ def _outcome(table: RawTable, cell: _Cell) -> Outcome | None:
     return _OUTCOME_BY_WORD[word]
 
 
-def _check_epochs(table: RawTable, ordered: Sequence[_Cell]) -> None:
-    """Raise InputError for two rows of a run with one epoch, or for a row without an epoch."""
-    for before, cell in itertools.pairwise(ordered):
-        if cell.epoch == before.epoch or before.epoch is None:
-            epoch = "no epoch" if before.epoch is None else f"epoch {before.epoch:g}"
-            message = f"two rows of {cell.condition}, run {cell.key}, {epoch}"
-            fix = "keep one of them, or give the runs different seeds"
-            raise input_error(
-                table.where, message, fix, field=f"{before.row.origin} and {cell.row.origin}"
-            )
-
-
-def _duplicate_error(table: RawTable, columns: Columns, group: Sequence[_Cell]) -> Exception:
+def _duplicate_error(table: RawTable, columns: Columns, group: Sequence[RunCell]) -> Exception:
     rows = " and ".join(cell.row.origin for cell in group[:4])
     more = f" and {len(group) - 4} more" if len(group) > 4 else ""
     fix = "keep one row for each run; --epoch COLUMN if a run has a row for each epoch"

@@ -11,11 +11,11 @@ from resnetlab.analysis.hypotheses import ConditionRuns, ScoreScale, to_hypothes
 from resnetlab.analysis.study_data import ClaimVerdict
 from resnetlab.errors import input_error, suggest
 from resnetlab.imported_runs.columns import CONDITION_NAMES, Columns
-from resnetlab.imported_runs.declaration import Declaration
+from resnetlab.imported_runs.declaration import MAX_RUNS, Declaration
 from resnetlab.imported_runs.detect_measure import detect_measure
 from resnetlab.imported_runs.imported_study import parse_claim_texts
 from resnetlab.imported_runs.raw_table import RawTable, Row, cell_text, parse_number
-from resnetlab.imported_runs.run_values import ImportedRun
+from resnetlab.imported_runs.run_values import MAX_SIZE, ImportedRun
 from resnetlab.imported_runs.sentences import ClaimSentences, describe_claims
 from resnetlab.messages import format_count
 from resnetlab.stats.intervals import Interval, Moments, t_interval, within_range
@@ -32,7 +32,7 @@ LIMITS = (
 )
 """Limitations of verdicts on means."""
 
-_NUMBER = r"([+-]?\d+(?:[.,]\d+)?(?![.,]?\d)\s*%?)"
+_NUMBER = r"([+-]?(?:\d+(?:[.,]\d+)?|\.\d+)(?:e[+-]?\d+)?(?![.,]?\d)\s*%?)"
 _SUMMARY = re.compile(
     rf"(.+?)\s*[:;\t]\s*{_NUMBER}\s*(?:±|\+/?-|;|\t)\s*{_NUMBER}(?:\s*[,;(\t]\s*|\s+|(?=n))"
     r"(?:n\s*=\s*)?(\d+)\)?",
@@ -189,25 +189,26 @@ def _read_rows(table: RawTable, declaration: Declaration) -> dict[str, Moments]:
             message = "two rows of one condition" if label else "empty: no condition"
             raise table.error(row, names[0], message, "give each condition one row", got=label)
         count = _number(table, row, n, 1)
-        if count != int(count):
-            raise table.error(row, n, "not a whole number", "the number of runs", got=count)
-        low = float("-inf")
-        rows[label] = Moments(
-            int(count), _number(table, row, by_form["mean"], low), _number(table, row, sd, 0)
-        )
+        if count != int(count) or count > MAX_RUNS:
+            message = "more runs than are allowed" if count > MAX_RUNS else "not a whole number"
+            raise table.error(
+                row, n, message, "the number of runs", got=count, allowed=f"1 to {MAX_RUNS:,}"
+            )
+        mean = _number(table, row, by_form["mean"], -MAX_SIZE)
+        rows[label] = Moments(int(count), mean, _number(table, row, sd, 0))
     if not rows:
         raise input_error(table.where, "no rows", f"a row for each condition, or {EXAMPLE}")
     return rows
 
 
 def _number(table: RawTable, row: Row, column: str, least: float) -> float:
-    """Return the finite number of a cell that is at least `least`.
+    """Return the number of a cell from `least` to the largest that is allowed.
 
     Raises InputError if it has none.
     """
     cell = row.cells.get(column)
     number = parse_number(cell)
-    if number is None or not least <= number < float("inf"):
-        allowed = "a number" if least == float("-inf") else f"a number from {least:g} on"
+    if number is None or not least <= number <= MAX_SIZE:
+        allowed = f"a number from {least:g} to {MAX_SIZE:g}"
         raise table.error(row, column, "not allowed", allowed, got=cell_text(cell), allowed=allowed)
     return number

@@ -191,6 +191,7 @@ def _from_wandb_chart(table: RawTable) -> RawTable:
         Row(
             f"{row.origin}, column {name}",
             {RUN_COLUMN: match["run"], step: row.cells[step], metric: row.cells[name]},
+            match["run"],
         )
         for name, match in curves.items()
         for row in table.rows
@@ -200,7 +201,7 @@ def _from_wandb_chart(table: RawTable) -> RawTable:
         m["run"] for name, m in curves.items() if all(r.cells[name] is None for r in table.rows)
     ]
     rows += [
-        Row(f"column {run} - {metric}", {RUN_COLUMN: run, step: None, metric: None})
+        Row(f"column {run} - {metric}", {RUN_COLUMN: run, step: None, metric: None}, run)
         for run in silent
     ]
     sentence = (

@@ -17,6 +17,7 @@ from typing import Any, Literal
 
 from resnetlab.analysis.analyze import analyze
 from resnetlab.errors import InputError, input_error
+from resnetlab.imported_runs.claim_text import quoted_name
 from resnetlab.imported_runs.declaration import Declaration, DeclaredUnit, HigherIs
 from resnetlab.imported_runs.imported_study import import_runs
 from resnetlab.imported_runs.sentences import ClaimSentences, claim_sentences
@@ -153,8 +154,8 @@ def _answer(
 
 def _claim(names: Sequence[str], request: TwoGroupsRequest) -> str:
     """Return the claim as text: `A > B + 0.2`, or `A = B within 0.5`."""
-    left, right = (name if re.fullmatch(r"[\w.-]+", name) else f'"{name}"' for name in names)
-    margin = f"{request.margin:.10f}".rstrip("0").rstrip(".")
+    left, right = map(quoted_name, names)
+    margin = repr(request.margin).removesuffix(".0")
     if request.kind == "equal":
         return f"{left} = {right} within {margin}"
     return f"{left} > {right}" + (f" + {margin}" if request.margin else "")

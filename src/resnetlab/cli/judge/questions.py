@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -103,11 +104,14 @@ def _prompt_columns(table: RawTable, declaration: Declaration, answers: Answers)
 
 def _prompt_kind(method: str, baseline: str, unit: str) -> str:
     """Ask how the method compares with the baseline, and return the claim as text."""
+    from resnetlab.imported_runs.claim_text import quoted_name
+
     amount = "points" if unit == "%" else "units of the values"
     kinds = ("better", "better by more than a margin", "equal within a margin")
     typer.echo(f"{escape_controls(method)} is, compared with {escape_controls(baseline)}:")
     _print_names(kinds)
     kind = _prompt_name("Claim (number)", kinds, default="1", required=True)
+    method, baseline = quoted_name(method), quoted_name(baseline)
     if kind == kinds[0]:
         return f"{method} > {baseline}"
     margin = _prompt_margin(f"Margin in {amount}")
@@ -119,9 +123,11 @@ def _prompt_kind(method: str, baseline: str, unit: str) -> str:
 
 
 def _prompt_margin(text: str) -> str:
+    from resnetlab.imported_runs.claim_text import NUMBER
+
     def check(answer: str) -> str:
         number = answer.replace(",", ".")
-        if not number.replace(".", "", 1).isdecimal() or float(number) <= 0:
+        if not re.fullmatch(NUMBER, number) or float(number) <= 0:
             raise ValueError("not a positive number, such as 0.5")
         return number
 
