@@ -154,7 +154,11 @@ def _matching_folders(pattern: str) -> list[Path]:
     if Path(pattern).is_dir():
         return [Path(pattern)]
     anchor = Path(Path(pattern).anchor)
-    return list(anchor.glob(str(Path(pattern).relative_to(anchor))))
+    try:
+        return list(anchor.glob(str(Path(pattern).relative_to(anchor))))
+    except ValueError as error:
+        fix = "put ** alone between two slashes, such as 'runs/**/seed-*'"
+        raise input_error(pattern, f"not a pattern of folders: {error}", fix) from None
 
 
 def _outcome(record: RunRecord) -> tuple[Outcome, float | None]:

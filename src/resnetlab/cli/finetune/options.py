@@ -117,9 +117,8 @@ def check_folder(folder: Path) -> None:
 def parse_sizes(text: str, option: str) -> tuple[int, ...]:
     """Convert sizes such as `128,224` to pixels. Raises InputError if one is no size."""
     parts = [part.strip() for part in text.split(",")]
-    if not all(part.isdigit() and 8 <= int(part) <= 4096 for part in parts) or len(
-        set(parts)
-    ) < len(parts):
+    is_size = [bool(re.fullmatch("[0-9]{1,4}", part)) and 8 <= int(part) <= 4096 for part in parts]
+    if not all(is_size) or len({int(part) for part in parts}) < len(parts):
         raise input_error(
             option, "not distinct sizes from 8 to 4096", f"{option} 128,224", got=text
         )

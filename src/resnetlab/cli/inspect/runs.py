@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -246,6 +247,6 @@ def filters(
 def _parse_indices(text: str) -> list[int]:
     """Parse `--images`: a list of indices. Raises InputError if one is no number."""
     parts = text.split(",")
-    if not all(part.strip().isdigit() for part in parts):
+    if not all(re.fullmatch(r"\s*[0-9]{1,18}\s*", part) for part in parts):
         raise input_error("--images", "not a list of numbers", "--images 0,1,2", got=text)
     return [int(part) for part in parts]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -134,7 +135,7 @@ def _parse_seeds(text: str) -> int | list[int] | None:
     if not text:
         return None
     parts = text.split(",")
-    if not all(part.strip().isdigit() for part in parts) or (
+    if not all(re.fullmatch(r"\s*[0-9]{1,18}\s*", part) for part in parts) or (
         len(parts) == 1 and not 1 <= int(text) <= 1000
     ):
         message, fix = "not a number or a list of seeds", "--seeds 3, or --seeds 0,1,7"
