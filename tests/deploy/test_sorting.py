@@ -12,11 +12,21 @@ from typing import Any
 import pytest
 import typer
 
-from helpers.model_folders import write_model
+from helpers.model_folders import CLASSES, write_model
 from helpers.pictures import picture, save
 from resnetlab.cli.deploy import predict as commands
+from resnetlab.deploy import sorting
 from resnetlab.deploy.predict import load_model
-from resnetlab.deploy.sorting import UNDO_FILE, UNSURE, class_folders, undo_sorting
+from resnetlab.deploy.sorting import (
+    UNDO_FILE,
+    UNSURE,
+    PhotoAnswer,
+    SortMode,
+    class_folders,
+    plan_sorting,
+    undo_sorting,
+    write_sorted,
+)
 from resnetlab.errors import InputError
 from resnetlab.files import sha256
 
@@ -198,3 +208,114 @@ def test_the_list_of_a_large_sorting_is_read(tmp_path: Path) -> None:
     assert (tmp_path / UNDO_FILE).stat().st_size > 1_000_000
     assert undo_sorting(tmp_path) == (0, [])
     assert not (tmp_path / UNDO_FILE).exists()
+
+
+def write_answers(paths: list[Path], label: str, into: Path, mode: SortMode = "copy") -> int:
+    """Sort photographs as if the model had predicted `label`; return the number of new files."""
+    answers = [PhotoAnswer(path, label, 1.0) for path in paths]
+    return write_sorted(plan_sorting(answers, CLASSES, into, 0.0), into, mode).written
+
+
+def test_a_photograph_that_vanishes_before_sorting_is_skipped_and_named(
+    pets: Path,
+    inbox: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    into = tmp_path / "sorted"
+    assert sort(pets, inbox, into, write=True) == 0  # a copy of the vanished one is there already
+    more = inbox / "more.png"
+    save(more, picture(77, 40, 33))
+    original = sorting.plan_sorting
+
+    def plan_after_removal(*values: Any) -> list[sorting.SortedPhoto]:
+        more.unlink()
+        (inbox / "a/00.png").unlink()
+        return original(*values)
+
+    monkeypatch.setattr(sorting, "plan_sorting", plan_after_removal)
+    assert sort(pets, inbox, into, write=True) == 3
+    errors = capsys.readouterr().err
+    assert f"{more}: does not exist any more, and is not sorted" in errors
+    assert f"{inbox / 'a/00.png'}: does not exist any more" in errors
+    assert len(files_of(into)) == 20
+
+
+def test_undo_reads_the_entry_after_an_incomplete_line(inbox: Path, tmp_path: Path) -> None:
+    into = tmp_path / "sorted"
+    paths = sorted(inbox.rglob("*.png"))
+    assert write_answers(paths[:1], "cat", into) == 1
+    with (into / UNDO_FILE).open("a") as file:
+        file.write('{"path": "cat/killed')
+    assert write_answers(paths[1:2], "cat", into) == 1
+    assert undo_sorting(into) == (2, [])
+    assert not into.exists()
+
+
+def test_undo_removes_a_file_that_was_sorted_again_with_other_content(
+    inbox: Path, tmp_path: Path
+) -> None:
+    into = tmp_path / "sorted"
+    first, second = inbox / "a/00.png", inbox / "b/00.png"
+    assert write_answers([first], "cat", into) == 1
+    (into / "cat/00.png").unlink()
+    assert write_answers([second], "cat", into) == 1
+    assert (into / "cat/00.png").read_bytes() == second.read_bytes()
+    assert undo_sorting(into) == (1, [])
+    assert not into.exists()
+
+
+def test_copies_replace_the_links_of_an_earlier_sorting_but_no_link_of_the_user(
+    inbox: Path, tmp_path: Path
+) -> None:
+    into = tmp_path / "sorted"
+    paths = sorted(inbox.glob("a/*.png"))
+    assert write_answers(paths[1:], "cat", into, "link") == 9
+    (into / "cat/00.png").symlink_to(paths[0])
+    before = files_of(inbox)
+    assert write_answers(paths, "cat", into, "copy") == 9
+    links = [path.name for path in sorted(into.rglob("*.png")) if path.is_symlink()]
+    assert links == ["00.png"]
+    assert files_of(inbox) == before
+    assert undo_sorting(into)[0] == 9
+    assert [path.name for path in into.rglob("*.png")] == ["00.png"]
+    assert files_of(inbox) == before
+
+
+def test_photographs_of_one_name_that_is_as_long_as_possible_are_sorted(
+    inbox: Path, tmp_path: Path
+) -> None:
+    """Two names of 254 bytes, and a name whose suffix is almost all of it."""
+    into = tmp_path / "sorted"
+    names = [f"{'写' * 83}x.png", f"a.{'x' * 252}"]
+    assert [len(os.fsencode(name)) for name in names] == [254, 254]
+    paths = []
+    for folder, source in (("x", "a/00.png"), ("y", "b/00.png")):
+        (tmp_path / folder).mkdir()
+        for name in names:
+            paths.append(tmp_path / folder / name)
+            paths[-1].write_bytes((inbox / source).read_bytes())
+    assert write_answers(paths, "cat", into) == 4
+    assert sorted(files_of(into).values()) == sorted(path.read_bytes() for path in paths)
+    assert undo_sorting(into) == (4, [])
+
+
+def test_names_with_odd_line_ends_are_one_line_of_the_list(inbox: Path, tmp_path: Path) -> None:
+    into = tmp_path / "sorted"
+    path = tmp_path / "a\u2028b\x85c\nd.png"
+    path.write_bytes((inbox / "a/00.png").read_bytes())
+    assert write_answers([path], "cat", into) == 1
+    assert undo_sorting(into) == (1, [])
+
+
+def test_a_file_with_the_name_of_a_class_is_refused_before_the_work(
+    pets: Path, inbox: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "sorted").mkdir()
+    file = tmp_path / "sorted" / CLASSES[0]
+    file.write_text("mine")
+    monkeypatch.setattr("resnetlab.deploy.predict.load_model", None)
+    with pytest.raises(InputError, match=f"{file}: a file, but sorting needs a folder"):
+        commands.predict(pets, [inbox], sort_into=tmp_path / "sorted", write=True)
+    assert file.read_text() == "mine"

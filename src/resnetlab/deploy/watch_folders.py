@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from resnetlab.data.config import FollowLinks
+from resnetlab.data.paths import is_folder
 from resnetlab.data.photo_loader import LazyImage, image_from_file
 from resnetlab.deploy.inputs import find_image_paths
 from resnetlab.errors import InputError, Problem
@@ -26,7 +27,7 @@ def check_watched_folders(folders: Sequence[Path]) -> None:
     problems = [
         Problem(str(path), "not a folder, which --watch needs", "give a folder")
         for path in folders
-        if not path.is_dir()
+        if not is_folder(path)
     ]
     if problems:
         raise InputError(*problems)

@@ -5,7 +5,7 @@ Heavy imports stay inside it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -38,6 +38,8 @@ from resnetlab.cli.deploy.predict_sorting import (
     sort_predictions,
     undo_sorted,
 )
+from resnetlab.cli.output_paths import check_output_file
+from resnetlab.data.class_names import class_titles
 from resnetlab.errors import InputError, Problem, input_error
 from resnetlab.messages import format_count
 
@@ -147,6 +149,8 @@ def predict(
     file = read_accepted_model(model, accept_license, tta)
     if coverage is not None:
         _check_coverage(model, file, coverage, tta)
+    if sort_into is not None:
+        _check_class_folders(sort_into, file)
     images = [] if watch else _find_images(files, follow_links)
     announce_model(file, quiet=json)
     from resnetlab.deploy.predict import load_model
@@ -158,13 +162,15 @@ def predict(
     as_text = not (json or csv)
     has_short_text = as_text and (watch or len(images) > 1)
     count = top or (1 if has_short_text else 5)
+    title = class_titles(loaded.classes)  # of all classes: two of them may have one title
     printer = Printer(
         model=loaded,
         top=count,
         thresholds=loaded.set_thresholds(coverage) if coverage is not None else None,
+        title=title,
         tta=tta,
         batch_size=batch_size,
-        lines=_choose_format(json, csv, one_line=count == 1),
+        lines=_choose_format(json, csv, partial(text_lines, title, one_line=count == 1)),
     )
     if csv:
         typer.echo(CSV_HEADER)
@@ -179,11 +185,11 @@ def predict(
 Format = Callable[[str, "Prediction | None", str], Iterator[str]]
 
 
-def _choose_format(json: bool, csv: bool, *, one_line: bool) -> Format:
+def _choose_format(json: bool, csv: bool, text: Format) -> Format:
     """Return the function that formats a prediction as JSON, CSV or text."""
     if json:
         return json_lines
-    return csv_lines if csv else partial(text_lines, one_line=one_line)
+    return csv_lines if csv else text
 
 
 @dataclass(frozen=True)
@@ -195,6 +201,8 @@ class Printer:
     """Number of classes per image."""
     thresholds: NDArray[np.float64] | None
     """Thresholds of the prediction sets, or None without a coverage."""
+    title: Mapping[str, str]
+    """Title of each class of the model."""
     tta: Tta
     batch_size: int
     lines: Format
@@ -241,14 +249,15 @@ def _predict_once(
     paths = {image.name: image.path for image in images if image.path is not None}
     predictions = [item for item in printer.print_each(images) if item is not None]
     if with_summary and len(predictions) > 1:
-        typer.echo(prediction_summary(predictions))
+        typer.echo(prediction_summary(printer.title, predictions))
+    missing = 0
     if sorting.folder is not None:
-        sort_predictions(predictions, paths, printer.model.classes, sorting)
+        missing = sort_predictions(predictions, paths, printer.model.classes, sorting)
     if sheet is not None:
         _write_sheet(sheet, printer.model, predictions, thumbnails)
     failed = len(images) - len(predictions)
     if not failed:
-        return DONE
+        return UNFINISHED if missing else DONE
     typer.echo(f"not an image: {failed:,} of {format_count(len(images), 'file')}", err=True)
     return UNFINISHED if predictions else BAD_INPUT
 
@@ -311,6 +320,13 @@ def _check_coverage(model: Path, file: ModelFile, coverage: float, tta: Tta) -> 
     check_coverage(read_confidence(model, file), describe_missing(model), coverage, tta)
 
 
+def _check_class_folders(folder: Path, file: ModelFile) -> None:
+    """Raise InputError for a file in place of the folder of a class, before torch is imported."""
+    from resnetlab.deploy.sorting import check_class_folders
+
+    check_class_folders(folder, file.classes)
+
+
 def _confidence_notes(model: Classifier, tta: Tta) -> Iterator[str]:
     """Yield a sentence if no photograph can be called none of these."""
     if model.confidence is None:
@@ -329,6 +345,7 @@ def _check_sheet_and_watch(
     if sheet is not None and sheet.suffix.lower() not in (".html", ".htm"):
         message = "not a name that ends in .html"
         raise input_error("--sheet", message, "--sheet sheet.html", got=sheet)
+    check_output_file("--sheet", sheet)
     if not watch:
         return
     from resnetlab.deploy.watch_folders import check_watched_folders

@@ -45,11 +45,17 @@ def sort_predictions(
     paths: Mapping[str, Path],
     classes: tuple[str, ...],
     sorting: Sorting,
-) -> None:
+) -> int:
     """Sort the photographs into folders, or print what would be done.
 
-    `paths` has the file of each photograph by its printed name, in which control characters are
-    escaped.
+    Args:
+        predictions: Predictions of the photographs.
+        paths: File of each photograph by its printed name, in which control characters are escaped.
+        classes: Classes of the model.
+        sorting: Options of the sorting.
+
+    Returns:
+        The number of photographs that do not exist any more, and were skipped.
     """
     from resnetlab.deploy.answer_texts import answer_kind
     from resnetlab.deploy.sorting import PhotoAnswer, plan_sorting, summarize, write_sorted
@@ -70,9 +76,16 @@ def sort_predictions(
         notify(f"{folder / name}: {format_count(count, 'photograph')}")
     if not sorting.write:
         notify("dry run: nothing was written; add --write to do it")
-        return
-    written = write_sorted(planned, folder, sorting.mode)
-    notify(f"written: {format_count(written, 'file')}; --sort-into {folder} --undo removes them")
+        return 0
+    result = write_sorted(planned, folder, sorting.mode)
+    present = f", {result.present:,} there already" if result.present else ""
+    notify(
+        f"written: {format_count(result.written, 'file')}{present}; --sort-into {folder} --undo "
+        "removes them"
+    )
+    for path in result.missing:
+        typer.echo(f"resnetlab: {path}: does not exist any more, and is not sorted", err=True)
+    return len(result.missing)
 
 
 def undo_sorted(folder: Path | None) -> None:
