@@ -28,7 +28,7 @@ def test_a_folder_is_counted_and_measured_and_every_file_is_accounted_for(tmp_pa
     assert audit.bad == (
         SkippedFile(
             "test/dog/bad.png",
-            "not an image (allowed: JPEG, PNG, WEBP, BMP, GIF, TIFF, AVIF, HEIF)",
+            "not an image (allowed: JPEG, PNG, WEBP, BMP, GIF, TIFF, PPM, AVIF, HEIF)",
         ),
     )
     assert (
@@ -37,7 +37,7 @@ def test_a_folder_is_counted_and_measured_and_every_file_is_accounted_for(tmp_pa
     )
 
 
-def test_copies_across_splits_are_detected_in_any_format_but_copies_within_a_split_are_not(
+def test_copies_across_splits_and_within_a_split_are_listed_apart_in_any_format(
     tmp_path: Path,
 ) -> None:
     root = split_tree(tmp_path / "pets")
@@ -45,7 +45,14 @@ def test_copies_across_splits_are_detected_in_any_format_but_copies_within_a_spl
     save(root / "test/cat/copy.bmp", picture(1))
     audit = audit_source(str(root), cache=tmp_path / "cache")
     assert audit.duplicates == (("train/cat/001.png", "test/cat/copy.bmp"),)
-    assert "  train/cat/001.png = test/cat/copy.bmp" in audit.lines()
+    assert audit.copies_within_split == (("train/cat/000.png", "train/cat/same.png"),)
+    lines = audit.lines()
+    across = lines.index("same pixels in more than one split: 1")
+    assert lines[across + 1 : across + 4] == [
+        "  train/cat/001.png = test/cat/copy.bmp",
+        "same pixels within one split: 1",
+        "  train/cat/000.png = train/cat/same.png",
+    ]
 
 
 def test_an_npz_is_audited_by_split_and_index(tmp_path: Path) -> None:

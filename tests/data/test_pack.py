@@ -45,6 +45,17 @@ def test_bad_names_and_folders_are_refused(tmp_path: Path) -> None:
         write_pack(["digits"], tmp_path / "other", cache=cache)
 
 
+def test_the_name_of_a_dataset_has_priority_over_a_folder_of_that_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "digits").mkdir()
+    monkeypatch.chdir(tmp_path)
+    (packed,) = write_pack(["digits"], tmp_path / "pack", cache=tmp_path / "cache")
+    assert (packed.name, packed.train_images + packed.test_images) == ("digits", 1797)
+    with pytest.raises(InputError, match="folder of photographs"):
+        write_pack(["./digits"], tmp_path / "pack", cache=tmp_path / "cache")
+
+
 def test_two_datasets_with_the_same_name_are_refused(tmp_path: Path) -> None:
     arrays = {
         "x_train": np.zeros((4, 8, 8), np.uint8),

@@ -4,6 +4,7 @@ ImageNet.
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -94,6 +95,46 @@ def test_exact_copies_are_not_reported_again_as_near_copies(tmp_path: Path) -> N
     }
 
 
+def test_each_copy_that_the_note_counts_is_listed(tmp_path: Path) -> None:
+    """Six photographs of a folder without splits have an exact copy, and none has a near copy."""
+    from resnetlab.reports.dataset import write_dataset_page
+
+    root = tmp_path / "pets"
+    for index in range(24):
+        save(root / f"{'cat' if index % 2 else 'dog'}/{index:02}.png", textured(index))
+    for index in range(6):
+        name = f"{'cat' if index % 2 else 'dog'}/{index:02}"
+        shutil.copyfile(root / f"{name}.png", root / f"{name}-copy.png")
+    summary = summarize_folder(root, cache=tmp_path / "cache")
+    lines = summary.lines()
+    assert any("12 images with a copy or near copy" in line for line in lines)
+    start = lines.index("same pixels within one split: 6")
+    listed = {name for line in lines[start + 1 : start + 7] for name in line.strip().split(" = ")}
+    copies = {path.relative_to(root).as_posix() for path in root.rglob("*-copy.png")}
+    assert listed == copies | {name.replace("-copy", "") for name in copies}
+    text = write_dataset_page(summary, tmp_path / "page").read_text(encoding="utf-8")
+    assert "Same pixels within one split" in text
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names are bytes on Linux alone")
+def test_names_that_are_not_utf8_are_escaped_on_the_page_and_are_bytes_in_the_table(
+    tmp_path: Path,
+) -> None:
+    from resnetlab.reports.dataset import write_dataset_page
+
+    root = tmp_path / os.fsdecode(b"caf\xe9")
+    split_tree(root)
+    (root / "train/cat/000.png").rename(root / "train/cat" / os.fsdecode(b"\xe9.png"))
+    (root / "train/cat" / os.fsdecode(b"\xe8.png")).write_text("words")
+    summary = summarize_folder(root, cache=tmp_path / "cache")
+    page = write_dataset_page(summary, tmp_path / "page")
+    assert b"train/cat/\xe9.png,cat,train" in (page.parent / "images.csv").read_bytes()
+    for name in ("report.html", "describe.md"):
+        text = (page.parent / name).read_text(encoding="utf-8")
+        assert "caf\\udce9" in text
+        assert "train/cat/\\udce8.png" in text
+
+
 @pytest.mark.parametrize(
     ("classes", "warned"),
     [
@@ -120,7 +161,7 @@ def test_the_command_prints_the_bad_files_and_the_warning(tmp_path: Path) -> Non
     assert done.returncode == 5, done.stderr  # as of data check
     assert (
         "  n02085620-Chihuahua/bad.jpg: not an image (allowed: JPEG, PNG, WEBP, BMP, GIF, TIFF, "
-        "AVIF, HEIF)" in done.stdout
+        "PPM, AVIF, HEIF)" in done.stdout
     )
     assert "warning: 2 of 2 classes bear names of ImageNet's synsets" in done.stdout
 

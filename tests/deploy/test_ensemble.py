@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
+import typer
 from scipy.stats import binomtest
 
 from helpers.model_folders import CLASSES, write_model
@@ -15,6 +17,14 @@ from resnetlab.deploy.ensemble import evaluate_ensemble
 from resnetlab.deploy.inputs import open_labeled_images
 from resnetlab.deploy.predict import load_model
 from resnetlab.errors import InputError
+from resnetlab.files import sha256
+from resnetlab.model_folder.photo_record import (
+    PhotoRecord,
+    RecordedFolder,
+    RecordedPhoto,
+    save_photo_record,
+)
+from resnetlab.model_folder.read import read_model_file
 from resnetlab.stats.ensembles import ensemble_result
 from resnetlab.stats.exact import paired_interval
 
@@ -110,3 +120,37 @@ def test_the_command_prints_the_gain_or_writes_it_as_json(
     result = json.loads(capsys.readouterr().out)
     assert result["names"] == ["pets", "pets-2"]
     assert result["ensemble"]["images"] == 14
+
+
+def test_damaged_photographs_and_train_images_are_named_and_the_exit_code_is_3(
+    pets: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = write_model(tmp_path / "pets-2", seed=9)
+    shutil.copytree(photos, tmp_path / "photos")
+    (tmp_path / "photos/test/cat/000.jpg").write_bytes(b"hello")
+    truncated = tmp_path / "photos/test/dog/001.jpg"
+    truncated.write_bytes(truncated.read_bytes()[:-300])
+    seen = sorted((tmp_path / "photos/test").rglob("00[2-4].jpg"))
+    train = tuple(
+        RecordedPhoto(
+            path=path.name, label="cat", split="train", sha256=sha256(path), height=1, width=1
+        )
+        for path in seen
+    )
+    folder = RecordedFolder(root="photos", follow_links=False, photographs=train)
+    record = PhotoRecord(folders=(folder,))
+    save_photo_record(tmp_path / "cache", read_model_file(other).weights_sha256, record)
+    data = str(tmp_path / "photos")
+    with pytest.raises(typer.Exit) as ended:
+        commands.ensemble(models=[pets, other], data=data, output=tmp_path)
+    assert ended.value.exit_code == 3
+    lines = capsys.readouterr().out.splitlines()
+    assert "note: 6 of these images are train images of the model" in lines
+    skipped = [line for line in lines if line.startswith("skipped: ")]
+    assert [line.split(":")[1] for line in skipped] == [" test/cat/000.jpg", " test/dog/001.jpg"]
+    with pytest.raises(typer.Exit) as ended:
+        commands.ensemble(models=[pets, other], data=data, output=tmp_path, json=True)
+    result = json.loads(capsys.readouterr().out)
+    assert [name for name, _ in result["bad_files"]] == ["test/cat/000.jpg", "test/dog/001.jpg"]
+    assert "6 of these images are train images of the model" in result["notes"]
+    assert result["ensemble"]["images"] == 12

@@ -5,7 +5,9 @@ run.
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -346,6 +348,28 @@ def test_broken_files_are_listed_and_not_counted(pets: Path, photos: Path, tmp_p
     result = rl.evaluate(rl.load_model(pets), str(tmp_path / "photos"), cache=tmp_path / "cache")
     assert result.top1.images == 12
     assert [name for name, _ in result.bad_files] == ["test/cat/000.jpg", "test/dog/000.jpg"]
+
+
+def test_the_name_of_a_dataset_has_priority_over_a_folder_of_that_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tree(tmp_path / "digits", {"test/cat": 2, "test/dog": 3})
+    monkeypatch.chdir(tmp_path)
+    named = open_labeled_images("digits", "test", tmp_path / "cache")
+    assert named.classes == tuple("0123456789")
+    assert any("the folder of the same name is ./digits" in note for note in named.notes)
+    folder = open_labeled_images("./digits", "test", tmp_path / "cache")
+    assert folder.classes == ("cat", "dog")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names are bytes on Linux alone")
+def test_a_folder_whose_name_is_not_utf8_has_a_page(pets: Path, tmp_path: Path) -> None:
+    from helpers.commands import run_command
+
+    root = tree(tmp_path / os.fsdecode(b"caf\xe9"), {"test/cat": 2, "test/dog": 3})
+    ended = run_command("evaluate", pets, root, "--out", "page", folder=tmp_path)
+    assert ended.code == 0, ended.text
+    assert "caf\\udce9" in (tmp_path / "page/report.html").read_text(encoding="utf-8")
 
 
 def test_an_absent_split_is_reported(photos: Path, tmp_path: Path) -> None:

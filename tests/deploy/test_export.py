@@ -131,6 +131,9 @@ def test_an_impossible_export_is_refused_in_one_line(pets: Path, tmp_path: Path)
     (tmp_path / "few").mkdir()
     with pytest.raises(InputError, match="has 0 photographs; the comparison needs 8"):
         commands.export(pets, "onnx", tmp_path / "a.onnx", tmp_path / "few")
+    for name, pattern in (("missing", "no such folder"), ("whole/model.json", "not a folder")):
+        with pytest.raises(InputError, match=f"{name}: --check-on: {pattern}"):
+            commands.export(pets, "onnx", tmp_path / "a.onnx", tmp_path / name)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["few", "whole"]
 
 

@@ -339,3 +339,18 @@ def test_several_photographs_are_printed_one_per_line_with_a_count_of_the_classe
     assert len(two) == 14 * 3 + 1
     as_json = run("predict", pets, photos / "test", "--json").stdout.splitlines()
     assert [len(json.loads(line)["predictions"]) for line in as_json] == [5] * 14
+
+
+def test_two_classes_with_one_title_are_printed_by_their_names(
+    photos: Path, tmp_path: Path, run: Run
+) -> None:
+    """ImageNet has a bird and a machine called crane; one of them alone is printed too."""
+    cranes = ("n02012849-crane", "n03126707-crane")
+    classes = ("a", "b", cranes[0], "n02105641-Old_English_sheepdog", "c", cranes[1])
+    model = write_model(tmp_path / "cranes", classes=classes)
+    for words in (("--top", 1), ("--top", 2)):
+        text = run("predict", model, photos / "test", photos / "train", *words).stdout
+        assert any(name in text for name in cranes)
+        assert not re.search(r"(?<!n02012849-)(?<!n03126707-)crane\b(?!s)", text)
+    one = run("predict", model, photos / "test/cat/000.jpg", "--top", 6).stdout
+    assert "Old English sheepdog" in one

@@ -255,6 +255,34 @@ def test_the_page_offers_the_camera_of_a_phone(service: TestClient) -> None:
     )
 
 
+def test_the_media_type_of_a_form_is_read_without_case(service: TestClient) -> None:
+    form = (
+        b'--X\r\nContent-Disposition: form-data; name="photograph"; filename="a.png"\r\n\r\n'
+        + PHOTO
+        + b"\r\n--X--\r\n"
+    )
+    expected = service.post("/predict", content=PHOTO).json()["classes"]
+    for kind in ("Multipart/Form-Data; boundary=X", "multipart/form-data ; boundary=X"):
+        response = service.post("/predict", content=form, headers={"Content-Type": kind})
+        assert response.status_code == 200, response.text
+        assert response.json()["classes"] == expected
+
+
+@pytest.mark.parametrize("has_heif", [True, False])
+def test_the_page_offers_every_format_that_the_service_reads(
+    pets: Path, monkeypatch: pytest.MonkeyPatch, has_heif: bool
+) -> None:
+    monkeypatch.setattr("resnetlab.deploy.serve.pages.is_heif_installed", lambda: has_heif)
+    with client(pets) as connection:
+        page = connection.get("/").text
+    match = re.search(r'<input id="file" type="file" multiple accept="([^"]+)">', page)
+    assert match is not None
+    offered = set(match[1].split(","))
+    readable = {"jpeg", "png", "webp", "bmp", "gif", "tiff", "avif"}
+    assert {f"image/{name}" for name in readable} <= offered
+    assert ("image/heic" in offered) == (".heic" in offered) == has_heif
+
+
 def test_openapi_describes_the_routes(service: TestClient) -> None:
     schema = service.get("/openapi.json").json()
     assert sorted(schema["paths"]) == ["/health", "/predict"]

@@ -39,6 +39,7 @@ from resnetlab.cli.finetune.command import finetune
 from resnetlab.cli.finetune.fixres import fixres
 from resnetlab.cli.inspect import inspect
 from resnetlab.cli.judge.command import judge
+from resnetlab.cli.output_paths import explain_path_error
 from resnetlab.cli.study.commands import study
 from resnetlab.errors import ResnetlabError, escape_controls, input_error
 from resnetlab.files import disk_errors_as_resource_error
@@ -222,6 +223,9 @@ def main() -> None:
     except Exception as error:
         if VERBOSITY.verbose:
             raise
+        if isinstance(error, OSError) and (path_error := explain_path_error(error)):
+            print(f"resnetlab: error: {path_error}", file=sys.stderr)
+            sys.exit(path_error.exit_code)
         package = (getattr(error, "name", None) or "").partition(".")[0]
         if isinstance(error, ModuleNotFoundError) and package in TRAIN_PACKAGES:
             missing = missing_package_error(package)

@@ -1,5 +1,5 @@
 """Audit of a data set before training: counts, sizes, skipped files, and images that are the same
-in two splits or under two classes.
+in two splits, within one split or under two classes.
 
 It trains nothing, repairs nothing, and writes only what opening the source writes.
 """
@@ -20,6 +20,7 @@ from resnetlab.data.config import (
     Source,
     Split,
 )
+from resnetlab.data.paths import is_folder
 from resnetlab.data.sources import SOURCE_NAMES, open_source
 from resnetlab.data.sources.folder.same_pixels import same_pixels
 from resnetlab.data.sources.folder.types import SkippedFile
@@ -59,6 +60,8 @@ class Audit:
     duplicates: tuple[tuple[str, ...], ...]
     """Groups of images with the same pixels in more than one split, by path or by `split[index]`.
     """
+    copies_within_split: tuple[tuple[str, ...], ...]
+    """Groups of images with the same pixels in one split, by path or by `split[index]`."""
     contradictions: tuple[tuple[str, ...], ...]
     """Groups of images with the same pixels under more than one class, each with its class."""
     notes: tuple[str, ...]
@@ -76,6 +79,7 @@ class Audit:
             {
                 "damaged files": len(self.bad),
                 "duplicates in two splits": len(self.duplicates),
+                "duplicates within one split": len(self.copies_within_split),
                 "duplicates under two classes": len(self.contradictions),
             },
             ("class", *self.counts),
@@ -104,6 +108,8 @@ class Audit:
             lines += truncate_lines([f"  {item.path}: {item.reason}" for item in skipped], limit)
         lines.append(f"same pixels in more than one split: {len(self.duplicates):,}")
         lines += _format_groups(self.duplicates, limit)
+        lines.append(f"same pixels within one split: {len(self.copies_within_split):,}")
+        lines += _format_groups(self.copies_within_split, limit)
         lines.append(f"same pixels under more than one class: {len(self.contradictions):,}")
         lines += _format_groups(self.contradictions, limit)
         return [
@@ -126,7 +132,7 @@ def audit_source(
     with another size, time or inode are read, or with `rehash` all. Raises InputError if the source
     cannot be opened.
     """
-    if source not in SOURCE_NAMES and Path(source).is_dir():
+    if source not in SOURCE_NAMES and is_folder(source):
         return _scan_and_audit(Path(source), image_size, cache, notify, folder_choices, rehash)
     data = open_source(source, image_size=image_size, cache=cache, notify=notify)
     side = data.train.pixels.shape[1]
@@ -204,6 +210,8 @@ def _build_audit(
         (sorted(group, key=by_split) for group in groups), key=lambda group: by_split(group[0])
     )
     same = [[images[index] for index in group] for group in in_order]
+    by_name = [tuple(image.name for image in group) for group in same]
+    in_one_split = [len({image.split for image in group}) == 1 for group in same]
     height, width, channels = source.train.pixels.shape[1:]
     return Audit(
         source.name,
@@ -214,11 +222,8 @@ def _build_audit(
         sizes,
         skipped,
         bad,
-        tuple(
-            tuple(image.name for image in group)
-            for group in same
-            if len({image.split for image in group}) > 1
-        ),
+        tuple(names for names, one in zip(by_name, in_one_split, strict=True) if not one),
+        tuple(names for names, one in zip(by_name, in_one_split, strict=True) if one),
         tuple(
             tuple(f"{image.name} ({image.label})" for image in group)
             for group in same

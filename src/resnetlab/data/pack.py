@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 
 from resnetlab.data.config import Source
-from resnetlab.data.sources import open_source
+from resnetlab.data.paths import is_folder
+from resnetlab.data.sources import SOURCE_NAMES, open_source
 from resnetlab.data.sources.npz import open_npz
 from resnetlab.errors import input_error
 from resnetlab.files import atomic_write, read_json, sha256, write_json
@@ -51,7 +52,7 @@ def write_pack(
     """Write data sets and their manifest into a folder.
 
     Args:
-        names: Names of data sets, or `.npz` files.
+        names: Names of data sets, or `.npz` files. A name has priority over a folder of that name.
         folder: Folder of the pack. Data sets that it has already are replaced or kept.
         cache: Folder of caches.
         notify: Function that gets a line about slow work.
@@ -63,7 +64,7 @@ def write_pack(
         InputError: A data set cannot be read, two have one name, or the pack is not one.
     """
     for name in names:
-        if Path(name).is_dir():
+        if name not in SOURCE_NAMES and is_folder(name):
             problem = "is a folder of photographs, which needs no pack"
             raise input_error(name, problem, "copy the folder; `data check` prints its SHA-256")
     entries = {entry["name"]: entry for entry in _existing(folder)}

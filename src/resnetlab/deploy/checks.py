@@ -15,6 +15,7 @@ from resnetlab.data.class_names import (
     suggest_lookalike,
     unnamed_classes,
 )
+from resnetlab.data.paths import is_folder
 from resnetlab.data.photo_loader import Tta
 from resnetlab.data.transforms.eval_transform import EvalTransform
 from resnetlab.deploy.inputs import EvaluationImages, find_images
@@ -160,7 +161,11 @@ def check_export_options(
 
 
 def check_export_images(folder: Path) -> None:
-    """Raise InputError if a folder has too few photographs for the check of an export."""
+    """Raise InputError unless there is a folder with enough photographs for the check."""
+    if not is_folder(folder):
+        message = "not a folder" if folder.exists() else "no such folder"
+        fix = "give a folder of photographs, or omit --check-on"
+        raise input_error(str(folder), message, fix, field="--check-on")
     count = len(find_images([folder])[0])
     if count < NUM_CHECK_IMAGES:
         raise too_few_images_error(folder, count)

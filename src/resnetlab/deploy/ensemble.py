@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,11 +11,21 @@ from numpy.typing import NDArray
 from resnetlab.data.class_names import class_order
 from resnetlab.data.photo_loader import LOADER_BATCH_SIZE, Tta
 from resnetlab.deploy.evaluate import PredictionsWithImages, predict_all
-from resnetlab.deploy.inputs import EvaluationImages
+from resnetlab.deploy.inputs import BadFiles, EvaluationImages
 from resnetlab.deploy.predict import Classifier
 from resnetlab.errors import input_error
 from resnetlab.messages import ItemCallback, silent
 from resnetlab.stats.ensembles import EnsembleResult, ensemble_result
+
+
+@dataclass(frozen=True)
+class EnsembleEvaluation(EnsembleResult):
+    """Accuracy of an ensemble on labeled images, with the files that are left out, and notes."""
+
+    bad_files: BadFiles = ()
+    """Files that are not valid images, and the reason. No accuracy counts them."""
+    notes: tuple[str, ...] = ()
+    """Sentences on the images, such as the number of train images of the models among them."""
 
 
 def evaluate_ensemble(
@@ -24,7 +35,7 @@ def evaluate_ensemble(
     tta: Tta = "none",
     batch_size: int = LOADER_BATCH_SIZE,
     on_item: ItemCallback = silent,
-) -> EnsembleResult:
+) -> EnsembleEvaluation:
     """Evaluate the members and the mean of their probabilities on `data`.
 
     Raises InputError unless all models have the same classes.
@@ -49,7 +60,9 @@ def evaluate_ensemble(
         _reorder_classes(model, first, result)
         for model, result in zip(models, results, strict=True)
     ]
-    return ensemble_result([model.file.name for model in models], probabilities, results[0].labels)
+    names = [model.file.name for model in models]
+    result = ensemble_result(names, probabilities, results[0].labels)
+    return EnsembleEvaluation(**vars(result), bad_files=results[0].bad_files, notes=data.notes)
 
 
 def _reorder_classes(

@@ -36,7 +36,7 @@ from resnetlab.deploy.results import (
     Misclassification,
     ModelEvaluation,
 )
-from resnetlab.errors import input_error
+from resnetlab.errors import escape_controls, input_error
 from resnetlab.messages import ItemCallback, format_count, silent
 from resnetlab.models.photo_predictions import SplitPredictions
 from resnetlab.stats.proportion import proportion
@@ -116,7 +116,7 @@ def predict_ood(
     if not values:
         count = format_count(len(bad), "file")
         raise input_error("--ood", f"none of {count} is an image", "give photographs")
-    return OodNovelty(folder.resolve().name, np.array(values), tuple(bad))
+    return OodNovelty(escape_controls(folder.resolve().name), np.array(values), tuple(bad))
 
 
 def evaluate(

@@ -17,9 +17,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from resnetlab.data.config import DEFAULT_FOLDER_CHOICES, FolderChoices, FollowLinks, Split
+from resnetlab.data.paths import is_folder
 from resnetlab.data.photo_loader import LazyImage, image_from_file
-from resnetlab.data.sources import decode_cache, open_source
+from resnetlab.data.sources import SOURCE_NAMES, decode_cache, open_source
 from resnetlab.data.sources.folder import manifest
+from resnetlab.data.sources.folder.grouping import groups_key
 from resnetlab.data.sources.folder.layout import FolderListing, list_folder
 from resnetlab.data.sources.folder.manifest import ManifestRow
 from resnetlab.data.sources.folder.scan import DEFAULT_IMAGE_SIZE, find_damage, scan_folder
@@ -69,7 +71,7 @@ def find_image_paths(
     files: list[Path] = []
     skipped: list[SkippedFile] = []
     for path in paths:
-        if not path.is_dir():
+        if not is_folder(path):
             files.append(path)
             continue
         for entry in sorted(walk(path, follow_links)[0], key=lambda entry: entry.path):
@@ -87,7 +89,7 @@ def find_ood_photos(folder: Path) -> list[LazyImage]:
 
     Raises InputError if it is no folder, or has no images.
     """
-    if not folder.is_dir():
+    if not is_folder(folder):
         fix = "give a folder of photographs of other things"
         raise input_error("--ood", "not a folder", fix, got=folder)
     images, _ = find_images([folder])
@@ -116,6 +118,8 @@ def open_labeled_images(
 ) -> EvaluationImages:
     """Open the labeled images of `split` in a folder, an `.npz` file or a named data set.
 
+    The name of a data set has priority over a folder of that name, which is `./digits`.
+
     The manifest at `manifest_path` defines the splits of a folder, or else the folder's layout. A
     folder that could have been trained on, but has no test split, has the splits with which the
     models were trained, so that a model is not tested on its train images: those of its record in
@@ -142,7 +146,7 @@ def open_labeled_images(
             got=split,
             allowed=", ".join(get_args(SplitName)),
         )
-    if Path(data).is_dir():
+    if data not in SOURCE_NAMES and is_folder(data):
         return _open_folder(
             Path(data), split, cache, notify, manifest_path, folder_choices, weights
         )
@@ -187,7 +191,7 @@ def _open_folder(
         for row in split_rows
     )
     return EvaluationImages(
-        root.resolve().name,
+        escape_controls(root.resolve().name),
         split,
         listing.classes,
         images,
@@ -347,7 +351,9 @@ def _complete_splits(
 
     try:
         paths = [row.path for row in rows]
-        path = manifest.find_splits_path(listing.root, paths, cache, folder_choices.group)
+        group_of = {file.path: file.group for file in listing.files}
+        key = groups_key(folder_choices.group, [group_of[path] for path in paths])
+        path = manifest.find_splits_path(listing.root, paths, cache, key)
         rows, notes = manifest.fill_missing_splits(
             rows, listing.classes, listing.root, path, groups
         )

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from resnetlab.data.paths import escape_undecodable
 from resnetlab.data.summary import FolderSummary
 from resnetlab.errors import escape_controls
-from resnetlab.files import write_text
+from resnetlab.files import atomic_write, write_text
 from resnetlab.reports.document import Cell, Detail, Table, number_columns, text_columns
 from resnetlab.reports.figures import themed_picture, to_standalone_svg
 from resnetlab.reports.figures.canvas import (
@@ -66,16 +67,16 @@ def write_dataset_page(description: FolderSummary, folder: Path) -> Path:
         (row.path, row.label, row.split, row.size[1], row.size[0], row.sha256)
         for row in description.rows
     ]
-    write_text(
-        folder / "images.csv",
-        csv_text(("path", "label", "split", "width", "height", "sha256"), rows),
-    )
+    table = csv_text(("path", "label", "split", "width", "height", "sha256"), rows)
+    with atomic_write(folder / "images.csv", "wb") as file:
+        # Bytes of a file name that are not UTF-8 are written unchanged.
+        file.write(table.encode(errors="surrogateescape"))
     drawings = {figure.key: _draw(figure) for figure in _figures(description)}
     for key, (wide, _) in drawings.items():
         write_text(folder / "figures" / f"{key}.svg", to_standalone_svg(wide))
-    write_text(folder / "describe.md", _markdown(description))
+    write_text(folder / "describe.md", escape_undecodable(_markdown(description)))
     target = folder / "report.html"
-    write_text(target, _html(description, drawings))
+    write_text(target, escape_undecodable(_html(description, drawings)))
     return target
 
 
@@ -140,6 +141,7 @@ def _listings(description: FolderSummary) -> Iterator[Listing]:
         "Files that cannot be read": [f"{item.path}: {item.reason}" for item in audit.bad],
         "Skipped files": [f"{item.path}: {item.reason}" for item in audit.skipped],
         "Same pixels in more than one split": [" = ".join(group) for group in audit.duplicates],
+        "Same pixels within one split": [" = ".join(group) for group in audit.copies_within_split],
         "Same pixels under more than one class": [
             " = ".join(group) for group in audit.contradictions
         ],

@@ -15,6 +15,7 @@ from resnetlab.cli.common import CHECK_FAILED, DONE, Json, Open, notify, open_pa
 from resnetlab.cli.common import OutputDir as Output
 from resnetlab.cli.data.pack import data_pack
 from resnetlab.cli.folder_options import DEFAULT_FOLDER_OPTIONS, FolderOptions, with_folder_options
+from resnetlab.cli.output_paths import check_output_file, check_output_folder
 from resnetlab.cli.pictures import write_picture
 from resnetlab.errors import input_error
 
@@ -34,6 +35,13 @@ SplitOption = Annotated[
     ),
 ]
 
+ImageSize = Annotated[
+    int | None,
+    typer.Option(
+        help="Side in pixels to which photographs are resized, 4 to 1024.", min=4, max=1024
+    ),
+]
+
 
 @data.command("check")
 @with_folder_options
@@ -44,9 +52,7 @@ def data_check(
             help="Name of a data set, an .npz file, or a folder of images.", metavar="DATA"
         ),
     ],
-    img_size: Annotated[
-        int | None, typer.Option(help="Side in pixels to which photographs are resized.")
-    ] = None,
+    img_size: ImageSize = None,
     rehash: Annotated[
         bool,
         typer.Option(
@@ -62,6 +68,7 @@ def data_check(
     The counts are by class and split. Files that did not change since the last check are not read
     again.
     """
+    check_output_folder("--output", output)
     from resnetlab.data.check import audit_source
 
     audit = audit_source(
@@ -99,6 +106,7 @@ def data_describe(
     """
     if open_report and out is None:
         raise input_error("--open", "no page is written without --out", "--out described --open")
+    check_output_folder("--out", out)
     from resnetlab.data.sources.folder.manifest import parse_split
     from resnetlab.data.summary import summarize_folder
 
@@ -149,9 +157,7 @@ def data_show(
     per_class: Annotated[
         int, typer.Option(help="Number of train images of each class.", min=1, max=50)
     ] = 10,
-    img_size: Annotated[
-        int | None, typer.Option(help="Side in pixels to which photographs are resized.")
-    ] = None,
+    img_size: ImageSize = None,
     folder_options: FolderOptions = DEFAULT_FOLDER_OPTIONS,
     output: Output = Path(),
     json: Json = False,
@@ -160,6 +166,7 @@ def data_show(
 
     Example:  resnetlab data show cifar10 --out sheet.png
     """
+    check_output_file("--out", out)
     from resnetlab.data import contact_sheet
     from resnetlab.data.sources import open_source
 
@@ -210,6 +217,7 @@ def data_split(
 
     Example:  resnetlab data split photos --fractions .6,.2,.2
     """
+    check_output_file("--out", out)
     from resnetlab.data.config import SPLITS
     from resnetlab.data.sources.folder import manifest
     from resnetlab.data.sources.folder.scan import DEFAULT_IMAGE_SIZE, scan_folder
@@ -264,6 +272,7 @@ def data_fetch(
 
     Example:  resnetlab data fetch oxford-pets --out photographs
     """
+    check_output_folder("--out", out)
     from resnetlab.data.download import download_dataset
 
     folder = download_dataset(name, out, notify)

@@ -9,6 +9,7 @@ import typer
 
 from resnetlab.cli.common import Json, notify, print_json
 from resnetlab.cli.common import OutputDir as Output
+from resnetlab.cli.output_paths import check_output_folder
 
 
 def data_pack(
@@ -26,6 +27,7 @@ def data_pack(
 
     Example:  resnetlab data pack mnist cifar10 --out pack
     """
+    check_output_folder("--out", out)
     from resnetlab.data.pack import MANIFEST, write_pack
 
     packed = write_pack(names, out, cache=output / "cache", notify=notify)

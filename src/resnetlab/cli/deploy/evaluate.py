@@ -26,7 +26,8 @@ from resnetlab.cli.deploy.options import Batch, Coverage, Model, Threads, TtaOpt
 from resnetlab.cli.deploy.output import ensemble_lines, evaluation_lines
 from resnetlab.cli.folder_options import DEFAULT_FOLDER_OPTIONS, FolderOptions, with_folder_options
 from resnetlab.cli.loading import ProgressLine
-from resnetlab.errors import input_error
+from resnetlab.cli.output_paths import check_output_folder
+from resnetlab.errors import escape_controls, input_error
 from resnetlab.shell import command_line
 from resnetlab.translation import check_language
 
@@ -95,6 +96,7 @@ def evaluate(
     language = check_language(lang)
     if open_report and out is None:
         raise input_error("--open", "no page is written without --out", "--out scores --open")
+    check_output_folder("--out", out)
     from resnetlab.deploy.checks import match_classes, read_accepted_model
     from resnetlab.deploy.inputs import open_labeled_images
 
@@ -125,7 +127,7 @@ def evaluate(
         ood=ood,
         out=out,
         language=language,
-        command=command_line(["resnetlab", *sys.argv[1:]]),
+        command=escape_controls(command_line(["resnetlab", *sys.argv[1:]])),
         notify=notify,
         on_item=ProgressLine(),
     )
@@ -214,6 +216,7 @@ def ensemble(
     )
     if json:
         print_json(result)
-        return
-    for line in ensemble_lines(result):
-        typer.echo(line)
+    else:
+        typer.echo("\n".join(ensemble_lines(result)))
+    if result.bad_files:
+        raise typer.Exit(UNFINISHED)

@@ -23,6 +23,7 @@ from resnetlab.cli.common import (
 )
 from resnetlab.cli.deploy.options import Model, announce_model
 from resnetlab.cli.loading import ProgressLine
+from resnetlab.cli.output_paths import check_output_file, check_output_folder
 from resnetlab.errors import escape_controls, input_error
 from resnetlab.shell import command_line
 
@@ -103,15 +104,17 @@ def _explain_photograph(
     json: bool,
 ) -> None:
     """Write the heat map of one photograph as a PNG file, and print the class."""
+    from resnetlab.data.paths import is_folder
     from resnetlab.data.photo_loader import image_from_file
     from resnetlab.data.sources.image_decoder import BadImageError, suppress_pillow_warnings
     from resnetlab.deploy.checks import match_label, read_accepted_model
     from resnetlab.files import atomic_write, sha256, short_hash
 
-    if image.is_dir():
+    if is_folder(image):
         raise input_error(str(image), "is a folder", "give a photograph, or add --check")
     if out is not None and out.suffix.lower() != ".png":
         raise input_error("--out", "not a name that ends in .png", "--out why.png", got=out)
+    check_output_file("--out", out)
     file = read_accepted_model(model, accept_license)
     label = match_label(label, file.classes)
     try:
@@ -156,14 +159,14 @@ def _check(
     quiet: bool,
 ) -> tuple[HeatMapCheck, Path | None]:
     """Check the heat maps on the photographs of a folder, and write the page."""
+    from resnetlab.data.paths import is_folder
     from resnetlab.data.photo_loader import LazyImage, image_from_file
     from resnetlab.deploy.checks import read_accepted_model
     from resnetlab.deploy.inputs import find_image_paths
 
-    if not folder.is_dir():
+    if not is_folder(folder):
         raise input_error(str(folder), "not a folder", "give a folder of photographs, for --check")
-    if out is not None and out.exists() and not out.is_dir():
-        raise input_error("--out", "not a folder", "give a new folder", got=out)
+    check_output_folder("--out", out)
     file = read_accepted_model(model, accept_license)
     images = [
         LazyImage(escape_controls(path.relative_to(folder).as_posix()), image_from_file(path).load)
@@ -177,7 +180,8 @@ def _check(
     chosen = choose_photographs(images, count)
     if len(chosen) < len(images):
         notify(f"{len(chosen):,} of {len(images):,} photographs are checked (--photos)")
-    result, checked = check_heat_maps(loaded, chosen, folder.resolve().name, ProgressLine())
+    name = escape_controls(folder.resolve().name)
+    result, checked = check_heat_maps(loaded, chosen, name, ProgressLine())
     return result, None if out is None else _write_page(result, checked, out)
 
 
@@ -195,7 +199,7 @@ def _write_page(result: HeatMapCheck, checked: list[CheckedPhoto], out: Path) ->
         )
         for score in border_photos(result, SHOWN_PHOTOGRAPHS)
     }
-    command = command_line(["resnetlab", *sys.argv[1:]])
+    command = escape_controls(command_line(["resnetlab", *sys.argv[1:]]))
     return write_heat_map_page(result, images, out, command=command, made_by=str(made_by()))
 
 

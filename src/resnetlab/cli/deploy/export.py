@@ -10,6 +10,7 @@ import typer
 from resnetlab.cli.common import AcceptLicense, Json, notify, print_json
 from resnetlab.cli.deploy.options import Model, announce_model
 from resnetlab.cli.deploy.output import export_as_dict, export_lines
+from resnetlab.cli.output_paths import check_output_file
 from resnetlab.errors import input_error
 
 if TYPE_CHECKING:
@@ -59,6 +60,7 @@ def export(
 
     Example:  resnetlab export pets --to onnx --with-preprocessing
     """
+    check_output_file("--out", out)
     from resnetlab.deploy.checks import (
         check_export_images,
         check_export_options,

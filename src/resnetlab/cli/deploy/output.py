@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,11 +13,12 @@ from resnetlab.deploy.answer_texts import UNSURE_PROBABILITY, AnswerKind, answer
 from resnetlab.messages import format_count
 
 if TYPE_CHECKING:
+    from resnetlab.deploy.ensemble import EnsembleEvaluation
     from resnetlab.deploy.export.network import ExportCheck
     from resnetlab.deploy.predict import Prediction
     from resnetlab.deploy.results import ModelEvaluation
     from resnetlab.model_folder.model_file import ModelFile
-    from resnetlab.stats.ensembles import AccuracyGain, EnsembleResult
+    from resnetlab.stats.ensembles import AccuracyGain
     from resnetlab.stats.proportion import Proportion
 
 MAX_SUMMARY_CLASSES = 12
@@ -32,11 +33,17 @@ UNCLEAR_KINDS: tuple[AnswerKind, ...] = ("several classes", "no class", "none of
 
 
 def text_lines(
-    name: str, prediction: Prediction | None, _: str, *, one_line: bool = False
+    title: Mapping[str, str],
+    name: str,
+    prediction: Prediction | None,
+    _: str,
+    *,
+    one_line: bool = False,
 ) -> Iterator[str]:
     """Yield a prediction as text; a file that cannot be read gets no line.
 
     Args:
+        title: Title of each class of the model.
         name: Path of the photograph.
         prediction: Prediction, or None for a file that cannot be read.
         one_line: True for the answer alone; False for a line per class below it.
@@ -44,20 +51,19 @@ def text_lines(
     if prediction is None:
         return
     if one_line:
-        yield _answer_line(name, prediction)
+        yield _answer_line(name, prediction, title)
         return
-    yield f"{name}{_answer_note(prediction)}"
-    title = _titles(prediction)
+    yield f"{name}{_answer_note(prediction, title)}"
     for item in prediction.top_classes:
         yield f"  {100 * item.probability:5.1f} %  {title[item.label]}"
 
 
-def _answer_line(name: str, prediction: Prediction) -> str:
+def _answer_line(name: str, prediction: Prediction, title: Mapping[str, str]) -> str:
     """Return the answer in one line: `97.1 %  beagle  photo.jpg`.
 
     The percentage of several classes is the sum of their probabilities.
     """
-    first, title = prediction.top_classes[0], _titles(prediction)
+    first = prediction.top_classes[0]
     closest = f"(most probable: {title[first.label]} {100 * first.probability:.1f} %)"
     match answer_kind(prediction.prediction_set, prediction.none_of_these):
         case "none of these":
@@ -77,15 +83,8 @@ def _answer_line(name: str, prediction: Prediction) -> str:
             return f"{share}  {title[answer.label]}  {name}{_doubt(prediction)}"
 
 
-def _titles(prediction: Prediction) -> dict[str, str]:
-    """Map the classes of a prediction to their titles."""
-    labels = [item.label for item in prediction.top_classes]
-    return class_titles(dict.fromkeys([*labels, *(prediction.prediction_set or ())]))
-
-
-def _answer_note(prediction: Prediction) -> str:
+def _answer_note(prediction: Prediction, title: Mapping[str, str]) -> str:
     """Return the text after the name of a photograph whose classes are listed below it."""
-    title = _titles(prediction)
     match answer_kind(prediction.prediction_set, prediction.none_of_these):
         case "none of these":
             return ": none of these, since it is unlike the training photographs"
@@ -114,8 +113,11 @@ def _join_classes(names: Sequence[str]) -> str:
     return f"{listed} or one of {more:,} more" if more > 0 else listed
 
 
-def prediction_summary(predictions: Sequence[Prediction]) -> str:
-    """Count the predicted classes: `25 photographs: 14 beagle, 11 dingo; not sure of 3`."""
+def prediction_summary(title: Mapping[str, str], predictions: Sequence[Prediction]) -> str:
+    """Count the predicted classes: `25 photographs: 14 beagle, 11 dingo; not sure of 3`.
+
+    `title` has the title of each class of the model.
+    """
     kinds = Counter(answer_kind(item.prediction_set, item.none_of_these) for item in predictions)
     answered = [
         item.answer
@@ -123,7 +125,6 @@ def prediction_summary(predictions: Sequence[Prediction]) -> str:
         if answer_kind(item.prediction_set, item.none_of_these) == "class"
     ]
     counts = Counter(first.label for first in answered).most_common()
-    title = class_titles([label for label, _ in counts])
     parts = [f"{count:,} {title[label]}" for label, count in counts[:MAX_SUMMARY_CLASSES]]
     more = len(counts) - MAX_SUMMARY_CLASSES
     others = f" and {format_count(more, 'more class')}" if more > 0 else ""
@@ -290,7 +291,7 @@ def _confidence_lines(result: ModelEvaluation) -> Iterator[str]:
         )
 
 
-def ensemble_lines(result: EnsembleResult) -> Iterator[str]:
+def ensemble_lines(result: EnsembleEvaluation) -> Iterator[str]:
     """Yield the summary of an ensemble against its members."""
     for name, member in zip(result.names, result.members, strict=True):
         yield f"{name:24} {_format_proportion(member)}"
@@ -309,6 +310,10 @@ def ensemble_lines(result: EnsembleResult) -> Iterator[str]:
         "Intervals are exact 95 % intervals over images, for these models only. The best member "
         "was chosen on these images, so its accuracy is optimistic."
     )
+    for note in result.notes:
+        yield f"note: {note}"
+    for path, reason in result.bad_files:
+        yield f"skipped: {path}: {reason}"
 
 
 def _format_proportion(proportion: Proportion) -> str:

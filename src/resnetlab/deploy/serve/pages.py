@@ -10,6 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
+from resnetlab.data.sources.image_decoder import is_heif_installed
 from resnetlab.deploy.html_templates import mark_safe, read_template, template_environment
 from resnetlab.deploy.serve.limits import Limits
 from resnetlab.model_folder.card import describe_transform
@@ -20,6 +21,14 @@ _BASE_POLICY = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-a
 
 MAX_LISTED_CLASSES = 500
 """Number of classes that the start page lists."""
+
+_MEDIA_TYPES = ("jpeg", "png", "webp", "bmp", "gif", "tiff", "avif")
+_ACCEPTED = (*(f"image/{name}" for name in _MEDIA_TYPES), ".avif")
+"""Formats that a browser offers to choose. Some systems do not know the media types of new formats,
+so the suffixes of those are named too."""
+
+_HEIF = ("image/heic", "image/heif", ".heic", ".heif")
+"""Formats that need the package pillow-heif. Where they are not accepted, an iPhone sends JPEG."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +60,7 @@ def start_page(
                 file=file,
                 limits=limits,
                 knows_unknown=knows_unknown,
+                accept=",".join((*_ACCEPTED, *(_HEIF if is_heif_installed() else ()))),
                 classes=file.classes[:MAX_LISTED_CLASSES],
                 style=mark_safe(style),
                 script=mark_safe(script),

@@ -200,7 +200,8 @@ async def _read_body(request: Request, limit: int) -> bytes:
                 raise HTTPException(413, too_large)
             yield part
 
-    if not request.headers.get("content-type", "").startswith("multipart/form-data"):
+    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if media_type != "multipart/form-data":
         return b"".join([part async for part in bounded()])
     try:
         parser = MultiPartParser(request.headers, bounded(), max_files=1, max_fields=8)  # type: ignore[arg-type]
