@@ -4,6 +4,7 @@ training by seconds only.
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -46,3 +47,30 @@ def test_an_unreachable_server_is_reported_in_one_line(
     assert timeouts == [10, 10]  # one attempt and one retry
     (line,) = lines
     assert line.startswith("note: mlflow failed: ")
+
+
+def test_a_removed_store_is_reported_in_one_line_with_its_fix_which_works(root: Path) -> None:
+    plan, lines = read_plan(root / "studies" / "small"), list[str]()
+    run = plan.unique_runs[0].id
+    content = (root / "runs" / run / "result.json").read_bytes()
+    (root / "runs" / run / "result.json").unlink()  # it is still being trained
+
+    def copy(root: Path) -> None:
+        copy_reports(
+            [TrackerCopy("mlflow", make_tracker("mlflow", root), plan, root)], lines.append
+        )
+
+    copy(root)
+    # MLflow uses a file after its removal too. Another folder has the effect of another process.
+    later = root.with_name("later")
+    shutil.copytree(root, later, ignore=shutil.ignore_patterns("mlflow.db*"))
+    (later / "runs" / run / "result.json").write_bytes(content)
+    lines.clear()
+    copy(later)
+    (line,) = lines
+    state = later / "tracking" / "small.json"
+    assert f"{state}: lists the run {run}" in line
+    assert f'remove the entry "mlflow" of {state}' in line
+    state.unlink()
+    copy(later)
+    check_mlflow(MlflowClient(f"sqlite:///{later / 'mlflow.db'}"), later)

@@ -4,13 +4,17 @@ fails.
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
+from resnetlab.cli import train_run
 from resnetlab.errors import InputError
+from resnetlab.inspection.diagnostics_config import DiagnosticsConfig
+from resnetlab.recipes.numerics import Placement
 from resnetlab.runs.records import Evaluation, Result
 from resnetlab.runs.run_folder import RunFolder
 from resnetlab.studies.execution import read_plan
@@ -121,6 +125,33 @@ def test_a_growing_run_is_copied_line_by_line_also_by_another_process(root: Path
     assert list(tracker.closed) == [f"handle-{run.id}"]
 
 
+def test_processes_that_copy_different_runs_at_once_do_not_overwrite_each_other(
+    root: Path,
+) -> None:
+    """All processes read the file before the first one writes it. `Recorder` refuses to close a
+    run twice.
+    """
+    tracker, runs = Recorder(), plan_of(root).unique_runs
+    copies = [TrackerCopy("recorder", tracker, plan_of(root), root) for _ in runs]
+    other = TrackerCopy("other", Recorder(), plan_of(root), root)
+    threads = [
+        threading.Thread(target=copy.copy_run, args=(run,))
+        for copy, run in zip([*copies, other], [*runs, runs[0]], strict=True)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    state = json.loads((root / "tracking" / "small.json").read_text())
+    assert {name: set(table) for name, table in state.items()} == {
+        "recorder": {run.id for run in runs},
+        "other": {runs[0].id},
+    }
+    for copy in copies:  # each has all runs by now, and none is copied again
+        copy.copy_everything()
+    check_complete(tracker, root)
+
+
 def test_training_neither_waits_for_a_tracker_nor_fails_with_it(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -149,6 +180,36 @@ def test_training_neither_waits_for_a_tracker_nor_fails_with_it(
     check_complete(broken, root)  # it works again at the report
     assert any(line.startswith("note: broken failed") for line in lines)
     assert any(line.startswith("note: slow is slow and still copies") for line in lines)
+
+
+@pytest.mark.parametrize(("rank", "copied"), [(0, ["recorder"]), (1, []), (3, [])])
+def test_with_torchrun_only_the_first_process_copies_its_run(
+    root: Path, monkeypatch: pytest.MonkeyPatch, rank: int, copied: list[str]
+) -> None:
+    plan, opened = plan_of(root), list[str]()
+
+    def open_copies(names: Sequence[str], *_: object) -> list[TrackerCopy]:
+        opened.extend(names)
+        return []
+
+    monkeypatch.setenv("RANK", str(rank))
+    monkeypatch.setenv("LOCAL_RANK", str(rank))
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    monkeypatch.setattr(train_run, "plan_run", lambda *_, **__: plan)
+    monkeypatch.setattr(train_run, "_execute", lambda *_, **__: None)
+    monkeypatch.setattr(train_run, "open_tracker_copies", open_copies)
+    train_run.train(
+        "cifar-resnet20",
+        "digits",
+        "adam",
+        seed=0,
+        settings=(),
+        diagnostics=DiagnosticsConfig(),
+        output=root,
+        placement=Placement(),
+        track=("recorder",),
+    )
+    assert opened == copied
 
 
 def test_an_unknown_tracker_or_an_absent_package_is_reported_in_one_line(

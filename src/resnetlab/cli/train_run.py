@@ -70,7 +70,8 @@ def train(
             typer.echo(f"Run: {RunFolder.find(output, run.id).path}")
         print_forecast(plan, output, 1, as_json=as_json, is_study=False)
         return
-    tracker_copies = open_tracker_copies(track, plan, output)
+    # With torchrun, the first process copies the run, and the others would copy it again.
+    tracker_copies = open_tracker_copies(track if rank == 0 else (), plan, output)
     _execute(Job(run.id, run.file), output, placement, as_json, tracker_copies=tracker_copies)
     copy_reports(tracker_copies, notify)
 

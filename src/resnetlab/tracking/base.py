@@ -19,6 +19,10 @@ TRACKERS = ("tensorboard", "mlflow", "wandb", "trackio")
 """Names of the trackers, which are also those of their packages and of the extras."""
 
 
+class UnknownRunError(Exception):
+    """Error of a tracker that does not have the run of a handle any more."""
+
+
 @dataclass(frozen=True)
 class TrackedRun:
     """Run of a study, as a tracker shows it."""
@@ -54,7 +58,10 @@ class Tracker(Protocol):
     """Command that shows the runs."""
 
     def open_run(self, run: TrackedRun, handle: str) -> str:
-        """Begin a run, or continue the one that `handle` names; return its handle."""
+        """Begin a run, or continue the one that `handle` names; return its handle.
+
+        Raises UnknownRunError if the tracker does not have the run of `handle`.
+        """
 
     def log(self, handle: str, evaluations: Sequence[Evaluation]) -> None:
         """Add evaluations to the curves of an open run."""

@@ -13,7 +13,13 @@ from typing import Any
 
 from resnetlab.runs.records import Evaluation, Result
 from resnetlab.shell import command_line
-from resnetlab.tracking.base import TrackedRun, final_values, report_files, values_of
+from resnetlab.tracking.base import (
+    TrackedRun,
+    UnknownRunError,
+    final_values,
+    report_files,
+    values_of,
+)
 
 MAX_PARAM_LENGTH = 500
 """Number of characters of a parameter that every store of MLflow accepts."""
@@ -40,9 +46,19 @@ class MlflowTracker:
         self._client = MlflowClient(uri or f"sqlite:///{(root / 'mlflow.db').resolve()}")
 
     def open_run(self, run: TrackedRun, handle: str) -> str:
-        """Begin a run with its parameters, or continue it; the handle is MLflow's id."""
+        """Begin a run with its parameters, or continue it; the handle is MLflow's id.
+
+        Raises UnknownRunError if the store has no run with this id: it was removed.
+        """
+        from mlflow.exceptions import MlflowException
+
         if handle:
-            self._client.update_run(handle, status="RUNNING")
+            try:
+                self._client.update_run(handle, status="RUNNING")
+            except MlflowException as error:
+                if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+                    raise UnknownRunError(handle) from error
+                raise
             return handle
         tags = {"condition": run.condition, "seed": str(run.seed), "resnetlab.run": run.id}
         created = self._client.create_run(

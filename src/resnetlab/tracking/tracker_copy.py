@@ -6,34 +6,39 @@ copies the rest. `tracking/STUDY.json` lists what each tracker has. Free of torc
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import threading
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Self
 
-from resnetlab.errors import ResnetlabError, first_line
-from resnetlab.files import MAX_GENERATED_BYTES, read_json, write_json
+from resnetlab.errors import ResnetlabError, input_error
+from resnetlab.files import MAX_GENERATED_BYTES, read_json, try_lock, write_json
 from resnetlab.messages import Notify
 from resnetlab.runs.paths import WEIGHTS
 from resnetlab.runs.run_folder import CHECKED_FILES, RunFolder
 from resnetlab.studies.executors.messages import RunEvent
 from resnetlab.studies.plan import Plan, PlannedRun, folder_name
-from resnetlab.tracking.base import TrackedRun, Tracker, make_tracker
+from resnetlab.tracking.base import TrackedRun, Tracker, UnknownRunError, make_tracker
 
 MAX_WAIT_SECONDS = 60.0
 """Time that a tracker gets after the last run, and to take the report."""
+
+POLL_SECONDS = 0.02
+"""Time between two attempts to lock the file that lists what each tracker has."""
 
 
 class TrackerCopy:
     """Copy of a study's runs in one tracker."""
 
     def __init__(self, name: str, tracker: Tracker, plan: Plan, root: Path) -> None:
-        """Read what the tracker has."""
+        """Open no run yet."""
         self.name, self.tracker, self.plan, self.root = name, tracker, plan, root
         self._path = root / "tracking" / f"{folder_name(plan)}.json"
-        table = read_json(self._path, MAX_GENERATED_BYTES) if self._path.exists() else {}
-        self._state: dict[str, dict[str, Any]] = table.get(name, {})
+        self._state: dict[str, dict[str, Any]] = {}
+        """State of each run that was looked at: its handle, and what the tracker has of it."""
         self.lock = threading.Lock()
         """Lock of a thread that copies. Trackers cannot copy two runs at once."""
         self._opened: dict[str, str] = {}
@@ -41,7 +46,10 @@ class TrackerCopy:
 
     def copy_run(self, run: PlannedRun) -> None:
         """Copy the evaluations, and at its end the result, that the tracker does not have."""
-        state = self._state.setdefault(run.id, {"handle": "", "evaluations": 0, "closed": False})
+        if run.id not in self._opened:  # another process may have copied it since the start
+            new_run = {"handle": "", "evaluations": 0, "closed": False}
+            self._state[run.id] = self._read_table().get(self.name, {}).get(run.id, new_run)
+        state = self._state[run.id]
         run_folder = RunFolder.find(self.root, run.id)
         if state["closed"] or not (run_folder.path / "run.json").exists():
             return
@@ -50,7 +58,15 @@ class TrackerCopy:
             tracked = TrackedRun(
                 run.id, self.plan.study.name, run.condition, run.seed, run_folder.file()
             )
-            self._opened[run.id] = self.tracker.open_run(tracked, state["handle"])
+            try:
+                self._opened[run.id] = self.tracker.open_run(tracked, state["handle"])
+            except UnknownRunError as error:
+                message = f"lists the run {run.id}, which {self.name} does not have any more"
+                fix = (
+                    f'remove the entry "{self.name}" of {self._path}, or the file if it has no '
+                    "other entry; the same command then copies every run again"
+                )
+                raise input_error(str(self._path), message, fix) from error
             state["handle"] = self._opened[run.id]
             self._save()
         # A resumed run repeats evaluations with the same values.
@@ -73,9 +89,31 @@ class TrackerCopy:
             self.tracker.log_report(self.plan.study.name, folder)
         self.tracker.close()
 
+    def _read_table(self) -> dict[str, dict[str, dict[str, Any]]]:
+        """Read what each tracker has of each run, as all processes wrote it."""
+        table: dict[str, dict[str, dict[str, Any]]] = (
+            read_json(self._path, MAX_GENERATED_BYTES) if self._path.exists() else {}
+        )
+        return table
+
     def _save(self) -> None:
-        table = read_json(self._path, MAX_GENERATED_BYTES) if self._path.exists() else {}
-        write_json(self._path, table | {self.name: self._state})
+        """Write the state of the runs that this process has opened beside that of all others."""
+        opened = {run_id: self._state[run_id] for run_id in self._opened}
+        with _locked(self._path.with_suffix(".lock")):
+            table = self._read_table()
+            write_json(self._path, table | {self.name: table.get(self.name, {}) | opened})
+
+
+@contextlib.contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Acquire the file lock `path` for the `with` block, as soon as no other process has it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    while True:
+        with try_lock(path) as acquired:
+            if acquired:
+                yield
+                return
+        time.sleep(POLL_SECONDS)
 
 
 def open_tracker_copies(names: Sequence[str], plan: Plan, root: Path) -> list[TrackerCopy]:
@@ -140,7 +178,9 @@ def _try_action(copy: TrackerCopy, action: Callable[[], None], notify: Notify) -
     try:
         action()
     except Exception as error:  # a program of others may fail in any way; the runs go on
-        reason = first_line(error) if isinstance(error, ResnetlabError) else repr(error)[:300]
+        reason = repr(error)[:300]
+        if isinstance(error, ResnetlabError):  # its first problem with the fix
+            reason = str(error.problems[0]).removesuffix(".")
         notify(
             f"note: {copy.name} failed: {reason}. The runs go on; the same command with --track "
             f"{copy.name} copies the rest later"
