@@ -104,6 +104,20 @@ def test_more_epochs_for_a_finished_run_need_another_run_whose_command_is_printe
         resume_job(stopped, from_step=0)
 
 
+def test_a_run_with_more_epochs_has_the_algorithm_version_that_trains_it(
+    stopped: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The finished run stays what it is; the new one is trained by the present algorithm."""
+    assert command(["resume", str(stopped)], monkeypatch) == 0
+    monkeypatch.setattr("resnetlab.runs.config.ALGORITHM_VERSION", 99)
+    old_version = json.loads((stopped / "run.json").read_text())["run"]["algorithm_version"]
+    assert old_version != 99
+    (same, _), (longer, _) = resume_job(stopped), resume_job(stopped, epochs=2)
+    assert same.file.run.algorithm_version == old_version
+    assert longer.file.run.algorithm_version == 99
+    assert longer.id.endswith(longer.file.run.hash)
+
+
 def test_a_killed_run_is_reported_as_killed_and_a_stopped_run_is_not(
     stopped: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:

@@ -8,7 +8,8 @@ import fcntl
 import json
 import shutil
 import tarfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
@@ -23,6 +24,7 @@ from resnetlab.files import sha256
 from resnetlab.runs.damage import check_run
 from resnetlab.runs.paths import LOCK, LOGITS, WEIGHTS, check_finished
 from resnetlab.runs.recorded_logits import RecordedLogits
+from resnetlab.runs.run_folder import RunFolder
 from resnetlab.studies.exchange.collect_runs import CollectedRun, Collection, collect_runs
 from resnetlab.studies.exchange.export_runs import export_runs
 from resnetlab.studies.execution import read_plan, save_plan
@@ -289,6 +291,29 @@ def test_a_run_that_is_being_trained_here_is_not_replaced(
         collection = collect_runs([archive], str(study_file), tmp_path / "here")
     assert decisions(collection) == {"joined": 3, "running here": 1}
     assert sorted(path.name for path in folder.iterdir()) == [LOCK]
+
+
+def test_a_run_that_ends_here_during_the_collection_is_not_replaced(
+    first: Path, archive: Path, study_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another process finishes the run, with another result, before its lock is acquired."""
+    here, run = tmp_path / "here", plan_of(first).runs[0].id
+    original = RunFolder.lock
+
+    @contextmanager
+    def lock(folder: RunFolder) -> Iterator[bool]:
+        if folder.path.name == run:
+            shutil.copytree(first / "runs" / run, folder.path, dirs_exist_ok=True)
+            edit(folder.path, "metrics.jsonl", '"loss_nats":', '"loss_nats":1')
+            renew_checksum(folder.path, "metrics.jsonl")
+        with original(folder) as acquired:
+            yield acquired
+
+    monkeypatch.setattr(RunFolder, "lock", lock)
+    collection = collect_runs([archive], str(study_file), here)
+    assert decisions(collection) == {"joined": 3, "other result": 1}
+    metrics = [(root / "runs" / run / "metrics.jsonl").read_text() for root in (first, here)]
+    assert metrics[0] != metrics[1]
 
 
 def test_an_interrupted_copy_leaves_no_finished_run_and_continues(

@@ -111,6 +111,7 @@ def resume_job(
     if epochs is not None and epochs != file.run.recipe.epochs:
         run = encode(file.run)
         run["recipe"]["epochs"] = epochs
+        run["algorithm_version"] = algorithm_version(file.run.kind)  # it begins now
         file = replace(file, run=decode(RunConfig, run, str(folder)))
         run_folder, from_step = RunFolder.find(root, run_id(file.run, file.data_name)), None
     finished = not run_folder.needs_work(file)

@@ -144,20 +144,37 @@ def _check_and_copy(
     target = RunFolder.find(root, run.id)
     if target.path.resolve() == folder.resolve():
         return "already here", ""
-    here = target.record() if (target.path / "result.json").exists() else None
-    if here is not None:
-        if reason := _other_result(here, record):
-            return "other result", reason
-        if not _lacks_weights(target.path, here, folder, record):
-            return "already here", ""
+    decision = _compare_with_result_here(folder, record, target)
+    if decision is not None and decision[0] != "weights added":
+        return decision
     with target.lock() as acquired:
         if not acquired:
             return "running here", "another process trains it"
-        if here is not None:
+        # Without the lock, another process may have finished the run since it was read.
+        decision = _compare_with_result_here(folder, record, target)
+        if decision is None:
+            _copy(folder, target)
+            return "joined", ""
+        if decision[0] == "weights added":
             _add_weights(folder, target)
-            return "weights added", ""
-        _copy(folder, target)
-    return "joined", ""
+        return decision
+
+
+def _compare_with_result_here(
+    folder: Path, record: RunRecord, target: RunFolder
+) -> tuple[CollectDecision, str] | None:
+    """Return the decision on a run that is finished here, or None if it is not.
+
+    "weights added" if its weights are absent here and have to be copied from `folder`.
+    """
+    here = target.record() if (target.path / "result.json").exists() else None
+    if here is None:
+        return None
+    if reason := _other_result(here, record):
+        return "other result", reason
+    if not _lacks_weights(target.path, here, folder, record):
+        return "already here", ""
+    return "weights added", ""
 
 
 def _wrong_weights(folder: Path, result: Result) -> str:
