@@ -57,6 +57,29 @@ def test_the_commercial_use_of_every_timm_configuration_follows_its_license() ->
 
 
 @pytest.mark.parametrize(
+    ("name", "decision"),
+    [
+        ("MIT License", "allowed"),
+        ("The MIT License (MIT)", "allowed"),
+        ("Apache License 2.0", "allowed"),
+        ("Apache License, Version 2.0", "allowed"),
+        ("BSD 3-Clause License", "allowed"),
+        ("no commercial use", "forbidden"),
+        ("Academic-only", "forbidden"),
+        ("academic use only", "forbidden"),
+        ("for research purposes only", "forbidden"),
+        ("Not for commercial use", "forbidden"),
+        ("MIT License with my own terms", "unknown"),
+        ("Academic Free License", "unknown"),
+    ],
+)
+def test_a_license_in_the_words_of_people_is_read_like_its_spdx_identifier(
+    name: str, decision: str
+) -> None:
+    assert commercial_use(name) == decision
+
+
+@pytest.mark.parametrize(
     "name",
     [
         "regnety_160.swag_ft_in1k",

@@ -16,9 +16,24 @@ CommercialUse = Literal["allowed", "forbidden", "unknown"]
 """Answer of a license to the question of commercial use; unknown: somebody has to read it."""
 
 _FORBIDDEN = re.compile(
-    r"(?<![a-z])(nc|non-?commercial|amlr|seer|research-only|research-license)(?![a-z])"
+    r"(?<![a-z])(nc|non-?commercial|no-commercial|not-for-commercial|amlr|seer"
+    r"|(research|academic)(-use|-purposes)?-only|(research|academic)-license)(?![a-z])"
 )
 """Words of a license's name that forbid commercial use: cc-by-nc-4.0, fair-nc, apple-amlr, ..."""
+
+_SPDX_NAMES = {
+    "mit-license": "mit",
+    "the-mit-license": "mit",
+    "the-mit-license-mit": "mit",
+    "apache-license-2.0": "apache-2.0",
+    "apache-license-version-2.0": "apache-2.0",
+    "apache-2": "apache-2.0",
+    "bsd-license": "bsd",
+    "bsd-2-clause-license": "bsd-2-clause",
+    "bsd-3-clause-license": "bsd-3-clause",
+    "isc-license": "isc",
+}
+"""SPDX identifiers by the names that people write for them."""
 
 _ALLOWED = re.compile(
     r"apache(-2\.0)?|mit(-0)?|(0)?bsd(-[0-4]-clause(-clear)?)?|isc|zlib|unlicense|cc0(-1\.0)?"
@@ -48,7 +63,7 @@ def commercial_use(name: str) -> CommercialUse:
     words = re.sub(r"[^a-z0-9.]+", "-", name.lower()).strip("-")
     if _FORBIDDEN.search(words):
         return "forbidden"
-    return "allowed" if _ALLOWED.fullmatch(words) else "unknown"
+    return "allowed" if _ALLOWED.fullmatch(_SPDX_NAMES.get(words, words)) else "unknown"
 
 
 def timm_license(name: str) -> StatedLicense:
