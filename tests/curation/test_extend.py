@@ -155,6 +155,14 @@ def test_the_folder_of_the_model_is_refused_as_the_target(workplace: Path) -> No
     assert "never overwritten" in ended.errors
 
 
+@pytest.mark.parametrize("name", ["../../escaped", "{parent}/escaped", "a/b", "..", "x" * 101])
+def test_a_name_that_leaves_the_folder_of_models_is_refused(workplace: Path, name: str) -> None:
+    ended = extend(workplace, "--name", name.format(parent=workplace.parent))
+    check_error_lines(ended)
+    assert "--name: not a name of a folder" in ended.errors
+    assert not (workplace.parent / "escaped").exists()
+
+
 def test_the_extended_model_has_its_own_confidence_values(workplace: Path, tmp_path: Path) -> None:
     """Temperature and sets follow from the validation photographs, old and added."""
     validation = sorted((workplace / "stripes/val").glob("*/*.png"))

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 import torch
 
+from helpers.model_folders import write_model
 from helpers.texture_photographs import texture
 from resnetlab.curation.features import FeatureNetwork, compute_features, open_network
 from resnetlab.curation.labeled_photos import open_labeled_photos
-from resnetlab.data.transforms.eval_transform import apply_eval_transform
+from resnetlab.data.transforms.eval_transform import EvalTransform, apply_eval_transform
 from resnetlab.deploy.predict import load_model
 from resnetlab.errors import InputError
 from resnetlab.finetuning.network.frozen_features import count_missing
@@ -111,3 +112,17 @@ def test_a_folder_and_weights_together_are_refused(finetuned: Path) -> None:
     folder = str(finetuned / "models" / "textures")
     with pytest.raises(InputError, match="leave --weights out"):
         open_network(folder, finetuned / "tiny.safetensors")
+
+
+def test_a_gray_model_has_features(finetuned: Path, tmp_path: Path) -> None:
+    transform = EvalTransform(size=24, resize=28, channels=1, mean=(0.4,), std=(0.2,))
+    folder = write_model(tmp_path / "gray", eval_transform=transform)
+    network = open_network(str(folder), device="cpu")
+    photos = open_labeled_photos(finetuned / "stripes", cache=tmp_path / "cache").photos
+    rows = compute_features(network, photos, tmp_path / "cache")
+    logits = torch.from_numpy(rows) @ network.head.weight.T + network.head.bias
+    model = load_model(folder, device="cpu")
+    path = photos.root / photos.rows[7].path
+    for answer in model.predict([path], top=6)[0].top_classes:
+        probability = torch.softmax(logits[7].double(), 0)[model.classes.index(answer.label)]
+        assert float(probability) == pytest.approx(answer.probability, abs=1e-5)

@@ -7,7 +7,10 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
+import os
+import re
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -188,6 +191,56 @@ def test_a_table_of_another_dataset_is_not_overwritten(finetuned: Path, tmp_path
     assert (tmp_path / "stripes-labels.csv").read_text() == "mine"
 
 
+@pytest.mark.parametrize("name", ["new.json", "new", "new.txt", "folder.csv"])
+def test_the_table_of_labels_needs_the_suffix_csv_and_is_no_folder(
+    finetuned: Path, tmp_path: Path, name: str
+) -> None:
+    (tmp_path / "d.csv").write_text("path,old,new,decision\ntrain/down/00.png,down,across,accept\n")
+    (tmp_path / "folder.csv").mkdir()
+    words = ("data", "suspects", finetuned / "stripes", "--apply", "d.csv", "--out", name)
+    ended = run_command(*words, folder=tmp_path)
+    check_error_lines(ended)
+    assert "--out" in ended.errors
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["d.csv", "folder.csv"]
+
+
+def test_a_json_file_of_the_user_beside_the_table_is_not_overwritten(
+    finetuned: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "d.csv").write_text("path,old,new,decision\ntrain/down/00.png,down,across,accept\n")
+    (tmp_path / "keep.json").write_text("mine")
+    words = ("data", "suspects", finetuned / "stripes", "--apply", "d.csv", "--out")
+    ended = run_command(*words, "keep.csv", folder=tmp_path)
+    check_error_lines(ended)
+    assert "keep.json: exists, with other content" in ended.errors
+    assert (tmp_path / "keep.json").read_text() == "mine"
+    assert not (tmp_path / "keep.csv").exists()
+    for _ in range(2):  # the same decisions write the same files again
+        assert run_command(*words, "new.csv", folder=tmp_path).code == 0
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names are bytes on Linux alone")
+def test_a_photograph_whose_name_is_not_utf8_is_shown_and_its_decision_is_applied(
+    finetuned: Path, wrong_labels: Path
+) -> None:
+    moved = wrong_labels / "train/down/moved.png"
+    moved.rename(moved.with_name(os.fsdecode(b"moved\xe9.png")))
+    report = suspects(finetuned, wrong_labels)
+    folder = (wrong_labels.parent / str(report["page"])).parent
+    page = (folder / "report.html").read_text(encoding="utf-8")
+    assert 'data-path="train/down/moved\\udce9.png"' in page
+    assert b"train/down/moved\xe9.png,train,down,across" in (folder / "suspects.csv").read_bytes()
+    decisions = wrong_labels.parent / "d.csv"
+    decisions.write_text(
+        'path,old,new,decision\n"train/down/moved\\udce9.png","down","across",accept\n'
+    )
+    words = ("data", "suspects", wrong_labels, "--apply", decisions, "--out", "new.csv")
+    ended = run_command(*words, folder=wrong_labels.parent)
+    assert ended.code == 0, ended.text
+    table = (wrong_labels.parent / "new.csv").read_bytes()
+    assert b"train/down/moved\xe9.png,across,train\n" in table
+
+
 # Page
 # --------------------------------------------------------------------------------------------------
 
@@ -253,3 +306,22 @@ def test_the_buttons_write_a_file_of_decisions(tmp_path: Path) -> None:
     other = tmp_path / "other"
     other.mkdir()
     assert "0 of 2 judged" in displayed(page, other)
+
+
+@pytest.mark.skipif(not shutil.which("chromium"), reason="needs chromium")
+def test_a_decision_on_an_earlier_label_of_a_photograph_is_dropped(tmp_path: Path) -> None:
+    page = page_of("cat", "dog")
+    key = re.search(r'data-key="(\w+)"', page)
+    assert key is not None
+    stored = {
+        "train/cat 5 %.jpg": {"decision": "reject", "old": "cat", "new": "dog"},
+        "train/dog 5 %.jpg": {"decision": "accept", "old": "owl", "new": "cat"},
+    }
+    store = (
+        f"<script>localStorage.setItem('resnetlab-suspects-{key[1]}', "
+        f"{json.dumps(json.dumps(stored))})</script><script>"
+    )
+    policy = page[page.index("script-src") : page.index("; base-uri")]
+    changed = page.replace(policy, "script-src 'unsafe-inline'").replace("<script>", store, 1)
+    html = displayed(changed, tmp_path)
+    assert "1 of 2 judged, 0 labels wrong" in html

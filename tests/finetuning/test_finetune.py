@@ -24,7 +24,7 @@ from resnetlab.errors import InputError
 from resnetlab.finetuning.dataset import open_photographs
 from resnetlab.finetuning.evaluation import compare
 from resnetlab.finetuning.finetune_photos import cross_validate, finetune, folder_name, prepare_job
-from resnetlab.finetuning.pipeline import StoppedError
+from resnetlab.finetuning.results import StoppedError
 from resnetlab.model_folder.store import load_model_folder
 from resnetlab.models.photo_predictions import SplitPredictions
 from resnetlab.recipes.finetune import (
@@ -93,6 +93,34 @@ def test_an_earlier_model_is_compared_on_the_same_images(photos: Path, backbone:
     assert comparison.baseline_accuracy_pct == pytest.approx(first.result.test.accuracy_pct)
     difference = second.result.test.correct - first.result.test.correct
     assert comparison.only_this - comparison.only_baseline == difference
+
+
+def test_a_baseline_that_was_trained_on_the_test_images_gives_a_caveat(
+    photos: Path, backbone: Path
+) -> None:
+    """Two photographs of train and one of validation are test images of the second fine-tuning."""
+    first = finetune(request(photos, backbone, recipe=QUICK, name="first"))
+    same = finetune(
+        request(photos, backbone, recipe=QUICK, name="same"), baseline=first.model_folder
+    )
+    assert not [line for line in same.result.caveats if "first was trained" in line]
+    for split, name in (("train", "00.png"), ("train", "01.png"), ("val", "00.png")):
+        (photos / split / "across" / name).rename(photos / "test" / "across" / f"{split}-{name}")
+    second = finetune(
+        request(photos, backbone, recipe=QUICK, name="second"), baseline=first.model_folder
+    )
+    assert second.result.comparison is not None
+    (caveat,) = [line for line in second.result.caveats if "first was trained" in line]
+    assert "trained on 2 and selected by 1 of the 21 images of this comparison" in caveat
+
+
+def test_a_mistyped_baseline_is_refused_before_the_photographs_are_read(
+    photos: Path, backbone: Path
+) -> None:
+    lines = list[str]()
+    with pytest.raises(InputError, match="nosuch: contains no model"):
+        finetune(request(photos, backbone), baseline=photos.parent / "nosuch", notify=lines.append)
+    assert lines == []
 
 
 def test_mcnemar_counts_the_images_that_only_one_model_classifies_correctly() -> None:

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -30,8 +31,11 @@ from resnetlab.finetuning.finetune_photos import fixres
 from resnetlab.finetuning.network.model import FinetuneModel, PartitionedModel
 from resnetlab.finetuning.request import FinetuneRequest
 from resnetlab.finetuning.results import ResolutionTable
+from resnetlab.finetuning.stage import train_stage
+from resnetlab.finetuning.stage.train_stage import EpochResult, StageResult
 from resnetlab.model_folder.store import load_model_folder
 from resnetlab.models.photo_predictions import SplitPredictions
+from resnetlab.recipes.finetune import Stage
 from resnetlab.reports.fixres import build_page, rebuild, write_resolution_page
 from resnetlab.schema import decode
 from resnetlab.training.memory import Peak
@@ -161,6 +165,40 @@ def test_cells_after_a_stop_are_not_evaluated(photos: Path, backbone: Path) -> N
         "not evaluated",
         "not evaluated",
     ]
+
+
+@pytest.mark.parametrize("stage_name", ["stage one", "stage two"])
+def test_a_stage_that_is_stopped_between_its_epochs_is_not_reported_as_done(
+    photos: Path, backbone: Path, monkeypatch: pytest.MonkeyPatch, stage_name: str
+) -> None:
+    """The stop comes after the first of three epochs, and no further epoch is trained."""
+    epochs = list[str]()
+    original = train_stage._epoch_result
+
+    def count_epochs(*arguments: Any) -> EpochResult:
+        epochs.append(running[-1])
+        return original(*arguments)
+
+    running = list[str]()
+
+    def train(model: FinetuneModel, stage: Stage, *rest: Any, **more: Any) -> StageResult:
+        running.append(stage.name)
+        return train_stage.train_stage(model, stage, *rest, **more)
+
+    monkeypatch.setattr(train_stage, "_epoch_result", count_epochs)
+    monkeypatch.setattr(resolution_grid, "train_stage", train)
+    (*_, last) = fixres(
+        request(photos, backbone, epochs=3),
+        (16,),
+        (16, 24),
+        command="",
+        should_stop=lambda: stage_name in epochs,
+    )
+    (row,), cells = last[0].rows, last[0].cells
+    assert epochs.count(stage_name) == 1
+    assert row.status == ("not evaluated" if stage_name == "stage one" else "done")
+    assert [cell.status for cell in cells] == ["not evaluated", "not evaluated"]
+    assert last[0].best is None
 
 
 def test_a_recipe_may_consist_of_the_first_stage_only(photos: Path, backbone: Path) -> None:

@@ -315,7 +315,7 @@ def test_the_smoothed_loss_decides_between_learning_rates_of_equal_accuracy(
 ) -> None:
     results = [
         # The validation loss falls with the rate, as where the classes are separable.
-        LrResult(lr, [EpochResult(1, accuracy, 0.1 / lr, 1.0)], smoothed_loss_nats=loss)
+        LrResult(lr, [EpochResult(1, accuracy, 0.1 / lr, 1.0, 4)], smoothed_loss_nats=loss)
         for lr, accuracy, loss in zip((0.01, 0.1, 1.0), accuracies, smoothed, strict=True)
     ]
     for order in itertools.permutations(results):
@@ -326,7 +326,7 @@ def test_the_smoothed_loss_decides_between_learning_rates_of_equal_accuracy(
 
 def test_a_learning_rate_without_a_finite_loss_is_never_selected() -> None:
     diverged = LrResult(0.1)
-    trained = LrResult(0.01, [EpochResult(1, 20.0, 2.0, 1.0)], smoothed_loss_nats=2.0)
+    trained = LrResult(0.01, [EpochResult(1, 20.0, 2.0, 1.0, 4)], smoothed_loss_nats=2.0)
     assert select_lr([diverged, trained]) is trained
     assert select_lr([trained, diverged]) is trained
     assert select_lr([diverged]) is None

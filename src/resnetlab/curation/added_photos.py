@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from resnetlab.data.class_names import lookalike_problems, match_names
 from resnetlab.data.config import DEFAULT_FOLDER_CHOICES, SPLITS, FolderChoices, Split
 from resnetlab.data.near_copies import MAX_COMPARED_IMAGES, find_near_copies
+from resnetlab.data.paths import is_folder
 from resnetlab.data.sources import decode_cache
 from resnetlab.data.sources.folder.manifest import ManifestRow
 from resnetlab.data.sources.folder.scan import (
@@ -79,7 +80,7 @@ def open_added_photos(
     Raises:
         InputError: The folder is invalid, a class looks like another, or no photograph is left.
     """
-    if not root.is_dir():
+    if not is_folder(root):
         fix = "give a folder with a folder of photographs for each class"
         raise input_error("--add", "no such folder", fix, got=str(root))
     scan = scan_folder(
@@ -111,7 +112,7 @@ def open_added_photos(
 
     train, validation, test = map(part, SPLITS)
     return AddedPhotos(
-        name=root.resolve().name,
+        name=escape_controls(root.resolve().name),
         classes=(*classes, *new),
         new_classes=new,
         train=train,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from pathlib import Path
 from resnetlab.curation.labeled_photos import LabeledPhotos
 from resnetlab.curation.results import AppliedDecisions
 from resnetlab.data.class_names import match_names
+from resnetlab.data.paths import escape_undecodable, is_folder
 from resnetlab.errors import InputError, Problem, input_error, suggest
 from resnetlab.files import MAX_GENERATED_BYTES, atomic_write, read_text, write_json
 from resnetlab.schema import encode
@@ -44,16 +46,20 @@ def read_decisions(path: Path, labeled: LabeledPhotos) -> list[Decision]:
     """
     lines = _read_rows(path)
     present = {row.path: row.label for row in labeled.photos.rows}
+    # The page cannot contain bytes that are not UTF-8: it has such a path with escapes.
+    path_of = {escape_undecodable(path): path for path in present}
+    path_of |= {path: path for path in present}
     decisions: list[Decision] = []
     problems: list[Problem] = []
     decided: set[str] = set()
     for number, row in lines:
         where = f"{path}:{number}"
-        problem = _find_problem(where, row, present, labeled.classes, decided)
+        known = [*(path_of.get(path, path) for path in row[:1]), *row[1:]]
+        problem = _find_problem(where, known, present, labeled.classes, decided)
         if problem is not None:
             problems.append(problem)
             continue
-        photo, old, new, decision = row
+        photo, old, new, decision = known
         decided.add(photo)
         names = match_names([old, new], labeled.classes)
         decisions.append(Decision(photo, names[old], names[new], decision == ACCEPT))
@@ -80,15 +86,12 @@ def write_labels(
         target: Table to write.
 
     Raises:
-        InputError: Another table is at `target`.
+        InputError: Another table is at `target`, or another file beside it, or its name does not
+            end in .csv.
         ResourceError: The disk is full.
     """
+    check_labels_path(target)
     content = _labels_table(labeled, decisions)
-    if target.exists() and target.read_bytes() != content:
-        message = "exists, with other labels"
-        raise input_error(str(target), message, "--out NAME.csv, or remove it")
-    with atomic_write(target, "wb") as file:
-        file.write(content)
     accepted = sum(decision.accepted for decision in decisions)
     low, high = clopper_pearson(accepted, len(decisions))
     result = AppliedDecisions(
@@ -100,8 +103,42 @@ def write_labels(
         precision_low_pct=100 * low,
         precision_high_pct=100 * high,
     )
-    write_json(target.with_suffix(".json"), encode(result))
+    record = target.with_suffix(".json")
+    _check_same_or_absent(target, target.exists() and target.read_bytes() == content)
+    _check_same_or_absent(record, _has_json(record, encode(result)))
+    with atomic_write(target, "wb") as file:
+        file.write(content)
+    write_json(record, encode(result))
     return result
+
+
+def check_labels_path(target: Path) -> None:
+    """Raise InputError unless a table of labels can be written to `target`: a file `NAME.csv`.
+
+    The measured precision is written to NAME.json, so the table itself needs another suffix.
+    """
+    if target.suffix.lower() != ".csv":
+        message = "not a name that ends in .csv"
+        raise input_error("--out", message, "--out new-labels.csv", got=target)
+    for path in (target, target.with_suffix(".json")):
+        if is_folder(path):
+            message = "is a folder, but a file is to be written"
+            raise input_error(str(path), message, "--out NAME.csv, with another name")
+
+
+def _check_same_or_absent(path: Path, is_same: bool) -> None:
+    """Raise InputError if another file is at `path`."""
+    if path.exists() and not is_same:
+        message = "exists, with other content"
+        raise input_error(str(path), message, "--out NAME.csv, or remove it")
+
+
+def _has_json(path: Path, value: object) -> bool:
+    """Return True if `path` is a file with this value as JSON."""
+    try:
+        return bool(json.loads(path.read_bytes()) == value)
+    except (OSError, ValueError):
+        return False
 
 
 def _read_rows(path: Path) -> list[tuple[int, list[str]]]:

@@ -34,6 +34,7 @@ from resnetlab.files import write_json
 from resnetlab.finetuning.dataset import open_photographs
 from resnetlab.finetuning.evaluation import accuracy_estimate, compare
 from resnetlab.finetuning.photo_record import make_folder_record, record_dataset, splits_of_record
+from resnetlab.finetuning.request import check_folder_name
 from resnetlab.finetuning.results import AccuracyEstimate
 from resnetlab.messages import ItemCallback, Notify, format_count, silent
 from resnetlab.model_folder.model_file import ModelFile
@@ -91,6 +92,7 @@ def extend(
         ResourceError: The disk is full.
     """
     start = time.monotonic()
+    check_folder_name(request.name)
     cache = request.output / "cache"
     file = read_accepted_model(request.model, request.accept_license)
     models = request.output / "models"

@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from resnetlab.data.paths import is_folder
 from resnetlab.data.transforms.augment import normalize
 from resnetlab.data.transforms.eval_transform import EvalTransform
 from resnetlab.deploy.checks import read_accepted_model
@@ -92,7 +93,7 @@ class FeatureNetwork:
     def check_last_layer(self) -> None:
         """Raise InputError if the outputs of the network are not those of its classifier."""
         side = self.transform.size
-        inputs, logits = self._forward(np.zeros((1, side, side, 3), np.uint8))
+        inputs, logits = self._forward(np.zeros((1, side, side, self.transform.channels), np.uint8))
         with torch.inference_mode():
             is_last = len(inputs) == 1 and inputs[0].ndim == 2
             if is_last and torch.allclose(self.head(inputs[0]), logits, 1e-4, 1e-4):
@@ -138,7 +139,7 @@ def open_network(
         InputError: There is no such model, or its license is not accepted.
     """
     numerics, torch_device = setup_features(device)
-    if model and Path(model).is_dir():
+    if model and is_folder(model):
         if weights is not None:
             message = "given together with the folder of a model, which has its weights"
             raise input_error("--weights", message, "leave --weights out")

@@ -13,13 +13,14 @@ from numpy.typing import NDArray
 
 from resnetlab.data.class_names import class_indices
 from resnetlab.data.config import DEFAULT_FOLDER_CHOICES, FolderChoices
+from resnetlab.data.paths import is_folder
 from resnetlab.data.sources.folder.scan import (
     DEFAULT_IMAGE_SIZE,
     FIND_DAMAGE,
     FolderScan,
     scan_folder,
 )
-from resnetlab.errors import input_error
+from resnetlab.errors import escape_controls, input_error
 from resnetlab.finetuning.dataset import PhotoSplit
 from resnetlab.messages import Notify, silent
 
@@ -48,8 +49,8 @@ class LabeledPhotos:
 
     @property
     def name(self) -> str:
-        """Name of the folder."""
-        return self.photos.root.resolve().name
+        """Name of the folder, with control and undecodable characters escaped."""
+        return escape_controls(self.photos.root.resolve().name)
 
 
 def open_labeled_photos(
@@ -64,7 +65,7 @@ def open_labeled_photos(
 
     Raises InputError with every mistake; damaged files are mistakes unless `skip_bad` is set.
     """
-    if not root.is_dir():
+    if not is_folder(root):
         fix = "give a folder of photographs, with a folder per class"
         raise input_error(str(root), "no such folder", fix)
     scan = scan_folder(

@@ -31,6 +31,7 @@ from resnetlab.data.sources.folder.manifest import ManifestRow, SplitSpec, parse
 from resnetlab.data.sources.folder.scan import (
     DEFAULT_IMAGE_SIZE,
     FIND_DAMAGE,
+    FolderScan,
     folder_sha256,
     scan_folder,
 )
@@ -253,13 +254,45 @@ def open_photographs(
     images. Raises InputError with every mistake. Damaged files are mistakes unless `skip_bad` is
     set.
     """
+    scan = _scan(root, cache, split_spec, skip_bad, folder_choices, notify)
+    follow_links = folder_choices.follow_links != "no"
+    return _split_scan(scan, split_spec, follow_links, no_test=no_test, folds=folds, fold=fold)
+
+
+def check_all_folds(
+    root: Path,
+    folds: int,
+    *,
+    cache: Path,
+    skip_bad: bool = False,
+    folder_choices: FolderChoices = DEFAULT_FOLDER_CHOICES,
+    notify: Notify = silent,
+) -> None:
+    """Check every fold of a folder of photographs. The folder is read once.
+
+    Raises InputError like `open_photographs`, if it would for any of the folds.
+    """
+    scan = _scan(root, cache, None, skip_bad, folder_choices, notify)
+    for fold in range(folds):
+        _split_scan(scan, None, False, folds=folds, fold=fold)
+
+
+def _scan(
+    root: Path,
+    cache: Path,
+    split_spec: SplitSpec | Path | None,
+    skip_bad: bool,
+    folder_choices: FolderChoices,
+    notify: Notify,
+) -> FolderScan:
+    """Read the files of a folder. Raises InputError with every mistake."""
     if not root.is_dir():
         raise input_error(
             str(root), "no such folder", "give a folder of photographs, with a folder per class"
         )
     if note := fast_jpeg.fallback_note():
         notify(f"note: {note}")
-    scan = scan_folder(
+    return scan_folder(
         root,
         image_size=DEFAULT_IMAGE_SIZE,
         cache=cache,
@@ -269,13 +302,26 @@ def open_photographs(
         folder_choices=folder_choices,
         purpose=FIND_DAMAGE,
     )
+
+
+def _split_scan(
+    scan: FolderScan,
+    split_spec: SplitSpec | Path | None,
+    follow_links: bool,
+    *,
+    no_test: bool = False,
+    folds: int | None,
+    fold: int,
+) -> PhotoDataset:
+    """Split the photographs of a scan. Raises InputError if a split has too few of them."""
+    root = scan.root
     rows, notes = choose_splits(scan, split_spec, no_test=no_test, folds=folds, fold=fold)
     index_of = class_indices(scan.classes)
 
     def part(split: Split) -> PhotoSplit:
         split_rows = tuple(row for row in rows if row.split == split)
         labels = np.array([index_of[row.label] for row in split_rows], np.int64)
-        return PhotoSplit(root, split_rows, labels, folder_choices.follow_links != "no")
+        return PhotoSplit(root, split_rows, labels, follow_links)
 
     train, validation = part("train"), part("validation")
     test = validation if no_test else part("test")

@@ -19,11 +19,22 @@ from resnetlab.checksums import write_checksums
 from resnetlab.data.photo_loader import Tta, loader_threads
 from resnetlab.errors import InputError, input_error
 from resnetlab.files import sha256, write_json
+from resnetlab.finetuning.earlier_model import find_earlier_model
 from resnetlab.finetuning.network.backbones import Backbone, with_library_license
 from resnetlab.finetuning.network.candidates import Candidates, LeftOut
 from resnetlab.finetuning.photo_record import write_photo_record
-from resnetlab.finetuning.request import CheckedRequest, FinetuneRequest, read_request
-from resnetlab.finetuning.results import CrossValidation, FinetuneResult, ResolutionTable
+from resnetlab.finetuning.request import (
+    CheckedRequest,
+    FinetuneRequest,
+    check_folds,
+    read_request,
+)
+from resnetlab.finetuning.results import (
+    CrossValidation,
+    FinetuneResult,
+    ResolutionTable,
+    StoppedError,
+)
 from resnetlab.messages import ItemCallback, Notify, silent
 from resnetlab.model_folder.licenses import unknown_terms
 from resnetlab.model_folder.model_file import MODEL_FILE
@@ -102,6 +113,10 @@ def finetune(
     start = time.monotonic()
     if torchrun_env().rank > 0:  # only the first process prints progress
         notify = on_item = silent
+    if baseline is not None:
+        baseline_file = read_model_file(baseline)  # a mistyped path is refused at once
+        if request.trust_code:
+            allow_code(baseline_file.model)
     checked = _read_request(request, notify)
     # These modules import torch.
     from resnetlab.finetuning.pipeline import run_finetuning
@@ -110,8 +125,6 @@ def finetune(
     from resnetlab.training.distributed import process_group, torchrun_world
 
     world, cache = torchrun_world(), _stage_cache(request)
-    if request.trust_code and baseline is not None:
-        allow_code(read_model_file(baseline).model)
     job = prepare_job(request, notify, world, checked)
     limit = TimeLimit(time_limit_seconds, start)
     with process_group(world, job.numerics.device), loader_threads(request.workers):
@@ -119,6 +132,10 @@ def finetune(
         with_balance = request.balance == "auto"
         selection = trials.select(checked.candidates, with_balance=with_balance)
         job, model_folder, report_folder = _with_folders(selection.job, request)
+        planned = len(job.recipe.resolved_stages)
+        earlier_model = find_earlier_model(model_folder, report_folder, planned)
+        if earlier_model is not None:
+            _check_same_finetuning(earlier_model.other_folder, job)
         record, predictions = run_finetuning(
             job,
             model_folder,
@@ -130,7 +147,10 @@ def finetune(
             on_item=on_item,
             world=world,
             finetune_model=selection.finetune_model,
+            earlier_model=earlier_model,
         )
+    model_folder = model_folder.with_name(record.folder)
+    report_folder = report_folder.with_name(record.folder)
     record = replace(record, backbone_trials=selection.backbones, balance_trials=selection.balance)
     if world.is_main_process:
         report_folder.mkdir(parents=True, exist_ok=True)
@@ -167,28 +187,34 @@ def cross_validate(
 ) -> tuple[CrossValidation, Path]:
     """Fine-tune a network once for each of `folds` parts of the images, which is its test split.
 
-    The time limit is for all folds together, and folds after a stop are left out. Each fold has its
-    model folder, `NAME-fold0` and so on.
+    The time limit is for all folds together, and folds after a stop are left out: a fold that was
+    stopped before its first epoch, too. Each fold has its model folder, `NAME-fold0` and so on.
 
-    Raises InputError if the request is invalid, and ResourceError if the disk is full.
+    Raises InputError if the request is invalid, StoppedError if no fold has a result, and
+    ResourceError if the disk is full.
 
     Returns:
         The result, and the folder with its record.
     """
+    check_folds(request, folds, notify)
     models: list[FinetunedModel] = []
     for fold in range(folds):
         notify(f"fold {fold} of {folds}, counted from 0")
-        models.append(
-            finetune(
+        limit = None if time_limit_seconds is None else time_limit_seconds / folds
+        try:
+            model = finetune(
                 replace(request, folds=folds, fold=fold),
-                time_limit_seconds=None
-                if time_limit_seconds is None
-                else time_limit_seconds / folds,
+                time_limit_seconds=limit,
                 should_stop=should_stop,
                 notify=notify,
                 on_item=on_item,
             )
-        )
+        except StoppedError:
+            if not models:
+                raise
+            notify(f"fold {fold} was stopped before its first epoch and is left out")
+            break
+        models.append(model)
         if should_stop():
             break
     results = tuple(model.result for model in models)
@@ -198,7 +224,7 @@ def cross_validate(
     low, high = clip(interval, Interval(0, 100))
     table = CrossValidation(folds=results, mean_pct=mean(accuracies), low_pct=low, high_pct=high)
     first = models[0].report_folder
-    report = first.with_name(first.name.removesuffix("-fold0") + "-folds")
+    report = first.with_name(first.name.rpartition("-fold0")[0] + "-folds")
     report.mkdir(parents=True, exist_ok=True)
     write_json(report / "folds.json", encode(table))
     write_checksums(report, ("folds.json",))

@@ -16,6 +16,7 @@ from resnetlab.model_folder.photo_record import (
     RecordedFolder,
     RecordedPhoto,
     save_photo_record,
+    splits_by_content,
 )
 from resnetlab.model_folder.read import read_model_file
 
@@ -55,6 +56,22 @@ def record_dataset(photos: PhotoDataset) -> PhotoRecord:
 def write_photo_record(cache: Path, model: Path, photos: PhotoDataset) -> None:
     """Write the record of the model in the folder `model`, which was fine-tuned on `photos`."""
     save_photo_record(cache, read_model_file(model).weights_sha256, record_dataset(photos))
+
+
+def describe_overlap(model: Path, photos: PhotoDataset, cache: Path) -> str:
+    """Return a sentence if the model in a folder was trained on, or selected by, photographs on
+    which `photos` tests; "" if it was not, or if `cache` has no record of it.
+    """
+    recorded = splits_by_content(cache, [read_model_file(model).weights_sha256])
+    splits = [recorded.get(row.sha256) for row in photos.test.rows]
+    train, validation = splits.count("train"), splits.count("validation")
+    if not train + validation:
+        return ""
+    return (
+        f"{model.name} was trained on {train:,} and selected by {validation:,} of the "
+        f"{len(splits):,} images of this comparison: its accuracy here is optimistic, and the "
+        "p-value does not compare the two models on new images"
+    )
 
 
 def splits_of_record(record: PhotoRecord, split: Split) -> list[LabeledSplit]:

@@ -15,9 +15,11 @@ import torch
 
 from resnetlab.data.class_names import class_order
 from resnetlab.data.transforms.eval_transform import EvalTransform
-from resnetlab.errors import Problem, ResnetlabError, input_error
+from resnetlab.errors import Problem, input_error
+from resnetlab.files import remove_tree
 from resnetlab.finetuning.confidence import split_outputs, write_model_confidence
 from resnetlab.finetuning.dataset import PhotoDataset, PhotoSplit
+from resnetlab.finetuning.earlier_model import EarlierModel
 from resnetlab.finetuning.evaluation import (
     accuracy_estimate,
     accuracy_metric,
@@ -27,7 +29,8 @@ from resnetlab.finetuning.evaluation import (
 from resnetlab.finetuning.job import FinetuneJob, save_model
 from resnetlab.finetuning.make_result import find_confident_mistakes, make_result
 from resnetlab.finetuning.network.model import FinetuneModel
-from resnetlab.finetuning.results import AccuracyEstimate, FinetuneResult
+from resnetlab.finetuning.photo_record import describe_overlap
+from resnetlab.finetuning.results import AccuracyEstimate, FinetuneResult, StoppedError
 from resnetlab.finetuning.stage.stage_cache import StageCache, StageLockedError, stage_key
 from resnetlab.finetuning.stage.train_stage import (
     NO_CALLBACKS,
@@ -51,12 +54,6 @@ from resnetlab.training.distributed import SINGLE_PROCESS, World
 AdjustStage = Callable[[Stage, dict[str, EvalTransform]], tuple[Stage | None, PhotoSplit]]
 """Function from a stage and the evaluation transforms by size to the stage to train, or None, and
 the photographs to train it on."""
-
-
-class StoppedError(ResnetlabError):
-    """Error of a fine-tuning that was stopped before it had any result."""
-
-    exit_code = 130
 
 
 def run_stages(
@@ -145,6 +142,7 @@ def run_finetuning(
     on_item: ItemCallback = silent,
     world: World = SINGLE_PROCESS,
     finetune_model: FinetuneModel | None = None,
+    earlier_model: EarlierModel | None = None,
 ) -> tuple[FinetuneResult, SplitPredictions]:
     """Fine-tune the network, write the model to `folder`, and return the record.
 
@@ -163,9 +161,12 @@ def run_finetuning(
         on_item: Callback for the progress of long steps.
         world: Processes that train together. The first one writes the files.
         finetune_model: Network of the job before its first stage, if there is one already.
+        earlier_model: Model in `folder`. The new one is written to `earlier_model.other_folder`
+            until it is complete, and stays there if the earlier one is kept.
 
     Returns:
-        The record, and the predictions on the test images (without a test split, on validation).
+        The record with the name of the model's folder, and the predictions on the test images
+        (without a test split, on validation).
 
     Raises:
         InputError: The baseline is invalid, or the network does not accept the image size.
@@ -174,23 +175,32 @@ def run_finetuning(
     """
     limit = limit or TimeLimit(None, time.monotonic())
     earlier = _evaluate_baseline(baseline, job.photos, on_item) if baseline else None
+    overlap = describe_overlap(baseline, job.photos, cache.folder.parent) if baseline else ""
     finetune_model = finetune_model or job.setup_model(world, on_item, cache.features_folder)
     for line in finetune_model.assumptions:
         notify(f"note: {line}")
     recipe, photos = job.recipe, job.photos
     transform = finetune_model.eval_transform(recipe.test_size, recipe.crop_mode)
     reserve_time(limit, job, finetune_model, transform, notify)
+    other = earlier_model.other_folder if earlier_model else folder
     stages = _train_and_save(
-        job, finetune_model, transform, folder, cache, limit, should_stop, notify
+        job, finetune_model, transform, other, cache, limit, should_stop, notify
     )
-    left_out = _left_out_lines(recipe.resolved_stages[len(stages) :], limit)
+    left_out = (
+        *_left_out_lines(recipe.resolved_stages[len(stages) :], limit),
+        *_diverged_lines([result for result, _ in stages]),
+    )
     for line in left_out:
         notify(line)
     kind = "test" if photos.has_test else "validation"
     notify(f"evaluating {format_count(len(photos.test), f'{kind} image')}")
     predictions = _predict_test(job, finetune_model, transform, on_item)
     caveats = (*job.caveats, *finetune_model.assumptions, *left_out)
+    caveats = (*caveats, overlap) if overlap else caveats
     result = make_result(job, folder, stages, predictions, earlier, limit, caveats)
+    if earlier_model and earlier_model.must_stay(result):
+        notify(earlier_model.note(result))
+        folder, result = other, replace(result, folder=other.name)
     if not world.is_main_process:
         return result, predictions
     metrics = [accuracy_metric("validation", result.validation, photos.name)]
@@ -207,6 +217,8 @@ def run_finetuning(
     if confidence is not None:
         calibrated = confidence.calibrate(predictions.probabilities)
         printed = replace(predictions, probabilities=calibrated)
+    if other != folder:
+        remove_tree(other)
     worst = find_confident_mistakes(photos, printed)
     caveats = (*caveats, note) if note else caveats
     return replace(result, caveats=caveats, worst=worst), predictions
@@ -242,6 +254,16 @@ def _left_out_lines(stages: Sequence[Stage], limit: TimeLimit) -> tuple[str, ...
         *map(str, limit.cuts),
         *(f'stage "{name}" was left out: fine-tuning was stopped' for name in others),
     )
+
+
+def _diverged_lines(results: Sequence[StageResult]) -> list[str]:
+    """Return a line for each stage that diverged after some epochs, whose best one is kept."""
+    return [
+        f'stage "{result.stage}" diverged: its loss is not finite after epoch '
+        f"{result.epochs[-1].epoch}; the weights of its epoch {result.best.epoch} are kept"
+        for result in results
+        if result.diverged and result.epochs
+    ]
 
 
 def _train_and_save(

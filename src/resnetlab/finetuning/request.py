@@ -9,7 +9,7 @@ from pathlib import Path
 from resnetlab.data.config import DEFAULT_FOLDER_CHOICES, FolderChoices
 from resnetlab.data.sources.folder.manifest import SplitSpec
 from resnetlab.errors import input_error
-from resnetlab.finetuning.dataset import PhotoDataset, open_photographs
+from resnetlab.finetuning.dataset import PhotoDataset, check_all_folds, open_photographs
 from resnetlab.finetuning.network.backbones import Backbone
 from resnetlab.finetuning.network.candidates import Candidates, select_candidates
 from resnetlab.messages import Notify, format_count, silent
@@ -85,6 +85,15 @@ class CheckedRequest:
         return self.candidates.backbones[0]
 
 
+def check_folder_name(name: str) -> None:
+    """Raise InputError unless `name` is empty or can be the name of a model's folder."""
+    if name and not re.fullmatch(r"\w[\w.-]{0,99}", name):
+        allowed = "letters, digits, dots, hyphens and underscores, at most 100"
+        raise input_error(
+            "--name", "not a name of a folder", "--name pets", got=name, allowed=allowed
+        )
+
+
 def read_request(request: FinetuneRequest, notify: Notify = silent) -> CheckedRequest:
     """Read and check the parts of a request that need no torch.
 
@@ -96,14 +105,9 @@ def read_request(request: FinetuneRequest, notify: Notify = silent) -> CheckedRe
             "no such folder",
             "give a folder of photographs, with a folder per class",
         )
-    if request.name and not re.fullmatch(r"\w[\w.-]{0,99}", request.name):
-        allowed = "letters, digits, dots, hyphens and underscores, at most 100"
-        raise input_error(
-            "--name", "not a name of a folder", "--name pets", got=request.name, allowed=allowed
-        )
-    if request.folds is not None and (request.no_test or request.split_spec is not None):
-        other = "--no-test" if request.no_test else "--split"
-        raise input_error("--folds", f"given together with {other}", "keep one of the two")
+    check_folder_name(request.name)
+    if request.folds is not None:
+        _check_no_other_split(request)
     recipe = request.recipe
     if isinstance(recipe, str):
         recipe = load_finetune_recipe(recipe)
@@ -136,6 +140,29 @@ def read_request(request: FinetuneRequest, notify: Notify = silent) -> CheckedRe
         f"{format_count(len(photos.train), 'train image')}; {backbone.config.slug}{origin}{more}"
     )
     return CheckedRequest(photos, candidates, recipe)
+
+
+def check_folds(request: FinetuneRequest, folds: int, notify: Notify = silent) -> None:
+    """Check every fold of a cross-validation before the first one is trained.
+
+    Raises InputError if a class has too few images for one of them.
+    """
+    _check_no_other_split(request)
+    check_all_folds(
+        request.folder,
+        folds,
+        cache=request.output / "cache",
+        skip_bad=request.skip_bad,
+        folder_choices=request.folder_choices,
+        notify=notify,
+    )
+
+
+def _check_no_other_split(request: FinetuneRequest) -> None:
+    """Raise InputError if a request of folds names other splits too."""
+    if request.no_test or request.split_spec is not None:
+        other = "--no-test" if request.no_test else "--split"
+        raise input_error("--folds", f"given together with {other}", "keep one of the two")
 
 
 def apply_options(recipe: FinetuneRecipe, request: FinetuneRequest) -> FinetuneRecipe:

@@ -36,7 +36,7 @@ from resnetlab.finetuning.results import (
 )
 from resnetlab.finetuning.stage.stage_cache import StageCache, StageKey, StageLockedError, stage_key
 from resnetlab.finetuning.stage.train_stage import StageCallbacks, StageResult, train_stage
-from resnetlab.messages import ItemCallback, Notify, silent
+from resnetlab.messages import ItemCallback, Notify, format_count, silent
 from resnetlab.models.model_cost import count_parameters
 from resnetlab.models.photo_predictions import SplitPredictions
 from resnetlab.runs.provenance import provenance_event
@@ -91,12 +91,14 @@ class _ResolutionGrid:
                 )
                 row = replace(
                     row,
-                    status="done",
+                    status="done" if result.complete else "not evaluated",
                     epochs=len(result.epochs),
                     best_epoch=result.best.epoch,
                     peak_bytes=result.peak_bytes,
                 )
                 summary = f"validation {result.best.accuracy_pct:.1f} %"
+                if not result.complete:
+                    summary = f"stopped after {format_count(len(result.epochs), 'epoch')}"
             except StageLockedError:
                 summary = "stopped"
             except (MemoryError, RuntimeError) as error:
@@ -118,22 +120,28 @@ class _ResolutionGrid:
             yield self.evaluate_cell(train_size, test_size, state)
 
     def evaluate_cell(self, train_size: int, test_size: int, state: StateDict) -> ResolutionCell:
-        """Evaluate stage one at `test_size`, then train and evaluate stage two from its weights."""
+        """Evaluate stage one at `test_size`, then train and evaluate stage two from its weights.
+
+        A cell that is stopped before the end of stage two is not evaluated.
+        """
         start, self.cached_seconds = time.monotonic(), 0.0
-        cell = ResolutionCell(train_size=train_size, test_size=test_size)
+        cell, previous_best = ResolutionCell(train_size=train_size, test_size=test_size), self.best
         self.notify(f"train {train_size}, test {test_size}: begins")
         self.finetune_model.model.load_state_dict(state)
         with peak_memory(self.finetune_model.device) as peak:
             try:
                 cell = self._evaluate_stages(cell)
             except StageLockedError:
-                return cell
+                pass
             except (MemoryError, RuntimeError) as error:
                 if not is_out_of_memory(error):
                     raise
                 if self.finetune_model.device.type == "cuda":
                     torch.cuda.empty_cache()
                 cell = replace(cell, status="out of memory")
+        if cell.status == "not evaluated":  # stopped before the end of stage two
+            self.best = previous_best
+            return cell
         cell = replace(
             cell,
             seconds=round(time.monotonic() - start + self.cached_seconds, 1),
@@ -165,14 +173,15 @@ class _ResolutionGrid:
         if cell.train_size == cell.test_size:
             self.same_size_predictions[cell.train_size] = first[1]
         estimates = accuracy_estimate(first[0]), accuracy_estimate(first[1])
-        cell = replace(cell, status="done", stage_one=estimates)
+        unfinished, cell = cell, replace(cell, status="done", stage_one=estimates)
         if len(recipe.stages) < 2:
             return cell
         stage_one, stage_two = recipe.resolved_stages
         key = self.initial_key.with_stage(stage_one, transforms["train"]).with_stage(
             stage_two, transforms[stage_two.size]
         )
-        self._run_stage(key, transforms, lambda: False)
+        if not self._run_stage(key, transforms, self.should_stop).complete:
+            return unfinished
         second = predict()
         self._update_best(cell, second)
         estimates = accuracy_estimate(second[0]), accuracy_estimate(second[1])

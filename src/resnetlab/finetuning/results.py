@@ -4,9 +4,16 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
+from resnetlab.errors import ResnetlabError
 from resnetlab.messages import format_duration
 from resnetlab.recipes.finetune import BalanceMethod
 from resnetlab.schema import NonNegativeInt, PositiveInt, strict_dataclass
+
+
+class StoppedError(ResnetlabError):
+    """Error of a fine-tuning that was stopped before it had any result."""
+
+    exit_code = 130
 
 
 @strict_dataclass

@@ -118,8 +118,7 @@ class FinetuneSession:
                 if not result.complete:
                     return None
                 if result.diverged:
-                    reason = f"{result.stage}: the loss is not finite at any of its rates"
-                    return self._commit("diverged", reason, {})
+                    return self._commit_diverged(result)
                 self._log_start()
                 self._select_if_best(predictions, self._append_metrics(result))
                 self.num_stages += 1
@@ -136,6 +135,15 @@ class FinetuneSession:
             message = "another process computes a stage of this run"
             problem = Problem(str(self.run_folder.path), message, "wait for it")
             raise RunLockedError(problem) from None
+
+    def _commit_diverged(self, result: StageResult) -> Result | None:
+        """Write the evaluations before a loss that is not finite, and the result of the run."""
+        reason = "at any of its rates"
+        if result.epochs:
+            self._log_start()
+            self._append_metrics(result)
+            reason = f"after epoch {result.epochs[-1].epoch} at the learning rate {result.lr:g}"
+        return self._commit("diverged", f"{result.stage}: the loss is not finite {reason}", {})
 
     def _on_event(self, event: TrainEvent) -> None:
         """Report the progress of a stage as progress of the run."""
@@ -177,12 +185,11 @@ class FinetuneSession:
         """Write the evaluations of a stage, and return the step of its best epoch."""
         stage = next(stage for stage in self.recipe.resolved_stages if stage.name == result.stage)
         steps = stage.recipe.steps_per_epoch(len(self.photos.train))
-        total_steps = stage.recipe.total_steps(len(self.photos.train))
-        lines, best_step = [], self.step
+        lines = []
         for epoch in result.epochs:
             evaluation = Evaluation(
-                step=self.step + min(total_steps, epoch.epoch * steps),
-                epoch=self.epoch + epoch.epoch,
+                step=self.step + epoch.step,
+                epoch=self.epoch + epoch.step / steps,
                 split="validation",
                 loss_nats=epoch.loss_nats,
                 top1_error_pct=100 - epoch.accuracy_pct,
@@ -193,7 +200,7 @@ class FinetuneSession:
                 evaluation,
                 replace(evaluation, split="train epoch", loss_nats=loss, top1_error_pct=error),
             ]
-            best_step = evaluation.step if epoch.epoch == result.best.epoch else best_step
+        best_step = self.step + result.best.step
         self.step, self.epoch = lines[-1].step, lines[-1].epoch
         self.seconds += result.seconds
         if self.world.is_main_process:

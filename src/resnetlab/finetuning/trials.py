@@ -25,8 +25,13 @@ from resnetlab.finetuning.job import FinetuneJob
 from resnetlab.finetuning.network.backbones import Backbone
 from resnetlab.finetuning.network.candidates import Candidates
 from resnetlab.finetuning.network.model import FinetuneModel
-from resnetlab.finetuning.pipeline import StoppedError, run_stages
-from resnetlab.finetuning.results import AccuracyEstimate, BackboneTrial, BalanceTrial
+from resnetlab.finetuning.pipeline import run_stages
+from resnetlab.finetuning.results import (
+    AccuracyEstimate,
+    BackboneTrial,
+    BalanceTrial,
+    StoppedError,
+)
 from resnetlab.finetuning.stage.stage_cache import StageCache, StageLockedError, stage_key
 from resnetlab.finetuning.stage.train_stage import StageCallbacks, StageResult
 from resnetlab.finetuning.time_limit.time_limit import (
@@ -174,7 +179,7 @@ class Trials:
                 continue
             with_method = replace(job, recipe=job.recipe.with_balance(method))
             result, predictions = self.train_probe(with_method, finetune_model)
-            if result.diverged:
+            if not result.epochs:
                 self.notify(f"{describe_method(method)}: left out, its loss is not finite")
                 continue
             counts = count_by_class(predictions)
@@ -273,7 +278,7 @@ class _BackboneTrials:
             self.problems += error.problems
             self._leave_out(replace(record, left_out=str(error.problems[0])))
             return
-        if result.diverged:
+        if not result.epochs:
             self._leave_out(replace(record, left_out="the loss of its probe is not finite"))
             return
         estimate = accuracy_estimate(predictions)

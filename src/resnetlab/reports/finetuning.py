@@ -317,7 +317,9 @@ def _stage_table(result: FinetuneResult) -> Table:
 
 def _stage_row(stage: StageRecord) -> tuple[Cell, ...]:
     state = tr("used in the model") if stage.selected else tr("not better, so not used")
-    if stage.diverged:
+    if stage.diverged and stage.epochs:
+        state = join_clauses([state, tr("diverged after its best epoch")])
+    elif stage.diverged:
         state = tr("diverged; the weights from before are kept")
     elif not stage.complete:
         state = join_clauses([state, tr("stopped before its end")])

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 
 from resnetlab.curation.results import SuspectReport
 from resnetlab.curation.suspects import METHOD
-from resnetlab.files import write_json, write_text
+from resnetlab.data.paths import escape_undecodable
+from resnetlab.files import atomic_write, write_json, write_text
 from resnetlab.reports.document import Detail
 from resnetlab.reports.evaluation import data_uri
 from resnetlab.reports.figures.values import csv_text
@@ -75,7 +76,9 @@ def write_suspects_page(
     """
     write_json(folder / "suspects.json", encode(report))
     rows = [tuple(getattr(item, name) for name in COLUMNS) for item in report.suspects]
-    write_text(folder / "suspects.csv", csv_text(COLUMNS, rows))
+    with atomic_write(folder / "suspects.csv", "wb") as file:
+        # Bytes of a file name that are not UTF-8 are written unchanged.
+        file.write(csv_text(COLUMNS, rows).encode(errors="surrogateescape"))
     page = folder / "report.html"
     write_text(page, render_suspects_page(report, images, details, apply_command, made_by))
     return page
@@ -88,7 +91,10 @@ def render_suspects_page(
     apply_command: str,
     made_by: str,
 ) -> str:
-    """Return the page as HTML; see `write_suspects_page`."""
+    """Return the page as HTML; see `write_suspects_page`.
+
+    Bytes of file names that are not UTF-8 are escaped, as in the file of decisions.
+    """
     from markupsafe import Markup, escape
 
     from resnetlab.reports.render.html import jinja_environment
@@ -99,7 +105,7 @@ def render_suspects_page(
     script = loader.get_source(environment, SCRIPT_FILE)[0]
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     content = _content(report, details, apply_command, made_by)
-    return environment.get_template("suspects.html").render(
+    text = environment.get_template("suspects.html").render(
         page=content,
         report=report,
         shown=[item for item in report.suspects if item.path in images],
@@ -111,6 +117,7 @@ def render_suspects_page(
         script=Markup(script),
         script_hash=f"sha256-{digest}",
     )
+    return escape_undecodable(text)
 
 
 def _content(

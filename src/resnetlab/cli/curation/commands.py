@@ -29,6 +29,7 @@ from resnetlab.cli.deploy.options import Model
 from resnetlab.cli.finetune.output import notify_line
 from resnetlab.cli.folder_options import DEFAULT_FOLDER_OPTIONS, FolderOptions, with_folder_options
 from resnetlab.cli.loading import ProgressLine, announce_loading
+from resnetlab.cli.output_paths import check_output_folder
 from resnetlab.errors import escape_controls, input_error
 from resnetlab.shell import command_line
 
@@ -108,6 +109,7 @@ def data_suspects(
     check_device(device)
     if open_report and apply is not None:
         raise input_error("--open", "no page is written with --apply", "leave --open out")
+    _check_out(apply, out)
     from resnetlab.curation.labeled_photos import open_labeled_photos
     from resnetlab.schema import encode
 
@@ -156,6 +158,7 @@ def data_enough(
     Example:  resnetlab data enough photos
     """
     check_device(device)
+    check_output_folder("--out", out)
     from resnetlab.curation.labeled_photos import open_labeled_photos
 
     labeled = open_labeled_photos(
@@ -259,6 +262,16 @@ def extend(
         typer.echo(escape_controls(line))
 
 
+def _check_out(apply: Path | None, out: Path | None) -> None:
+    """Raise InputError if the page, or with --apply the table of labels, cannot be at `out`."""
+    if apply is None:
+        check_output_folder("--out", out)
+    elif out is not None:
+        from resnetlab.curation.decisions import check_labels_path
+
+        check_labels_path(out)
+
+
 def _open_network(
     model: str, weights: Path | None, size: int | None, device: str, accept_license: bool
 ) -> tuple[FeatureNetwork, tuple[Detail, ...]]:
@@ -278,7 +291,7 @@ def _open_network(
     details = (
         Detail("Image size", f"{network.transform.size} pixels"),
         Detail("License of the weights", str(network.license)),
-        Detail("Command", command_line(["resnetlab", *sys.argv[1:]])),
+        Detail("Command", escape_controls(command_line(["resnetlab", *sys.argv[1:]]))),
     )
     return network, details
 

@@ -152,11 +152,10 @@ def summary_lines(report: FinetuneResult, model: Path, folder: Path) -> list[str
     lines = trial_lines(report)
     for stage in report.stages:
         chosen = " (selected)" if stage.selected else ""
-        state = (
-            "diverged; the previous weights are kept"
-            if stage.diverged
-            else f"epoch {stage.best_epoch}"
-        )
+        state = f"epoch {stage.best_epoch}"
+        if stage.diverged:
+            kept = "diverged; the previous weights are kept"
+            state = f"{state}, then diverged" if stage.epochs else kept
         lines.append(
             f"{stage.name:12} validation {stage.validation.accuracy_pct:5.1f} %, {state}{chosen}"
         )

@@ -4,6 +4,7 @@ features.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -17,7 +18,7 @@ from torch import Tensor, nn
 from resnetlab.data.device_images import DeviceImages
 from resnetlab.data.transforms.augment import normalize
 from resnetlab.data.transforms.eval_transform import EvalTransform, apply_eval_transform
-from resnetlab.errors import input_error
+from resnetlab.errors import InputError, input_error
 from resnetlab.finetuning.dataset import PhotoSplit
 from resnetlab.finetuning.network.frozen_features import (
     BATCH_SIZE,
@@ -30,6 +31,8 @@ from resnetlab.finetuning.network.frozen_features import (
 from resnetlab.messages import ItemCallback, silent
 from resnetlab.models.configs import ExternalConfig, ModelConfig
 from resnetlab.models.external import weights_assumptions, weights_metadata
+from resnetlab.models.library_transform import LibraryTransform, library_transform
+from resnetlab.models.timm_source import TimmSource, read_timm_source
 from resnetlab.models.transfer import (
     FrozenPart,
     build_with_new_head,
@@ -347,5 +350,37 @@ def _assumptions(
     if not metadata.mean:
         return (ASSUMED_NORMALIZATION,)
     if isinstance(config, ExternalConfig):
-        return weights_assumptions(config, find_head(model, config.slug)[0])
+        note = describe_other_resizing(config)
+        lines = weights_assumptions(config, find_head(model, config.slug)[0])
+        return (*lines, note) if note else lines
     return ()
+
+
+def describe_other_resizing(config: ExternalConfig) -> str:
+    """Return a sentence if timm resizes or crops images for these weights in another way than
+    fine-tuning does; "" if it does not, or if it is unknown.
+    """
+    published: LibraryTransform | TimmSource | None = None
+    if config.library == "timm" and config.weights == "hub":
+        published = library_transform(config, "", "")
+    elif config.library == "timm" and config.weights:
+        folder = Path(config.weights).parent
+        with contextlib.suppress(InputError):  # no config.json, or not one of timm
+            published = read_timm_source(f"local-dir:{folder}", str(folder))
+    if published is None:
+        return ""
+    ours = EvalTransform(size=published.size, mean=IMAGENET_MEAN, std=IMAGENET_STD)
+    if (published.interpolation, published.resize) == (ours.interpolation, ours.shorter_side):
+        return ""
+    theirs, used = (
+        f"{kind} interpolation and a crop of {100 * published.size / side:.1f} % of the shorter "
+        "side"
+        for kind, side in (
+            (published.interpolation, published.resize),
+            (ours.interpolation, ours.shorter_side),
+        )
+    )
+    return (
+        f"timm states {theirs} for these weights: fine-tuning and the model folder use {used} "
+        "instead"
+    )

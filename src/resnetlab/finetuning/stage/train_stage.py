@@ -78,10 +78,15 @@ class EpochResult:
     """Validation result after an epoch, or before the first one."""
 
     epoch: int
+    """Number of the epoch, from 1. The last epoch of a stage counted in steps may be cut short."""
     accuracy_pct: float
     loss_nats: float
     seconds: float
     """Time since the start of the stage."""
+    step: int
+    """Number of steps at its end. A cached stage without it is of an earlier version, which took
+    some stages that diverged for trained ones; it counts as absent.
+    """
     train_metrics: TrainMetrics = NO_METRICS
     """Metrics over the batches of the epoch, in training mode."""
 
@@ -101,8 +106,8 @@ class StageResult:
     """Number of trained parameters."""
     seconds: float
     diverged: bool = False
-    """True if the loss was not finite at any learning rate; the network then has its weights from
-    before.
+    """True if the loss became not finite at the learning rate of the result, or at every one. The
+    network has the weights of the best epoch before that; without one, its weights from before.
     """
     complete: bool = True
     """False if the stage was stopped before its end."""
@@ -179,7 +184,7 @@ def train_stage(
         state.ema = None  # its averages belong to the weights that diverged
         forward = finetune_model.make_forward(partitioned, state.eval_forward)
         scores = evaluate(trainable_part, forward, validation, world, batch_size=FEATURE_BATCH_SIZE)
-        best_epoch = _epoch_result(0, scores, seconds)
+        best_epoch = _epoch_result(0, 0, scores, seconds)
     return StageResult(
         stage=stage.name,
         best=best_epoch,
@@ -187,7 +192,7 @@ def train_stage(
         lr=best.lr if best else _recipes(stage)[0].optimizer.lr,
         trainable_parameters=count_parameters(trainable_part, trainable=True),
         seconds=seconds,
-        diverged=best is None and complete,
+        diverged=best.diverged if best else complete,
         complete=complete,
     )
 
@@ -252,6 +257,8 @@ class LrResult:
     """Smoothed validation loss of the best epoch."""
     complete: bool = True
     """False if the training was stopped."""
+    diverged: bool = False
+    """True if the training ended because the loss or a weight was not finite."""
 
     @property
     def selection_key(self) -> tuple[float, float, float]:
@@ -311,13 +318,14 @@ def _train_one_lr(
             if event.kind != "epoch":
                 continue
             if state.first_nonfinite_step() is not None:
+                result.diverged = True
                 break
             scores = evaluate(state.model, forward, validation, state.world, batch_size=batch_size)
             if not scores.is_finite:
+                result.diverged = True
                 break
-            epoch = _epoch_result(
-                round(event.epoch), scores, time.monotonic() - start, state.train_metrics()
-            )
+            number, seconds = math.ceil(event.epoch), time.monotonic() - start
+            epoch = _epoch_result(number, event.step, scores, seconds, state.train_metrics())
             if not result.epochs or _selection_key(epoch) > _selection_key(result.best_epoch):
                 result.weights = clone_tensors(state.eval_state_dict())
                 result.smoothed_loss_nats = smoothed_loss(scores.logits, validation.labels)
@@ -348,12 +356,15 @@ def _threads(count: int) -> Iterator[None]:
 
 def _epoch_result(
     number: int,
+    step: int,
     result: SplitEvaluation,
     seconds: float,
     train_metrics: TrainMetrics = NO_METRICS,
 ) -> EpochResult:
     accuracy_pct = 100 - result.top1_error_pct
-    return EpochResult(number, accuracy_pct, result.loss_nats, round(seconds, 3), train_metrics)
+    return EpochResult(
+        number, accuracy_pct, result.loss_nats, round(seconds, 3), step, train_metrics
+    )
 
 
 def _selection_key(epoch: EpochResult) -> tuple[float, float]:

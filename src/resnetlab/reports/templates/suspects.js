@@ -1,5 +1,6 @@
 "use strict";
-// Decisions stay in this browser until they are downloaded as a file.
+// Decisions stay in this browser until they are downloaded as a file. Each has the label `old` that
+// was judged: once the photograph has another label, the decision says nothing about it.
 const list = document.getElementById("suspects");
 const items = [...list.children];
 const storageKey = "resnetlab-suspects-" + list.dataset.key;
@@ -55,8 +56,13 @@ function csv() {
   return lines.join("\n") + "\n";
 }
 
-const paths = new Set(items.map((item) => item.dataset.path));
-const decisions = Object.fromEntries(Object.entries(load()).filter(([path]) => paths.has(path)));
+const labels = new Map(items.map((item) => [item.dataset.path, item.dataset.old]));
+const decisions = Object.fromEntries(
+  Object.entries(load()).filter(([path, entry]) => labels.has(path) && labels.get(path) === entry.old),
+);
+function decide(item, decision, name) {
+  decisions[item.dataset.path] = { decision, old: item.dataset.old, new: name };
+}
 for (const item of items) {
   const select = item.querySelector("select");
   const entry = decisions[item.dataset.path];
@@ -65,13 +71,13 @@ for (const item of items) {
     button.addEventListener("click", () => {
       const pressed = button.getAttribute("aria-pressed") === "true";
       if (pressed) delete decisions[item.dataset.path];
-      else decisions[item.dataset.path] = { decision: button.dataset.decision, new: select.value };
+      else decide(item, button.dataset.decision, select.value);
       save();
       show();
     });
   }
   select.addEventListener("change", () => {
-    decisions[item.dataset.path] = { decision: "accept", new: select.value };
+    decide(item, "accept", select.value);
     save();
     show();
   });
