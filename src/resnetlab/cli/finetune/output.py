@@ -153,9 +153,10 @@ def summary_lines(report: FinetuneResult, model: Path, folder: Path) -> list[str
     for stage in report.stages:
         chosen = " (selected)" if stage.selected else ""
         state = f"epoch {stage.best_epoch}"
-        if stage.diverged:
-            kept = "diverged; the previous weights are kept"
-            state = f"{state}, then diverged" if stage.epochs else kept
+        if stage.diverged and stage.epochs:
+            state += ", then diverged"
+        elif stage.diverged:
+            state = "diverged; the previous weights are kept"
         lines.append(
             f"{stage.name:12} validation {stage.validation.accuracy_pct:5.1f} %, {state}{chosen}"
         )
