@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import importlib
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +13,12 @@ import pytest
 import resnetlab as rl
 from resnetlab import trust
 from resnetlab.errors import InputError
-from resnetlab.models.code_hash import changed_modules, module_hashes, with_module_hashes
+from resnetlab.models.code_hash import (
+    changed_modules,
+    loaded_module_hashes,
+    module_hashes,
+    with_module_hashes,
+)
 from resnetlab.models.configs import ExternalConfig
 from resnetlab.studies.single_run import plan_run
 
@@ -115,6 +122,17 @@ def test_an_edited_network_is_another_run_and_a_started_run_is_not_continued(
     forget()
     assert run_id(small_npz) == first
     assert rl.resume(folder, trust_code=True).result is not None
+
+
+def test_a_module_that_is_imported_again_is_hashed_again(package: Path) -> None:
+    """Python may give the new module the address of the old one; fifty imports make that likely."""
+    for units in range(50):
+        (package / "layers.py").write_text(LAYERS.replace("8", str(units + 1)))
+        forget()
+        gc.collect()
+        importlib.invalidate_caches()
+        importlib.import_module("lab_nets.nets")
+        assert loaded_module_hashes(SOURCE) == module_hashes(SOURCE)
 
 
 def test_a_network_of_this_package_or_a_library_has_no_code_hash() -> None:

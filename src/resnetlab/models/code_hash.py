@@ -12,7 +12,9 @@ import sys
 from collections.abc import Iterator
 from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
+from types import ModuleType
 from typing import TypeVar
+from weakref import WeakKeyDictionary
 
 from resnetlab.errors import input_error
 from resnetlab.models.configs.external import ExternalConfig
@@ -80,13 +82,14 @@ def loaded_module_hashes(source: str) -> dict[str, str]:
     Raises InputError if a file changed after the import, because the old code would run.
     """
     now = module_hashes(source)
-    key = source, id(sys.modules.get(source.partition(":")[0]))
-    if _hashes_at_import.setdefault(key, now) != now:
+    module = sys.modules.get(source.partition(":")[0])
+    if module is not None and _hashes_at_import.setdefault(module, now) != now:
         raise input_error(source, "was edited after it was imported", "start Python again")
     return now
 
 
-_hashes_at_import: dict[tuple[str, int], dict[str, str]] = {}
+_hashes_at_import: WeakKeyDictionary[ModuleType, dict[str, str]] = WeakKeyDictionary()
+"""Hashes by the imported module itself; a module that is imported again is another one."""
 
 
 def check_unchanged(model: object, where: str) -> None:
