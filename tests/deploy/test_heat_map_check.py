@@ -255,7 +255,10 @@ def test_an_impossible_check_is_refused_in_one_line(
     for words, message in (
         ((photos, "--check", "--class", "cat"), "explains the predicted class"),
         ((tmp_path / "few" / "a.png", "--check"), "not a folder"),
-        ((photos, "--check", "--out", tmp_path / "file"), "--out: not a folder"),
+        (
+            (photos, "--check", "--out", tmp_path / "file"),
+            "--out: is a file, but a folder is to be written",
+        ),
         ((tmp_path / "few", "--check"), "give at least 5 photographs"),
         ((photos,), "is a folder"),
     ):
