@@ -49,6 +49,8 @@ MISTAKES: list[tuple[tuple[str, ...], str]] = [
     (("fixres", ".", "--train-sizes", "²"), "--train-sizes: not distinct sizes from 8 to 4096"),
     (("fixres", ".", "--train-sizes", "64,064"), "--train-sizes: not distinct sizes"),
     (("inspect", "filters", "run", "--images", "0,²"), "--images: not a list of numbers"),
+    (("finetune", ".", "--freeze", "²"), "--freeze: unknown (got ²"),
+    (("train", "cifar-resnet8", "--gradient-norms", "²"), "--gradient-norms: not a list of epochs"),
 ]
 
 

@@ -129,7 +129,7 @@ def _parse_epochs(text: str) -> tuple[int, ...]:
     Raises InputError if one is no number.
     """
     parts = text.split(",") if text else []
-    if not all(part.strip().isdigit() for part in parts):
+    if not all(part.strip().isdecimal() for part in parts):
         fix = "--gradient-norms 0,1,5"
         raise input_error("--gradient-norms", "not a list of epochs", fix, got=text)
     return tuple(dict.fromkeys(map(int, parts)))

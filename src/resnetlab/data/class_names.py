@@ -144,7 +144,7 @@ def sort_classes(names: Iterable[str]) -> list[str]:
     name.
     """
     listed = list(names)
-    if all(name.isascii() and name.isdigit() for name in listed):
+    if all(name.isascii() and name.isdecimal() for name in listed):
         return sorted(listed, key=lambda name: (int(name), name))
     return sorted(listed)
 

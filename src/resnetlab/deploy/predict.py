@@ -308,7 +308,7 @@ def _with_run_precision(numerics: Numerics, precision: object) -> Numerics:
 def _env_threads() -> int:
     """Return the threads that OMP_NUM_THREADS asks for, or 0 (all cores) if it is not a number."""
     text = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
-    return int(text) if text.isdigit() else 0
+    return int(text) if text.isdecimal() else 0
 
 
 def load_model(

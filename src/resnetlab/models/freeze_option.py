@@ -16,7 +16,7 @@ def parse_freeze(text: str) -> Freeze:
         return "backbone"
     if text == "none":
         return "none"
-    if text.isdigit():
+    if text.isdecimal():
         return int(text)
     allowed = "backbone, none, a number of parts"
     raise input_error("--freeze", "unknown", "--freeze backbone", got=text, allowed=allowed)

@@ -69,7 +69,7 @@ def _write_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
     if checkpoint.metadata["step"] in complete:
         return  # this session wrote or read it, and a kill must not lose it
     for other in folder.iterdir() if folder.is_dir() else ():
-        if not (other.name.isdigit() and int(other.name) in complete):
+        if not (other.name.isdecimal() and int(other.name) in complete):
             remove_tree(other)  # incomplete after a kill
     target.mkdir(parents=True)
     files = {}

@@ -332,7 +332,7 @@ def _checkpoints(run_folder: RunFolder) -> Iterator[Damage]:
     """Yield the damage of the checkpoints of an unfinished run."""
     folder = run_folder.checkpoints
     steps = (
-        sorted((int(p.name) for p in folder.iterdir() if p.name.isdigit()), reverse=True)
+        sorted((int(p.name) for p in folder.iterdir() if p.name.isdecimal()), reverse=True)
         if folder.is_dir()
         else []
     )

@@ -189,7 +189,7 @@ async def _read_body(request: Request, limit: int) -> bytes:
     """Read the photograph from the body or the first file of a form, at most `limit` bytes."""
     too_large = f"larger than {limit / 1e6:g} MB; send a smaller photograph"
     length = request.headers.get("content-length", "")
-    if length.isdigit() and int(length) > limit:
+    if length.isdecimal() and int(length) > limit:
         raise HTTPException(413, too_large)
 
     async def bounded() -> AsyncIterator[bytes]:
