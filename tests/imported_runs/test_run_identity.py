@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import sqlite3
 import warnings
 from pathlib import Path
@@ -126,12 +127,35 @@ def test_names_of_runs_that_differ_give_a_curve_each(tmp_path: Path) -> None:
     ]
 
 
-def test_the_fix_for_one_run_of_each_condition_reads_its_curve(tmp_path: Path) -> None:
-    text = epochs_of({"A": ["x1"], "B": ["y1"]}, (1, 2, 3))
+def test_a_named_run_whose_epochs_begin_at_one_is_a_curve_and_others_are_refused(
+    tmp_path: Path,
+) -> None:
+    text = epochs_of({"A": ["x1", "x2"], "B": ["y1"]}, (1, 2, 3))
+    rows = report_of(text, tmp_path).study_data.rows
+    assert [(row.condition, row.epochs) for row in rows] == [("A", 3.0), ("A", 3.0), ("B", 3.0)]
+    late = epochs_of({"A": ["x1"], "B": ["y1"]}, (30, 31, 33))
     with pytest.raises(InputError, match=r"one name of a run, x1: .* --seed run, if"):
-        report_of(text, tmp_path)
-    rows = report_of(text, tmp_path, seed="run").study_data.rows
-    assert [(row.condition, row.epochs) for row in rows] == [("A", 3.0), ("B", 3.0)]
+        report_of(late, tmp_path)
+    rows = report_of(late, tmp_path, seed="run").study_data.rows
+    assert [(row.condition, row.epochs) for row in rows] == [("A", 33.0), ("B", 33.0)]
+
+
+def test_conditions_may_be_evaluated_at_other_epochs(tmp_path: Path) -> None:
+    lines = ["model,seed,epoch,acc"]
+    for model, interval in (("A", 2), ("B", 3)):
+        for seed, epoch in itertools.product(range(3), range(1, 11)):
+            value = f"{80 + epoch + seed / 10}" if epoch % interval == 0 else ""
+            lines.append(f"{model},{seed},{epoch},{value}")
+    rows = report_of("\n".join(lines) + "\n", tmp_path).study_data.rows
+    assert {row.status for row in rows} == {"trained"}
+
+
+def test_a_status_of_an_earlier_epoch_does_not_count(tmp_path: Path) -> None:
+    lines = ["model,seed,epoch,acc,status"]
+    for model, seed, epoch in itertools.product("AB", range(3), range(1, 4)):
+        lines.append(f"{model},{seed},{epoch},{80 + epoch},{'running' if epoch < 3 else ''}")
+    rows = report_of("\n".join(lines) + "\n", tmp_path).study_data.rows
+    assert {row.status for row in rows} == {"trained"}
 
 
 CURVES: dict[str, list[Any]] = {

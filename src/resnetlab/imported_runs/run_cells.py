@@ -33,7 +33,8 @@ def check_different_runs(table: RawTable, columns: Columns, cells: Sequence[RunC
     """Raise InputError if rows with epochs may be epochs of one run, or runs.
 
     Rows without seeds are distinguished by the names of their runs. That fails if all rows of a
-    condition have one name, or none. A reader that knows which rows are one run says so.
+    condition have one name, or none, unless it is another name than that of the condition and the
+    epochs rise from 0 or 1. A reader that knows which rows are one run says so.
     """
     rows: dict[str, list[RunCell]] = {}
     for cell in cells:
@@ -44,6 +45,10 @@ def check_different_runs(table: RawTable, columns: Columns, cells: Sequence[RunC
         if len(of_condition) == 1 or len(names) > 1:
             continue
         name = names.pop()
+        epochs = [-1.0 if cell.epoch is None else cell.epoch for cell in of_condition]
+        rises = all(before < after for before, after in itertools.pairwise(epochs))
+        if name not in ("", condition) and rises and epochs[0] <= 1:
+            continue  # the learning curve of one run
         message = f"{len(of_condition)} rows of {condition} with epochs, but without seeds"
         fix = f"--seed COLUMN; or --ignore {columns.epoch}, if each row is a run"
         if name == condition:
@@ -94,27 +99,30 @@ def last_empty_rows(table: RawTable, groups: Sequence[Sequence[RunCell]]) -> lis
     """Return a sentence if the last rows of a run have no value.
 
     An empty cell may be an epoch without an evaluation, or NaN as pandas writes it. It is NaN
-    rather than a missing evaluation if other runs have values at the same epochs.
+    rather than a missing evaluation if other runs of the condition have values at these epochs.
 
     Args:
         table: Table of the runs, for errors.
         groups: Cells of each run.
 
     Raises:
-        InputError: Other runs have values at these epochs, and no status says how the run ended.
+        InputError: Other runs of it have values there, and no status says how the run ended.
     """
-    evaluated = {cell.epoch for group in groups for cell in group if cell_text(cell.value)}
+    evaluated: dict[str, set[float | None]] = {}
+    for group in groups:
+        epochs = {cell.epoch for cell in group if cell_text(cell.value)}
+        evaluated.setdefault(group[0].condition, set()).update(epochs)
     open_runs = []
     for group in groups:
         ordered = order_by_epoch(group)
         last = max((k for k, cell in enumerate(ordered) if cell_text(cell.value)), default=None)
-        if last is None or last == len(ordered) - 1 or any(cell.status for cell in ordered):
+        if last is None or last == len(ordered) - 1 or any(cell.status for cell in ordered[last:]):
             continue
         empty = ordered[last + 1 :]
         start = empty[0]
         origins = dict.fromkeys((start.row.origin, empty[-1].row.origin))
         run = f"{start.condition}, run {start.key}"
-        if any(cell.epoch in evaluated for cell in empty):
+        if any(cell.epoch in evaluated[start.condition] for cell in empty):
             raise input_error(
                 table.where,
                 f"no value of {run} from epoch {start.epoch:g} on, and other runs have one there: "

@@ -174,7 +174,9 @@ def _run(table: RawTable, column: str, group: Sequence[RunCell], by_epoch: bool)
     # Not each epoch needs an evaluation.
     last = next((cell for cell in reversed(ordered) if cell_text(cell.value)), ordered[-1])
     number, word = _read_value(table, column, last)
-    with_status = next((cell for cell in reversed(ordered) if cell.status), last)
+    # A status of an earlier row, such as "running", is not that of the end.
+    since = ordered[ordered.index(last) :]
+    with_status = next((cell for cell in reversed(since) if cell.status), last)
     status = word or _outcome(table, with_status)
     reason, value = "", number
     if not status:
