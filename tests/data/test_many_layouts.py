@@ -365,11 +365,14 @@ def test_two_possible_label_tables_are_refused(tmp_path: Path) -> None:
 def test_two_tables_of_one_split_are_refused(tmp_path: Path) -> None:
     root = tmp_path / "photos"
     competition_with_folders_of_images(root)
-    write_table(root / "train.csv", [["id", "breed"], ["000", "cat"]])
+    write_table(root / "trainLabels.csv", [["image_id", "label"], ["000", "cat"]])
     with pytest.raises(
-        InputError, match=r"two tables of the train split: train\.csv, train_labels\.csv"
+        InputError, match=r"two tables of the train split: trainLabels\.csv, train_labels\.csv"
     ):
         scan_folder(root, image_size=16, cache=tmp_path / "cache")
+    rows = [[f"{k:03}", str(k % 4)] for k in range(20)]
+    write_table(root / "train.csv", [["image_id", "label"], *rows])  # it has priority
+    assert len(scan_folder(root, image_size=16, cache=tmp_path / "cache").classes) == 4
 
 
 def test_tables_that_are_not_used_may_be_two_of_one_split(tmp_path: Path) -> None:
@@ -396,8 +399,8 @@ def test_a_table_with_other_classes_than_the_folders_is_ambiguous(tmp_path: Path
         scan_folder(root, image_size=16, cache=tmp_path / "cache")
     assert str(error.value) == (
         f"{root}: metadata.csv has the classes deer, fox, and the folders are site1, site2: which "
-        "are meant. Fix: --label-column NAME takes those of metadata.csv; move it away to take the "
-        "folders"
+        "are meant. Fix: --label-column NAME takes those of metadata.csv; move metadata.csv away "
+        "to take the folders"
     )
     scan = scan_folder(
         root,
@@ -417,6 +420,30 @@ def test_a_table_that_names_the_folders_classes_differently_changes_nothing(
     write_table(root / "metadata.csv", [["file_name", "label"], *rows])
     scan = scan_folder(root, image_size=16, cache=tmp_path / "cache")
     assert scan.classes == ("cat", "dog")
+
+
+def test_one_wrong_row_or_an_attribute_does_not_make_a_table_one_of_other_classes(
+    tmp_path: Path,
+) -> None:
+    root = tmp_path / "photos"
+    fill(root, {"cat": 8, "dog": 8})
+    paths = [(label, f"{label}/{k:03}.jpg") for label in ("cat", "dog") for k in range(8)]
+    wrong = [[path, "dog" if path == "cat/005.jpg" else label] for label, path in paths]
+    ages = [[path, str(k % 11 + 0.5)] for k, (_, path) in enumerate(paths)]
+    for header, rows in (("label", wrong), ("target", ages)):
+        write_table(root / "metadata.csv", [["file_name", header], *rows])
+        scan = scan_folder(root, image_size=16, cache=tmp_path / "cache")
+        assert scan.classes == ("cat", "dog")
+
+
+def test_is_valid_of_one_value_is_no_split(tmp_path: Path) -> None:
+    root = tmp_path / "photos"
+    fill(root, {"images": 20})
+    rows = [[f"images/{k:03}.jpg", "cat" if k % 2 else "dog", "True"] for k in range(20)]
+    write_table(root / "labels.csv", [["path", "label", "is_valid"], *rows])
+    scan = scan_folder(root, image_size=16, cache=tmp_path / "cache")
+    assert {row.split for row in scan.rows} == {"train", "validation", "test"}
+    assert "columns of labels.csv that are not used: is_valid" in scan.notes
 
 
 def test_folders_that_are_named_as_splits_are_no_classes(tmp_path: Path) -> None:

@@ -32,7 +32,7 @@ from resnetlab.errors import InputError, input_error
 from resnetlab.messages import Notify, silent
 from resnetlab.settings import CACHE_VARIABLE, cache_dir
 
-CACHE_VERSION = 4
+CACHE_VERSION = 5
 """Version of the cache format. Increase it by hand when the meaning of the stored data changes."""
 
 MTIME_RESOLUTION_NS = 2_000_000_000

@@ -7,7 +7,6 @@ test, the test accuracy is too high. Free of torch.
 from __future__ import annotations
 
 import hashlib
-import itertools
 import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -194,11 +193,11 @@ class ImageGroups:
         if "train" not in splits or not leaked.keys() & set(splits):
             return {}
         pairs = [(copy.left, copy.right) for copy in self._separable_copies]
-        pairs += [pair for group in self.copies for pair in itertools.combinations(group, 2)]
-        for left, right in [*pairs, *((right, left) for left, right in pairs)]:
-            split = splits[left]
-            if split in leaked and splits[right] == "train":
-                leaked[split].add(left)
+        for group in (*self.copies, *pairs):
+            if any(splits[index] == "train" for index in group):
+                for index in group:
+                    if (split := splits[index]) in leaked:
+                        leaked[split].add(index)
         return {split: len(indices) for split, indices in leaked.items() if indices}
 
     def notes(self, rows: Sequence[ManifestRow]) -> list[str]:

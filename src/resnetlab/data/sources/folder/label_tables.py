@@ -39,13 +39,17 @@ def read_tables(
 ) -> tuple[list[LabeledFile], list[SkippedFile], list[str]]:
     """Read the tables of labels.
 
-    Tables without splits over folders that are splits take those of the folders. A mistake in
+    Tables without splits over folders that are splits take those of the folders, if each class is
+    in train. A mistake in
     `labels.csv` says if there are folders of classes.
     """
     try:
         files, skipped, notes = read_labels(root, entries, folder_choices, tables)
         splits = [_split_of_folder(file.path) for file in files]
-        if any(file.split for file in files) or None in splits or len(set(splits)) == 1:
+        pairs = zip(files, splits, strict=True)
+        trained = {file.label for file, split in pairs if split == "train"}
+        is_complete = trained == {file.label for file in files} and len(set(splits)) > 1
+        if any(file.split for file in files) or None in splits or not is_complete:
             return files, skipped, notes
         files = [replace(file, split=split) for file, split in zip(files, splits, strict=True)]
         names = ", ".join(sorted({file.path.split("/")[0] for file in files}))
@@ -73,22 +77,26 @@ def check_tables_agree(
 ) -> None:
     """Raise InputError if tables of labels divide the images into other classes than the folders.
 
-    A table that names the same classes differently, or that cannot be read, is no such table.
+    A table that names the same classes, perhaps in other words, that names less than half of the
+    images or about each of them differently, or that cannot be read, is no such table.
     """
     try:
         rows = read_labels(root, entries, folder_choices, tables)[0] if tables else []
     except InputError:
         return
     by_table = {file.path: file.label for file in rows}
-    pairs = {(by_table[file.path], file.label) for file in files if file.path in by_table}
+    pairs = [(by_table[file.path], file.label) for file in files if file.path in by_table]
     named, folders = {label for label, _ in pairs}, {label for _, label in pairs}
-    if len(pairs) > max(len(named), len(folders)):
+    is_table_of_classes = 2 * len(pairs) >= len(files) and 2 * len(named) <= len(pairs)
+    if named == folders or not is_table_of_classes:
+        return
+    if len(set(pairs)) > max(len(named), len(folders)):
         table = tables[0].path
         message = (
             f"{table} has the classes {_first(named)}, and the folders are {_first(folders)}: "
             "which are meant"
         )
-        fix = f"--label-column NAME takes those of {table}; move it away to take the folders"
+        fix = f"--label-column NAME takes those of {table}; move {table} away to take the folders"
         raise input_error(str(root), message, fix)
 
 

@@ -52,15 +52,18 @@ RowMistake = Literal["length", "absent", "skipped", "repeated", "unlabeled", "sp
 COLUMN_NAMES = {
     "path": ("path", "filepath", "image_path", "file", "filename", "image", "img"),
     "label": ("label", "class", "class_name", "category", "target"),
-    "split": ("split", "subset", "set", "partition", "is_valid"),
+    "split": ("split", "subset", "set", "partition"),
 }
 """Names by which the columns are recognized, without case, spaces, hyphens and underscores."""
 
-ID_COLUMNS = ("image_id", "id", "name", "image_name", "fname", "id_code")
-"""Names of a column of paths where no column has one of the names above."""
+ID_COLUMNS = ("image_id", "image_name", "fname", "name", "id_code", "id")
+"""Names of a column of paths where no column has one of the names above; the first one counts."""
 
-IS_VALID = {"true": "validation", "1": "validation", "false": "train", "0": "train"}
-"""Splits by the values of a column `is_valid`, as fastai reads it."""
+IS_VALID = "is_valid"
+"""Column of fastai. It gives the validation split if it has both values and no column is one of
+splits; otherwise it may say that a photograph is good.
+"""
+IS_VALID_SPLITS = {"true": "validation", "1": "validation", "false": "train", "0": "train"}
 
 INDEX_COLUMNS = ("", "index", "unnamed0")
 """Names of a column of row numbers, as pandas writes it."""
@@ -141,14 +144,14 @@ class _FileFinder:
 def find_label_tables(root: Path, entries: Sequence[ScannedFile]) -> list[LabelTable]:
     """Return the tables of labels of a folder: one at its root, or one for each split.
 
-    Raises InputError for two tables that may be the one at the root, and for one that is a link
-    which is not followed.
+    Raises InputError for two tables that may be the one at the root, and if `labels.csv` is a link
+    that is not followed.
     """
-    links = sorted(entry.path for entry in entries if entry.skip_reason == LINK)
-    if linked := [path for path in links if path in TABLE_FILES]:
+    links = {e.path for e in entries if e.skip_reason == LINK and not e.links_to_folder}
+    if LABELS_FILE in links:
         message = "a link to a table of labels, which is not followed"
         fix = f"put the file itself there, remove the link, or {FOLLOW_HINT}"
-        raise input_error(f"{root}/{linked[0]}", message, fix)
+        raise input_error(f"{root}/{LABELS_FILE}", message, fix)
     names = {entry.path for entry in entries if not entry.skip_reason}
     single = [name for name in TABLE_FILES if name in names]
     if LABELS_FILE in single:
@@ -174,7 +177,14 @@ def find_label_tables(root: Path, entries: Sequence[ScannedFile]) -> list[LabelT
                 "",
             )
             tables.append(LabelTable(path, split, image_folder))
-    return tables
+    # A table such as train_labels.csv is one of labels only if no other is named after its split.
+    is_exact = {table.split for table in tables if _is_named_after_split(table.path)}
+    return [one for one in tables if one.split not in is_exact or _is_named_after_split(one.path)]
+
+
+def _is_named_after_split(path: str) -> bool:
+    folder, _, name = path.rpartition("/")
+    return bool(folder) or split_of_word(name.rpartition(".")[0]) is not None
 
 
 def _split_of_table(stem: str) -> Split | None:
@@ -246,9 +256,12 @@ def _notes(table: _Table) -> list[str]:
         return [
             f"{name} has no column of labels: its images are skipped; resnetlab predict labels them"
         ]
+    notes = []
+    if table.split is not None and _simplify(table.columns[table.split]) == _simplify(IS_VALID):
+        notes.append(f"{name}: the column {IS_VALID} gives the validation split")
     if table.unused:
-        return [f"columns of {name} that are not used: {', '.join(table.unused[:10])}"]
-    return []
+        return [*notes, f"columns of {name} that are not used: {', '.join(table.unused[:10])}"]
+    return notes
 
 
 def _completion_notes(finder: _FileFinder) -> list[str]:
@@ -265,6 +278,8 @@ def _read_table(path: Path, source: LabelTable, folder_choices: FolderChoices) -
     where = f"{path}:1"
     lines = _json_rows(text, path) if path.suffix == ".jsonl" else _csv_rows(text, path)
     header = next(lines, (1, []))[1]
+    if not is_text("".join(header)):
+        raise input_error(str(path), "not text in UTF-8", HEADER_FIX)
     columns = tuple(name.strip() for name in header)
     repeated = sorted({name for name in columns if name and columns.count(name) > 1})
     if repeated:
@@ -288,6 +303,14 @@ def _read_table(path: Path, source: LabelTable, folder_choices: FolderChoices) -
         message = "other columns" if columns else "no header line"
         allowed = "path,label[,split]"
         raise input_error(where, message, fix, got=",".join(columns), allowed=allowed)
+    if indices["split"] is None and _simplify(IS_VALID) in (
+        simple := list(map(_simplify, columns))
+    ):
+        valid, listed = simple.index(_simplify(IS_VALID)), list(lines)
+        words = {row[valid].strip().lower() for _, row in listed if len(row) > valid}
+        if {IS_VALID_SPLITS.get(word) for word in words} == {"train", "validation"}:
+            indices["split"] = valid
+        lines = iter(listed)
     kind, _, name = folder_choices.group.partition(":")
     group = _find_column(columns, "group", name, where) if kind == "column" else None
     return _Table(
@@ -383,7 +406,9 @@ def _find_column(columns: Sequence[str], kind: str, name: str, where: str) -> in
         index for index, column in enumerate(simple) if column in map(_simplify, COLUMN_NAMES[kind])
     ]
     if not known and kind == "path":
-        known = [i for i, column in enumerate(simple) if column in map(_simplify, ID_COLUMNS)]
+        for id_name in ID_COLUMNS:
+            if _simplify(id_name) in simple:
+                return simple.index(_simplify(id_name))
     if len(known) > 1:
         names = ", ".join(columns[index] for index in known)
         fix = f"--{kind}-column {columns[known[0]]}" if kind != "split" else "keep one of them"
@@ -400,8 +425,8 @@ def _parse_row(
     path = row[table.path].strip()
     label = row[table.label].strip() if table.label is not None else ""
     word = row[table.split].strip() if table.split is not None else ""
-    if table.split is not None and _simplify(table.columns[table.split]) == "isvalid":
-        word = IS_VALID.get(word.lower(), word)
+    if table.split is not None and _simplify(table.columns[table.split]) == _simplify(IS_VALID):
+        word = IS_VALID_SPLITS.get(word.lower(), word)
     folders = [table.source.folder] if table.source.folder else []
     # A name may begin or end with a space.
     entry = finder.find(row[table.path], folders) or finder.find(path, folders)

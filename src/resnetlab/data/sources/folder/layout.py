@@ -165,6 +165,8 @@ def _split_folders(tree: FolderTree, for_training: bool) -> dict[str, Split]:
             "name them train and test, with a folder for each class in each, or give the labels in "
             f"a table {LABELS_FILE} of path,label"
         )
+        if len(other_names) < sum(not tree.is_empty(name) for name in visible):
+            fix = "move them away from the folders of classes, or rename them"
         raise input_error(str(root), message, fix)
     if not has_classes and len(named) < len(visible):
         return {}  # folders of classes, one of which may be named train

@@ -128,7 +128,7 @@ def find_splits_path(root: Path, paths: Sequence[str], cache: Path, group: str =
         return path
     others = sorted(cache.glob(f"{glob.escape(file_stem(root, paths))}-group-*-splits.csv"))
     if len(others) > 1:
-        message = f"was split by {len(others)} rules for groups"
+        message = f"was split by {len(others)} rules for groups or values of a column"
         raise input_error(str(root), message, "give the one of the training: --group RULE")
     return others[0] if others else path
 

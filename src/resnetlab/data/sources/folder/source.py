@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -70,6 +71,8 @@ def open_folder(
             skip_bad=skip_bad,
             folder_choices=folder_choices,
         )
+        copies = separated_copies_notes(scan.rows, scan.groups)
+        scan = replace(scan, notes=(*scan.notes, *copies))
         images = _to_cached_folder(scan, scan.groups.numbers)
         save_cached_folder(
             cache_path, fingerprint, images, scan.pixels_key, _dependencies(scan, cache)
@@ -95,7 +98,7 @@ def _to_cached_folder(scan: FolderScan, groups: NDArray[np.int64]) -> CachedFold
         labels,
         splits,
         folder_sha256(scan),
-        (*scan.notes, *separated_copies_notes(scan.rows, scan.groups)),
+        scan.notes,
         groups,
     )
 

@@ -17,7 +17,7 @@ SPLIT_ALIASES: dict[str, Split] = {
 }
 """Words for the splits, in lower case. Their case and spaces around them do not matter."""
 
-_IMAGE_WORDS = ("images", "image", "imgs", "img", "photos", "pictures", "pics", "data", "set")
+_IMAGE_WORDS = ("images", "image", "imgs", "img", "photos", "pictures", "pics", "data")
 """Words that follow the word of a split in the name of a folder, as in `train_images`."""
 
 LAYOUT_HINT = (
