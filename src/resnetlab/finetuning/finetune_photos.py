@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from resnetlab.checksums import write_checksums
 from resnetlab.data.photo_loader import Tta, loader_threads
 from resnetlab.errors import InputError, input_error
-from resnetlab.files import sha256, write_json
+from resnetlab.files import remove_tree, sha256, write_json
 from resnetlab.finetuning.earlier_model import find_earlier_model
 from resnetlab.finetuning.network.backbones import Backbone, with_library_license
 from resnetlab.finetuning.network.candidates import Candidates, LeftOut
@@ -149,6 +149,10 @@ def finetune(
             finetune_model=selection.finetune_model,
             earlier_model=earlier_model,
         )
+    if earlier_model is not None and earlier_model.other_folder.name != record.folder:
+        other_report = report_folder.with_name(earlier_model.other_folder.name)
+        if world.is_main_process and not earlier_model.other_folder.exists():
+            remove_tree(other_report)  # its model was replaced
     model_folder = model_folder.with_name(record.folder)
     report_folder = report_folder.with_name(record.folder)
     record = replace(record, backbone_trials=selection.backbones, balance_trials=selection.balance)

@@ -174,7 +174,7 @@ def train_stage(
         ):
             return state, _train_one_lr(state, validation, start, callbacks)
 
-    best, state, complete = _train_each_lr(stage, train_at, world, callbacks)
+    best, state, complete, diverged = _train_each_lr(stage, train_at, world, callbacks)
     trainable_part.load_state_dict(best.weights if best else initial)
     invalidate_features(finetune_model, partitioned, stage)
     seconds = time.monotonic() - start
@@ -192,7 +192,7 @@ def train_stage(
         lr=best.lr if best else _recipes(stage)[0].optimizer.lr,
         trainable_parameters=count_parameters(trainable_part, trainable=True),
         seconds=seconds,
-        diverged=best.diverged if best else complete,
+        diverged=diverged,
         complete=complete,
     )
 
@@ -207,17 +207,20 @@ def _train_each_lr(
     train_at: Callable[[Recipe], tuple[FinetuneState, LrResult]],
     world: World,
     callbacks: StageCallbacks,
-) -> tuple[LrResult | None, FinetuneState, bool]:
+) -> tuple[LrResult | None, FinetuneState, bool, bool]:
     """Train with each learning rate of a stage and select the best result.
 
     Returns:
         The best result, or None if no epoch ended with a finite loss; the state of the last
-        training; and False if the stage was stopped before its end.
+        training; False if the stage was stopped before its end; and True if every learning rate
+        diverged.
     """
     best: LrResult | None = None
+    diverged = True
     recipes = _recipes(stage)
     for recipe in recipes:
         state, result = train_at(recipe)
+        diverged &= result.diverged
         if result.epochs:
             callbacks.notify(f"{stage.name}: learning rate {result.lr:g}, {result.best_epoch}")
         # Only the weights of the best learning rate so far stay in memory.
@@ -227,7 +230,7 @@ def _train_each_lr(
         complete = result.complete and (recipe is recipes[-1] or not world.any_rank(ends))
         if not complete:
             break
-    return best, state, complete
+    return best, state, complete, diverged
 
 
 def invalidate_features(
