@@ -84,3 +84,15 @@ def test_a_complete_repeat_replaces_the_model_at_its_end(photos: Path, backbone:
     evaluating = next(k for k, line in enumerate(lines) if line.startswith("evaluating"))
     assert all(content == cut for content in during[: evaluating + 1])
     assert not full.model_folder.with_name("pets-shorter").exists()
+
+
+def test_a_complete_repeat_removes_the_page_of_a_shorter_one(photos: Path, backbone: Path) -> None:
+    requested = two_stages(photos, backbone)
+    full = finetune(requested)
+    short = finetune(requested, time_limit_seconds=0.01)
+    assert short.report_folder.name == "pets-shorter"
+    assert short.report_folder.exists()
+    again = finetune(requested)
+    assert again.model_folder == full.model_folder
+    assert not short.model_folder.exists()
+    assert not short.report_folder.exists()

@@ -151,7 +151,8 @@ def finetune(
         )
     if earlier_model is not None and earlier_model.other_folder.name != record.folder:
         other_report = report_folder.with_name(earlier_model.other_folder.name)
-        if world.is_main_process and not earlier_model.other_folder.exists():
+        is_left = other_report.exists() and not earlier_model.other_folder.exists()
+        if is_left and world.is_main_process:
             remove_tree(other_report)  # its model was replaced
     model_folder = model_folder.with_name(record.folder)
     report_folder = report_folder.with_name(record.folder)

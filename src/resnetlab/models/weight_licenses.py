@@ -16,7 +16,7 @@ CommercialUse = Literal["allowed", "forbidden", "unknown"]
 """Answer of a license to the question of commercial use; unknown: somebody has to read it."""
 
 _FORBIDDEN = re.compile(
-    r"(?<![a-z])(nc|non-?commercial|no-commercial|not-for-commercial|amlr|seer"
+    r"(?<![a-z])(nc|non-?commercial|no-commercial(-use)?$|not-for-commercial|amlr|seer"
     r"|(research|academic)(-use|-purposes)?-only|(research|academic)-license)(?![a-z])"
 )
 """Words of a license's name that forbid commercial use: cc-by-nc-4.0, fair-nc, apple-amlr, ..."""

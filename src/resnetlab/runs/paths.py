@@ -75,5 +75,7 @@ def saved_steps(folder: Path) -> list[int]:
     if not folder.is_dir():
         return []
     return sorted(
-        int(p.name) for p in folder.iterdir() if p.name.isdecimal() and (p / "MANIFEST.json").exists()
+        int(p.name)
+        for p in folder.iterdir()
+        if p.name.isdecimal() and (p / "MANIFEST.json").exists()
     )
