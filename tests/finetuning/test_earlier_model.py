@@ -64,7 +64,8 @@ def test_a_stop_in_a_repeat_does_not_replace_the_complete_model(
     def stop_after_the_first_stage() -> bool:
         return any(line.startswith("usable from now on") for line in lines)
 
-    finetune(requested, should_stop=stop_after_the_first_stage, notify=lines.append)
+    second = finetune(requested, should_stop=stop_after_the_first_stage, notify=lines.append)
+    assert second.model_folder.name == "pets-shorter"
     assert files(first.model_folder) == model
 
 
