@@ -1,6 +1,7 @@
-"""Writes the measured results of README.md again: `python docs/measured.py`.
+"""Writes the measured results of README.md and results/README.md again: `python docs/measured.py`.
 
-Every number comes from a file in results/, or from benchmarks/install_size.json.
+Every number comes from a file in results/, or from `install_size.json` and `replications.json` in
+benchmarks/.
 """
 
 from __future__ import annotations
@@ -93,6 +94,7 @@ MAIN_CLAIMS: dict[str, dict[str, tuple[str, ...]]] = {
 
 CLAIMS_START, CLAIMS_END = "<!-- claims -->\n", "<!-- end of claims -->"
 START, END = "<!-- measured -->\n", "<!-- end -->"
+REPEATED_START, REPEATED_END = "<!-- repeated -->\n", "<!-- end of repeated -->"
 INSTALL_START, INSTALL_END = "<!-- install size -->\n", "<!-- end of install size -->"
 
 
@@ -160,6 +162,41 @@ def hours(folder: str) -> str:
     return f"{seconds / 3600:.1f}"
 
 
+def replications_table() -> str:
+    """Return the repeated runs as Markdown, from the file of `benchmarks/replications.py`."""
+    header = "| study | run | reported | interval | repeated | processors, first and repeated |"
+    rows = [header, "|---|---|---:|---:|---:|---|"]
+    path = ROOT / "benchmarks" / "replications.json"
+    for study, record in json.loads(path.read_text(encoding="utf-8")).items():
+        page = ROOT / "results" / study / "report.json"
+        report = json.loads(page.read_text(encoding="utf-8"))
+        first = " and ".join(dict.fromkeys(map(machine_name, report["machines"])))
+        again = machine_name(record["machine"])
+        for run in record["replicated"]:
+            name = f"{run['condition']}, seed {run['seed']}"
+            rows.append(
+                f"| `{study}` | {name} | {percent(run['reported_accuracy_pct'])} | "
+                f"{interval(run['prediction_interval_pct'])} | {percent(run['accuracy_pct'])} | "
+                f"{first}; {again} |"
+            )
+    return "\n".join(rows)
+
+
+def machine_name(machine: dict[str, Any]) -> str:
+    """Return the processor and the instruction set of a machine."""
+    return f"{machine['processor']} ({machine.get('instruction_set') or 'unknown'})"
+
+
+def percent(value: float | None) -> str:
+    """Return an accuracy as text."""
+    return "–" if value is None else f"{value:.2f} %"
+
+
+def interval(ends: list[float] | None) -> str:
+    """Return the ends of an interval as text."""
+    return "–" if ends is None else f"{ends[0]:.1f} to {ends[1]:.1f}"
+
+
 def condition_rows(study: str) -> list[tuple[str, str]]:
     """Return the first cells of each condition of a study, and the mean training time of a run."""
     runs: dict[str, list[dict[str, str]]] = {}
@@ -213,17 +250,16 @@ def duration(seconds: float) -> str:
 
 
 def main() -> None:
-    """Replace the parts between the marks in README.md."""
-    path = ROOT / "README.md"
-    text = path.read_text(encoding="utf-8")
-    for start, content, end in (
-        (CLAIMS_START, claims_table(), CLAIMS_END),
-        (START, table(), END),
-        (INSTALL_START, install_size(), INSTALL_END),
+    """Replace the parts between the marks in README.md and results/README.md."""
+    for path, start, content, end in (
+        (ROOT / "README.md", CLAIMS_START, claims_table(), CLAIMS_END),
+        (ROOT / "README.md", START, table(), END),
+        (ROOT / "README.md", INSTALL_START, install_size(), INSTALL_END),
+        (ROOT / "results" / "README.md", REPEATED_START, replications_table(), REPEATED_END),
     ):
-        before, _, rest = text.partition(start)
+        before, _, rest = path.read_text(encoding="utf-8").partition(start)
         text = f"{before}{start}{content}\n{end}{rest.partition(end)[2]}"
-    path.write_text(text, encoding="utf-8")
+        path.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

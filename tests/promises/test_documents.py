@@ -289,6 +289,9 @@ def test_the_table_of_the_readme_equals_the_committed_results() -> None:
     assert claims in text
     install = f"{measured['INSTALL_START']}{measured['install_size']()}\n"
     assert install + measured["INSTALL_END"] in text
+    results = (ROOT / "results" / "README.md").read_text(encoding="utf-8")
+    repeated = f"{measured['REPEATED_START']}{measured['replications_table']()}\n"
+    assert repeated + measured["REPEATED_END"] in results
 
 
 def test_the_page_of_studies_has_the_table_that_the_command_prints(
