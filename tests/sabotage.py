@@ -96,8 +96,8 @@ SAFEGUARDS = (
     Safeguard(
         "MANIFEST.json of checkpoints",
         "runs/paths.py",
-        'if p.name.isdigit() and (p / "MANIFEST.json").exists()',
-        "if p.name.isdigit()",
+        'if p.name.isdecimal() and (p / "MANIFEST.json").exists()',
+        "if p.name.isdecimal()",
         FAULTS,
     ),
     Safeguard(
