@@ -17,8 +17,7 @@ def is_folder(path: Path | str) -> bool:
         return Path(path).is_dir()
     except OSError as error:
         message = f"cannot be read: {(error.strerror or str(error)).lower()}"
-        fix = "give a path that exists and that you may read"
-        raise input_error(str(path), message, fix) from None
+        raise input_error(str(path), message, "give a path that you may read") from None
 
 
 def escape_undecodable(text: str) -> str:

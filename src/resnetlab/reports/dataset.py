@@ -15,7 +15,7 @@ import numpy as np
 from resnetlab.data.paths import escape_undecodable
 from resnetlab.data.summary import FolderSummary
 from resnetlab.errors import escape_controls
-from resnetlab.files import atomic_write, write_text
+from resnetlab.files import write_text
 from resnetlab.reports.document import Cell, Detail, Table, number_columns, text_columns
 from resnetlab.reports.figures import themed_picture, to_standalone_svg
 from resnetlab.reports.figures.canvas import (
@@ -28,7 +28,7 @@ from resnetlab.reports.figures.canvas import (
     new_figure,
     to_svg,
 )
-from resnetlab.reports.figures.values import csv_text
+from resnetlab.reports.figures.values import write_path_table
 from resnetlab.reports.format import capitalize_first
 from resnetlab.reports.render import markdown
 from resnetlab.translation import tr_count
@@ -67,10 +67,8 @@ def write_dataset_page(description: FolderSummary, folder: Path) -> Path:
         (row.path, row.label, row.split, row.size[1], row.size[0], row.sha256)
         for row in description.rows
     ]
-    table = csv_text(("path", "label", "split", "width", "height", "sha256"), rows)
-    with atomic_write(folder / "images.csv", "wb") as file:
-        # Bytes of a file name that are not UTF-8 are written unchanged.
-        file.write(table.encode(errors="surrogateescape"))
+    names = ("path", "label", "split", "width", "height", "sha256")
+    write_path_table(folder / "images.csv", names, rows)
     drawings = {figure.key: _draw(figure) for figure in _figures(description)}
     for key, (wide, _) in drawings.items():
         write_text(folder / "figures" / f"{key}.svg", to_standalone_svg(wide))

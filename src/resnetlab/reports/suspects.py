@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING
 from resnetlab.curation.results import SuspectReport
 from resnetlab.curation.suspects import METHOD
 from resnetlab.data.paths import escape_undecodable
-from resnetlab.files import atomic_write, write_json, write_text
+from resnetlab.files import write_json, write_text
 from resnetlab.reports.document import Detail
 from resnetlab.reports.evaluation import data_uri
-from resnetlab.reports.figures.values import csv_text
+from resnetlab.reports.figures.values import write_path_table
 from resnetlab.reports.format import format_interval, format_pct
 from resnetlab.schema import encode
 from resnetlab.stats.intervals import Interval
@@ -76,9 +76,7 @@ def write_suspects_page(
     """
     write_json(folder / "suspects.json", encode(report))
     rows = [tuple(getattr(item, name) for name in COLUMNS) for item in report.suspects]
-    with atomic_write(folder / "suspects.csv", "wb") as file:
-        # Bytes of a file name that are not UTF-8 are written unchanged.
-        file.write(csv_text(COLUMNS, rows).encode(errors="surrogateescape"))
+    write_path_table(folder / "suspects.csv", COLUMNS, rows)
     page = folder / "report.html"
     write_text(page, render_suspects_page(report, images, details, apply_command, made_by))
     return page

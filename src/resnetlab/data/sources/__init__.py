@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from resnetlab.data.config import DEFAULT_FOLDER_CHOICES, FolderChoices, Source
+from resnetlab.data.paths import is_folder
 from resnetlab.errors import InputError, Problem, input_error, suggest
 from resnetlab.messages import Notify, silent
 from resnetlab.shell import is_path
@@ -44,16 +45,12 @@ def open_source(
         InputError: The source does not exist or is invalid. The error lists every mistake.
     """
     path = Path(source)
-    try:
-        is_folder, exists = path.is_dir(), path.exists()
-    except OSError as error:
-        problem = f"cannot be read: {(error.strerror or str(error)).lower()}"
-        raise input_error(source, problem, "give a path that you may read") from error
+    is_directory = is_folder(path)
     if source in SOURCE_NAMES:
         data = _open_named(source, image_size, notify)
         note = f"{source} is the data set of that name; the folder of the same name is ./{source}"
-        return replace(data, notes=(*data.notes, note)) if is_folder else data
-    if is_folder:
+        return replace(data, notes=(*data.notes, note)) if is_directory else data
+    if is_directory:
         from resnetlab.data.sources.folder.source import open_folder
 
         return open_folder(
@@ -64,7 +61,7 @@ def open_source(
             skip_bad=skip_bad,
             folder_choices=folder_choices,
         )
-    if not exists:
+    if not path.exists():
         raise _unknown_source_error(source)
     from resnetlab.data.sources.npz import open_npz
 

@@ -8,7 +8,9 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 
+from resnetlab.files import atomic_write
 from resnetlab.reports.plot_data import (
     AnyPlot,
     DotPlot,
@@ -81,6 +83,12 @@ def _mark_values(plot: DotPlot) -> Iterator[Sequence[CsvValue]]:
         for mark in row.reference_marks:
             reached = (row.label, row.mean_pct, row.low_pct, row.high_pct)
             yield (*reached, mark.value_pct, mark.low_pct, mark.high_pct)
+
+
+def write_path_table(path: Path, names: Sequence[str], rows: Iterable[Sequence[CsvValue]]) -> None:
+    """Write a table with paths as CSV. Bytes of a path that are not UTF-8 are written unchanged."""
+    with atomic_write(path, "wb") as file:
+        file.write(csv_text(names, rows).encode(errors="surrogateescape"))
 
 
 def csv_text(names: Sequence[str], rows: Iterable[Sequence[CsvValue]]) -> str:

@@ -129,7 +129,7 @@ class ImageGroups:
     @cached_property
     def numbers(self) -> NDArray[np.int64]:
         """Number for each image (N,): equal for images that a split keeps together."""
-        return self._connected(self._separable_copies)
+        return self._connected(self._grouped_near_copies)
 
     @cached_property
     def alike_classes(self) -> tuple[str, ...]:
@@ -154,9 +154,9 @@ class ImageGroups:
             sizes.setdefault(row.label, Counter())[number] += 1
         return sizes
 
-    @property
-    def _separable_copies(self) -> Sequence[NearCopy]:
-        """Pairs of near copies outside the classes whose images look alike."""
+    @cached_property
+    def _grouped_near_copies(self) -> list[NearCopy]:
+        """Pairs of near copies that stay together: those outside the classes that look alike."""
         alike = {index for index, row in enumerate(self.rows) if row.label in self.alike_classes}
         return [copy for copy in self.near_copies if not {copy.left, copy.right} & alike]
 
@@ -192,7 +192,7 @@ class ImageGroups:
         splits = [split_of.get(row.path) for row in self.rows]
         if "train" not in splits or not leaked.keys() & set(splits):
             return {}
-        pairs = [(copy.left, copy.right) for copy in self._separable_copies]
+        pairs = [(copy.left, copy.right) for copy in self._grouped_near_copies]
         for group in (*self.copies, *pairs):
             if any(splits[index] == "train" for index in group):
                 for index in group:
@@ -215,13 +215,13 @@ class ImageGroups:
                 f"{format_count(groups, 'group')} stay together in the split"
                 + (f", {format_count(alone, 'image')} without a group" if alone else "")
             )
-            if torn := self._separated_groups(rows):
+            if separated := self._separated_groups(rows):
+                total = format_count(groups, "group")
                 notes[0] = (
-                    f"groups by {self.rule.kind}: {torn:,} of {format_count(groups, 'group')} are "
-                    "in more than one split, because the folder gives a split; resnetlab data "
-                    "split draws others"
+                    f"groups by {self.rule.kind}: {separated:,} of {total} are in more than one "
+                    "split, because the folder gives a split; resnetlab data split draws others"
                 )
-        copies = {index for copy in self._separable_copies for index in (copy.left, copy.right)}
+        copies = {index for copy in self._grouped_near_copies for index in (copy.left, copy.right)}
         copies.update(index for group in self.copies for index in group)
         if copies:
             notes.append(

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from resnetlab.data.class_names import sort_classes
-from resnetlab.data.config import FolderChoices, Split
+from resnetlab.data.config import FolderChoices
 from resnetlab.data.sources.folder.labels_csv import read_labels
 from resnetlab.data.sources.folder.tree import has_image_suffix, is_hidden
 from resnetlab.data.sources.folder.types import (
@@ -16,6 +16,7 @@ from resnetlab.data.sources.folder.types import (
     LabelTable,
     ScannedFile,
     SkippedFile,
+    split_of_folder,
     split_of_image_folder,
     split_of_word,
 )
@@ -40,12 +41,11 @@ def read_tables(
     """Read the tables of labels.
 
     Tables without splits over folders that are splits take those of the folders, if each class is
-    in train. A mistake in
-    `labels.csv` says if there are folders of classes.
+    in train. A mistake in `labels.csv` says if there are folders of classes.
     """
     try:
         files, skipped, notes = read_labels(root, entries, folder_choices, tables)
-        splits = [_split_of_folder(file.path) for file in files]
+        splits = [split_of_folder(file.path.partition("/")[0]) for file in files]
         pairs = zip(files, splits, strict=True)
         trained = {file.label for file, split in pairs if split == "train"}
         is_complete = trained == {file.label for file in files} and len(set(splits)) > 1
@@ -61,11 +61,6 @@ def read_tables(
         fix = "rename it to take the classes from the folders"
         message = "has priority over the folders of classes"
         raise InputError(*error.problems, Problem(where, message, fix)) from None
-
-
-def _split_of_folder(path: str) -> Split | None:
-    name = path.partition("/")[0]
-    return split_of_word(name) or split_of_image_folder(name)
 
 
 def check_tables_agree(

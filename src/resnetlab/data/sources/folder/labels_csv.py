@@ -19,22 +19,18 @@ from pathlib import Path
 from typing import Any, Literal, assert_never
 
 from resnetlab.data.class_names import is_text, lookalike_problems, normalize_name
-from resnetlab.data.config import DEFAULT_FOLDER_CHOICES, FolderChoices, Split
+from resnetlab.data.config import DEFAULT_FOLDER_CHOICES, FolderChoices
 from resnetlab.data.sources.folder.tree import is_hidden
 from resnetlab.data.sources.folder.types import (
-    FOLLOW_HINT,
     LABELS_FILE,
     SPLIT_ALIASES,
-    TABLE_FILES,
-    TABLE_SUFFIXES,
     LabeledFile,
     LabelTable,
     ScannedFile,
     SkippedFile,
-    split_of_image_folder,
+    simplify,
     split_of_word,
 )
-from resnetlab.data.sources.folder.walk import LINK
 from resnetlab.errors import (
     MAX_LISTED_PROBLEMS,
     InputError,
@@ -59,7 +55,7 @@ COLUMN_NAMES = {
 ID_COLUMNS = ("image_id", "image_name", "fname", "name", "id_code", "id")
 """Names of a column of paths where no column has one of the names above; the first one counts."""
 
-IS_VALID = "is_valid"
+IS_VALID = simplify("is_valid")
 """Column of fastai. It gives the validation split if it has both values and no column is one of
 splits; otherwise it may say that a photograph is good.
 """
@@ -92,7 +88,7 @@ class _Table:
         return [
             name
             for index, name in enumerate(self.columns)
-            if index not in used and _simplify(name) not in INDEX_COLUMNS
+            if index not in used and simplify(name) not in INDEX_COLUMNS
         ]
 
 
@@ -139,58 +135,6 @@ class _FileFinder:
             return None
         self.completed.append((text, candidates[0].path))
         return candidates[0]
-
-
-def find_label_tables(root: Path, entries: Sequence[ScannedFile]) -> list[LabelTable]:
-    """Return the tables of labels of a folder: one at its root, or one for each split.
-
-    Raises InputError for two tables that may be the one at the root, and if `labels.csv` is a link
-    that is not followed.
-    """
-    links = {e.path for e in entries if e.skip_reason == LINK and not e.links_to_folder}
-    if LABELS_FILE in links:
-        message = "a link to a table of labels, which is not followed"
-        fix = f"put the file itself there, remove the link, or {FOLLOW_HINT}"
-        raise input_error(f"{root}/{LABELS_FILE}", message, fix)
-    names = {entry.path for entry in entries if not entry.skip_reason}
-    single = [name for name in TABLE_FILES if name in names]
-    if LABELS_FILE in single:
-        return [LabelTable(LABELS_FILE)]
-    if len(single) > 1:
-        raise input_error(str(root), f"two tables of labels: {', '.join(single)}", "keep one")
-    if single:
-        return [LabelTable(single[0])]
-    folders = {path.split("/")[0] for path in names if "/" in path}
-    tables = []
-    for path in sorted(names):
-        folder, _, name = path.rpartition("/")
-        stem, _, suffix = name.rpartition(".")
-        split = split_of_word(folder) if folder else _split_of_table(stem)
-        is_table = name in TABLE_FILES if folder else f".{suffix}" in TABLE_SUFFIXES
-        if split is not None and is_table:
-            image_folder = folder or next(
-                (
-                    name
-                    for name in sorted(folders)
-                    if split in (split_of_word(name), split_of_image_folder(name))
-                ),
-                "",
-            )
-            tables.append(LabelTable(path, split, image_folder))
-    # A table such as train_labels.csv is one of labels only if no other is named after its split.
-    is_exact = {table.split for table in tables if _is_named_after_split(table.path)}
-    return [one for one in tables if one.split not in is_exact or _is_named_after_split(one.path)]
-
-
-def _is_named_after_split(path: str) -> bool:
-    folder, _, name = path.rpartition("/")
-    return bool(folder) or split_of_word(name.rpartition(".")[0]) is not None
-
-
-def _split_of_table(stem: str) -> Split | None:
-    """Return the split in the name of a table: `train`, with or without the word labels."""
-    name = _simplify(stem)
-    return split_of_word(name.removesuffix("s").removesuffix("label") or name)
 
 
 def read_labels(
@@ -257,8 +201,8 @@ def _notes(table: _Table) -> list[str]:
             f"{name} has no column of labels: its images are skipped; resnetlab predict labels them"
         ]
     notes = []
-    if table.split is not None and _simplify(table.columns[table.split]) == _simplify(IS_VALID):
-        notes.append(f"{name}: the column {IS_VALID} gives the validation split")
+    if table.split is not None and simplify(table.columns[table.split]) == IS_VALID:
+        notes.append(f"{name}: the column {table.columns[table.split]} gives the validation split")
     if table.unused:
         return [*notes, f"columns of {name} that are not used: {', '.join(table.unused[:10])}"]
     return notes
@@ -303,19 +247,22 @@ def _read_table(path: Path, source: LabelTable, folder_choices: FolderChoices) -
         message = "other columns" if columns else "no header line"
         allowed = "path,label[,split]"
         raise input_error(where, message, fix, got=",".join(columns), allowed=allowed)
-    if indices["split"] is None and _simplify(IS_VALID) in (
-        simple := list(map(_simplify, columns))
-    ):
-        valid, listed = simple.index(_simplify(IS_VALID)), list(lines)
-        words = {row[valid].strip().lower() for _, row in listed if len(row) > valid}
-        if {IS_VALID_SPLITS.get(word) for word in words} == {"train", "validation"}:
-            indices["split"] = valid
-        lines = iter(listed)
+    if indices["split"] is None and IS_VALID in map(simplify, columns):
+        rows = list(lines)
+        indices["split"], lines = _find_valid_column(columns, rows), iter(rows)
     kind, _, name = folder_choices.group.partition(":")
     group = _find_column(columns, "group", name, where) if kind == "column" else None
     return _Table(
         source, columns, indices["path"], indices["label"], indices["split"], lines, group
     )
+
+
+def _find_valid_column(columns: Sequence[str], rows: Sequence[tuple[int, list[str]]]) -> int | None:
+    """Return the position of the column `is_valid` if it has both of its values, or None."""
+    index = [simplify(column) for column in columns].index(IS_VALID)
+    words = {row[index].strip().lower() for _, row in rows if len(row) > index}
+    has_both = {IS_VALID_SPLITS.get(word) for word in words} == {"train", "validation"}
+    return index if has_both else None
 
 
 def _csv_rows(text: str, path: Path) -> Iterator[tuple[int, list[str]]]:
@@ -399,16 +346,16 @@ def _find_column(columns: Sequence[str], kind: str, name: str, where: str) -> in
         raise input_error(
             where, f"no column of this name for the {kind}", fix, got=name, allowed=allowed
         )
-    simple = [_simplify(column) for column in columns]
+    simple = [simplify(column) for column in columns]
     if kind in simple:
         return simple.index(kind)
     known = [
-        index for index, column in enumerate(simple) if column in map(_simplify, COLUMN_NAMES[kind])
+        index for index, column in enumerate(simple) if column in map(simplify, COLUMN_NAMES[kind])
     ]
     if not known and kind == "path":
         for id_name in ID_COLUMNS:
-            if _simplify(id_name) in simple:
-                return simple.index(_simplify(id_name))
+            if simplify(id_name) in simple:
+                return simple.index(simplify(id_name))
     if len(known) > 1:
         names = ", ".join(columns[index] for index in known)
         fix = f"--{kind}-column {columns[known[0]]}" if kind != "split" else "keep one of them"
@@ -425,7 +372,7 @@ def _parse_row(
     path = row[table.path].strip()
     label = row[table.label].strip() if table.label is not None else ""
     word = row[table.split].strip() if table.split is not None else ""
-    if table.split is not None and _simplify(table.columns[table.split]) == _simplify(IS_VALID):
+    if table.split is not None and simplify(table.columns[table.split]) == IS_VALID:
         word = IS_VALID_SPLITS.get(word.lower(), word)
     folders = [table.source.folder] if table.source.folder else []
     # A name may begin or end with a space.
@@ -474,7 +421,3 @@ def _path_form(path: str) -> str:
 
 def _is_name(cell: str) -> bool:
     return 0 < len(cell) < 256 and "\0" not in cell and not cell.startswith(("/", ".."))
-
-
-def _simplify(name: str) -> str:
-    return "".join(char for char in name.casefold() if char.isalnum())

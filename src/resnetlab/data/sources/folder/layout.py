@@ -21,12 +21,12 @@ from resnetlab.data.class_names import (
     suggest_lookalike,
 )
 from resnetlab.data.config import DEFAULT_FOLDER_CHOICES, SPLITS, FolderChoices, Split
+from resnetlab.data.sources.folder.find_tables import find_label_tables
 from resnetlab.data.sources.folder.label_tables import (
     check_tables_agree,
     read_tables,
     takes_tables,
 )
-from resnetlab.data.sources.folder.labels_csv import find_label_tables
 from resnetlab.data.sources.folder.notes import (
     NOT_DIRECTLY,
     class_folder,

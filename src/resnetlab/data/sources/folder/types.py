@@ -49,6 +49,16 @@ def split_of_image_folder(name: str) -> Split | None:
     return SPLIT_ALIASES.get(words[0]) if is_pair else None
 
 
+def split_of_folder(name: str) -> Split | None:
+    """Return the split that the name of a folder says: `train`, `Test-Images`, or None."""
+    return split_of_word(name) or split_of_image_folder(name)
+
+
+def simplify(name: str) -> str:
+    """Return a name without case, spaces, hyphens and underscores, by which names are compared."""
+    return "".join(char for char in name.casefold() if char.isalnum())
+
+
 @dataclass(frozen=True)
 class ScannedFile:
     """File of a folder; `skip_reason` is the reason why it cannot be an image, or empty."""
