@@ -56,6 +56,10 @@ CASES = {
         "--test-size",
         "16",
     ],
+    "finetune --folds": [
+        *("finetune", "photos", *TINY, "--recipe", QUICK, "--train-size", "16"),
+        *("--folds", "2", "--name", "two-folds"),
+    ],
     "fixres": [
         "fixres",
         "photos",
@@ -167,7 +171,7 @@ def test_every_command_except_serve_and_watch_has_json_that_the_page_documents()
     commands = dict(options(build_command()))
     assert {name for name in commands if "--json" not in commands[name]} == {"serve", "watch"}
     with_json = {name for name in commands if "--json" in commands[name]}
-    assert set(documented()) == set(CASES) == with_json | {"explain --check"}
+    assert set(documented()) == set(CASES) == with_json | {"explain --check", "finetune --folds"}
 
 
 @pytest.mark.parametrize("name", CASES)

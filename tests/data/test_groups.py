@@ -313,6 +313,8 @@ def test_folds_of_photographs_test_each_image_once(tmp_path: Path) -> None:
         assert (
             f"fold {fold} of 4 (counted from 0) of all images is the test split"
         ) in photos.notes
+        assert len(set(photos.notes)) == len(photos.notes)
+        assert not [note for note in photos.notes if "has no test split" in note]
         tested += paths["test"]
     assert len(tested) == len(set(tested)) == 80
 

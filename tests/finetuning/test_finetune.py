@@ -21,9 +21,10 @@ from helpers.texture_photographs import KINDS, QUICK, folder, texture
 from resnetlab.cli.finetune.output import summary_lines
 from resnetlab.data.transforms.eval_transform import apply_eval_transform
 from resnetlab.errors import InputError
+from resnetlab.finetuning.cross_validation import cross_validate
 from resnetlab.finetuning.dataset import open_photographs
 from resnetlab.finetuning.evaluation import compare
-from resnetlab.finetuning.finetune_photos import cross_validate, finetune, folder_name, prepare_job
+from resnetlab.finetuning.finetune_photos import finetune, folder_name, prepare_job
 from resnetlab.finetuning.results import StoppedError
 from resnetlab.model_folder.store import load_model_folder
 from resnetlab.models.photo_predictions import SplitPredictions
@@ -342,15 +343,15 @@ def test_whole_photographs_can_be_used_in_a_probe_recipe(
 def test_each_fold_of_a_cross_validation_is_tested_by_a_model_trained_without_it(
     photos: Path, backbone: Path
 ) -> None:
-    table, report = cross_validate(request(photos, backbone, recipe="probe", name="cv"), 3)
-    results = table.folds
+    folds = cross_validate(request(photos, backbone, recipe="probe", name="cv"), 3)
+    table, results = folds.result, folds.result.folds
     assert [result.folder for result in results] == ["cv-fold0", "cv-fold1", "cv-fold2"]
     data = open_photographs(photos, cache=photos.parent / "cache", folds=3)
     assert results[0].test.images == len(data.test)
     accuracies = [result.test.accuracy_pct for result in results]
     assert table.mean_pct == pytest.approx(sum(accuracies) / 3)
     assert table.low_pct <= table.mean_pct <= table.high_pct
-    assert (report / "folds.json").is_file()
+    assert (folds.report_folder / "folds.json").is_file()
     assert len(table.lines()) == 4
     with pytest.raises(InputError, match="given together with --no-test"):
         finetune(request(photos, backbone, folds=3, no_test=True))

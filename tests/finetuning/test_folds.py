@@ -12,7 +12,7 @@ import pytest
 from helpers.finetuning import request
 from helpers.texture_photographs import QUICK, texture
 from resnetlab.errors import InputError
-from resnetlab.finetuning.finetune_photos import cross_validate
+from resnetlab.finetuning.cross_validation import cross_validate
 from resnetlab.finetuning.results import StoppedError
 
 
@@ -20,14 +20,15 @@ def test_a_stop_in_the_first_epoch_of_a_later_fold_writes_the_table_of_the_finis
     photos: Path, backbone: Path
 ) -> None:
     lines = list[str]()
-    table, report = cross_validate(
+    folds = cross_validate(
         request(photos, backbone, recipe=QUICK, name="cv"),
         3,
         should_stop=lambda: "fold 2 of 3, counted from 0" in lines,
         notify=lines.append,
     )
-    assert [fold.folder for fold in table.folds] == ["cv-fold0", "cv-fold1"]
-    written = json.loads((report / "folds.json").read_text())
+    assert [fold.folder for fold in folds.result.folds] == ["cv-fold0", "cv-fold1"]
+    assert folds.result.lines()[-1].startswith("mean of 2 of 3 folds ")
+    written = json.loads((folds.report_folder / "folds.json").read_text())
     accuracies = [fold["test"]["accuracy_pct"] for fold in written["folds"]]
     assert written["mean_pct"] == pytest.approx(sum(accuracies) / 2)
     assert lines[-1] == "fold 2 was stopped before its first epoch and is left out"

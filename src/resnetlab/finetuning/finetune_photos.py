@@ -26,15 +26,9 @@ from resnetlab.finetuning.photo_record import write_photo_record
 from resnetlab.finetuning.request import (
     CheckedRequest,
     FinetuneRequest,
-    check_folds,
     read_request,
 )
-from resnetlab.finetuning.results import (
-    CrossValidation,
-    FinetuneResult,
-    ResolutionTable,
-    StoppedError,
-)
+from resnetlab.finetuning.results import FinetuneResult, ResolutionTable
 from resnetlab.messages import ItemCallback, Notify, silent
 from resnetlab.model_folder.licenses import unknown_terms
 from resnetlab.model_folder.model_file import MODEL_FILE
@@ -44,7 +38,6 @@ from resnetlab.models.configs.external import allow_code
 from resnetlab.notebook import ObjectSummary, with_summary
 from resnetlab.recipes.numerics import parse_device, torchrun_env
 from resnetlab.schema import encode, without_defaults
-from resnetlab.stats.intervals import UNBOUNDED, Interval, clip, corrected_resampled_interval, mean
 
 if TYPE_CHECKING:
     from resnetlab.finetuning.dataset import PhotoDataset
@@ -179,61 +172,6 @@ def _with_folders(job: FinetuneJob, request: FinetuneRequest) -> tuple[FinetuneJ
     job = replace(job, identity=_identity(job, *_numerics_settings(request)))
     _check_same_finetuning(model_folder, job)
     return job, model_folder, report_folder
-
-
-def cross_validate(
-    request: FinetuneRequest,
-    folds: int,
-    *,
-    time_limit_seconds: float | None = None,
-    should_stop: Callable[[], bool] = lambda: False,
-    notify: Notify = silent,
-    on_item: ItemCallback = silent,
-) -> tuple[CrossValidation, Path]:
-    """Fine-tune a network once for each of `folds` parts of the images, which is its test split.
-
-    The time limit is for all folds together, and folds after a stop are left out: a fold that was
-    stopped before its first epoch, too. Each fold has its model folder, `NAME-fold0` and so on.
-
-    Raises InputError if the request is invalid, StoppedError if no fold has a result, and
-    ResourceError if the disk is full.
-
-    Returns:
-        The result, and the folder with its record.
-    """
-    check_folds(request, folds, notify)
-    models: list[FinetunedModel] = []
-    for fold in range(folds):
-        notify(f"fold {fold} of {folds}, counted from 0")
-        limit = None if time_limit_seconds is None else time_limit_seconds / folds
-        try:
-            model = finetune(
-                replace(request, folds=folds, fold=fold),
-                time_limit_seconds=limit,
-                should_stop=should_stop,
-                notify=notify,
-                on_item=on_item,
-            )
-        except StoppedError:
-            if not models:
-                raise
-            notify(f"fold {fold} was stopped before its first epoch and is left out")
-            break
-        models.append(model)
-        if should_stop():
-            break
-    results = tuple(model.result for model in models)
-    accuracies = [result.test.accuracy_pct for result in results]
-    num_test, num_train = results[0].test.images, results[0].train_images
-    interval = corrected_resampled_interval(accuracies, num_test, num_train) or UNBOUNDED
-    low, high = clip(interval, Interval(0, 100))
-    table = CrossValidation(folds=results, mean_pct=mean(accuracies), low_pct=low, high_pct=high)
-    first = models[0].report_folder
-    report = first.with_name(first.name.rpartition("-fold0")[0] + "-folds")
-    report.mkdir(parents=True, exist_ok=True)
-    write_json(report / "folds.json", encode(table))
-    write_checksums(report, ("folds.json",))
-    return table, report
 
 
 def fixres(

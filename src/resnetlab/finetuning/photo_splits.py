@@ -38,8 +38,9 @@ def choose_splits(
     """
     notes, rows, pool = list(scan.notes), scan.rows, list(range(len(scan.rows)))
     if folds is not None:
-        rows, pool, note = _take_fold(scan, folds, fold)
-        notes = [*notes, *scan.groups.notes(rows), note]
+        rows, pool, fold_note = _take_fold(scan, folds, fold)
+        notes = [note for note in notes if note not in scan.split_notes]
+        notes += [*scan.groups.notes(rows), fold_note]
     if no_test:
         rows = _without_test(scan, rows, split_spec)
         notes.append("no test split (--no-test): the images not in validation are for training")

@@ -203,7 +203,10 @@ class FinetuneResult:
 class CrossValidation:
     """Result of a cross-validation: a fine-tuning for each fold, which is its test split."""
 
+    planned_folds: PositiveInt
+    """Number of folds that were asked for."""
     folds: tuple[FinetuneResult, ...]
+    """Folds that were trained, in order; fewer than planned after a stop."""
     mean_pct: float
     """Mean test accuracy over the folds."""
     low_pct: float
@@ -217,8 +220,11 @@ class CrossValidation:
             f"model {fold.folder}"
             for number, fold in enumerate(self.folds)
         ]
+        trained = f"{len(self.folds)} folds"
+        if len(self.folds) < self.planned_folds:
+            trained = f"{len(self.folds)} of {self.planned_folds} folds"
         lines.append(
-            f"mean of {len(self.folds)} folds {self.mean_pct:.1f} % [{self.low_pct:.1f}, "
+            f"mean of {trained} {self.mean_pct:.1f} % [{self.low_pct:.1f}, "
             f"{self.high_pct:.1f}], 95 % interval corrected for shared train images (Nadeau and "
             "Bengio 2003)"
         )

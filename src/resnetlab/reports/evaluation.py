@@ -75,6 +75,7 @@ class ClassRow:
     """Share of these images that belong to the class; None if there are none."""
     f1_pct: float | None = None
     roc_auc: float | None = None
+    average_precision: float | None = None
     train_images: int | None = None
     """Number of its train images; None if the page does not know it."""
 
@@ -157,6 +158,7 @@ def class_rows(
             precision=row.precision,
             f1_pct=row.f1_pct,
             roc_auc=row.roc_auc,
+            average_precision=row.average_precision,
             train_images=(train_images or {}).get(row.name),
         )
         for row in sorted(result.classes, key=lambda row: (row.recall.pct, row.name))

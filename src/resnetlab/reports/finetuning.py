@@ -5,7 +5,7 @@ It contains photographs of the user, so it stays on the user's machine.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -223,10 +223,14 @@ def _answer(result: FinetuneResult) -> list[str]:
 def _warnings(result: FinetuneResult) -> tuple[Detail, ...]:
     """Return the caveats that no other part of the page states."""
     cuts = {str(cut) for cut in result.time_limit_cuts}
+    return caveat_details(line for line in result.caveats if line not in cuts)
+
+
+def caveat_details(caveats: Iterable[str]) -> tuple[Detail, ...]:
+    """Return different caveats as details of a page, in the order of the first of each."""
     return tuple(
         Detail(tr("Caveat"), f"{capitalize_first(tr_recorded(line))}.")
-        for line in result.caveats
-        if line not in cuts
+        for line in dict.fromkeys(caveats)
     )
 
 

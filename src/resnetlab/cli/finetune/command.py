@@ -52,6 +52,7 @@ from resnetlab.cli.finetune.output import (
     print_finetuned,
     print_folds,
     write_page,
+    write_page_of_folds,
 )
 from resnetlab.cli.folder_options import DEFAULT_FOLDER_OPTIONS, FolderOptions, with_folder_options
 from resnetlab.cli.loading import ProgressLine
@@ -133,8 +134,8 @@ def finetune(
         output=output,
         name=name,
     )
+    end = start + seconds if seconds else math.inf
     if folds is None:
-        end = seconds and start + seconds
         exit_code = _train(
             request,
             seconds,
@@ -147,7 +148,15 @@ def finetune(
     elif baseline is not None:
         raise input_error("--folds", "given together with --baseline", "keep one of the two")
     else:
-        exit_code = _cross_validate(request, folds, seconds, as_json=json)
+        exit_code = _cross_validate(
+            request,
+            folds,
+            seconds,
+            end,
+            as_json=json,
+            open_report=open_report,
+            language=language,
+        )
     if exit_code:
         raise typer.Exit(exit_code)
 
@@ -155,7 +164,7 @@ def finetune(
 def _train(
     request: FinetuneRequest,
     seconds: float | None,
-    end: float | None,
+    end: float,
     baseline: Path | None,
     *,
     as_json: bool,
@@ -167,7 +176,7 @@ def _train(
     Args:
         request: Request of the user.
         seconds: Time limit; None for none.
-        end: Time on the monotonic clock at which it is over.
+        end: Time on the monotonic clock at which it is over; infinite for none.
         baseline: Folder of an earlier model to compare with.
         as_json: True to print JSON.
         open_report: True to open the page in a browser.
@@ -189,7 +198,7 @@ def _train(
             on_item=progress,
         )
         if is_first_process():
-            rest = end - time.monotonic() if end else math.inf
+            rest = end - time.monotonic()
             page = write_page(finetuned, request.folder, request.device, rest, progress, language)
             print_finetuned(finetuned, page, request.folder, as_json)
             if open_report:
@@ -198,19 +207,35 @@ def _train(
 
 
 def _cross_validate(
-    request: FinetuneRequest, folds: int, seconds: float | None, *, as_json: bool
+    request: FinetuneRequest,
+    folds: int,
+    seconds: float | None,
+    end: float,
+    *,
+    as_json: bool,
+    open_report: bool,
+    language: Language,
 ) -> int:
-    """Fine-tune once for each fold, print the table, and return the exit code."""
-    from resnetlab.finetuning import finetune_photos
+    """Fine-tune once for each fold, write the page and print the table.
 
+    `folds` is the number of folds; see `_train` for the other arguments and the exit code.
+    """
+    from resnetlab.finetuning import cross_validation
+
+    progress = ProgressLine()
     with stop_signal().installed() as interrupt:
-        table, report = finetune_photos.cross_validate(
+        finetuned = cross_validation.cross_validate(
             request,
             folds,
             time_limit_seconds=seconds,
             should_stop=interrupt.is_set,
             notify=notify_line,
-            on_item=ProgressLine(),
+            on_item=progress,
         )
-        print_folds(table, report, as_json)
+        if is_first_process():
+            rest = end - time.monotonic()
+            page = write_page_of_folds(finetuned, request.device, rest, progress, language)
+            print_folds(finetuned, page, as_json)
+            if open_report:
+                open_page(page)
     return interrupt.exit_code if interrupt.is_set() else 0

@@ -21,10 +21,10 @@ from resnetlab.shell import command_line
 from resnetlab.translation import Language, deferred
 
 if TYPE_CHECKING:
+    from resnetlab.finetuning.cross_validation import FinetunedFolds
     from resnetlab.finetuning.finetune_photos import FinetunedModel
     from resnetlab.finetuning.results import (
         AccuracyEstimate,
-        CrossValidation,
         FinetuneResult,
         PairedComparison,
     )
@@ -35,18 +35,16 @@ def notify_line(line: str) -> None:
     notify(escape_controls(line))
 
 
-def print_folds(table: CrossValidation, report: Path, as_json: bool) -> None:
-    """Print the result of a cross-validation. With torchrun, only the first process prints."""
+def print_folds(folds: FinetunedFolds, page: Path, as_json: bool) -> None:
+    """Print the result of a cross-validation."""
     from resnetlab.schema import encode
 
-    if not is_first_process():
-        return
     if as_json:
-        print_json(encode(table) | {"report_folder": report})
+        print_json(encode(folds.result) | {"report_folder": folds.report_folder, "page": page})
         return
-    for line in table.lines():
+    for line in folds.result.lines():
         typer.echo(escape_controls(line))
-    typer.echo(f"Report: {report}")
+    typer.echo(f"Page: {page}")
 
 
 def is_first_process() -> bool:
@@ -82,6 +80,30 @@ def write_page(
     )
 
 
+def write_page_of_folds(
+    folds: FinetunedFolds,
+    device: str,
+    remaining_seconds: float,
+    progress: ProgressLine,
+    language: Language,
+) -> Path:
+    """Write the page of a cross-validation, and return its path."""
+    from resnetlab.api.finetune_page import MAX_DRAWING_SECONDS
+    from resnetlab.api.folds_page import write_cross_validation_page
+
+    words = sys.argv[1:]
+    return write_cross_validation_page(
+        folds,
+        command=command_line(["resnetlab", *words]),
+        final_command=command_line(["resnetlab", *without_option(words, "--folds")]),
+        device=device,
+        max_drawing_seconds=min(MAX_DRAWING_SECONDS, remaining_seconds),
+        language=language,
+        notify=notify_line,
+        on_item=progress,
+    )
+
+
 def use_commands(model: Path, photo: Path) -> list[tuple[str, str]]:
     """Return the commands that use a model, each after its purpose."""
     folder, image = str(model), str(photo)
@@ -114,12 +136,18 @@ def use_commands(model: Path, photo: Path) -> list[tuple[str, str]]:
 
 def with_time_limit(words: Sequence[str], time_limit: str) -> str:
     """Return the command line of these words with another `--time-limit`."""
-    others, skips = ["resnetlab"], False
+    others = without_option(words, "--time-limit")
+    return command_line(["resnetlab", *others, "--time-limit", time_limit])
+
+
+def without_option(words: Sequence[str], option: str) -> list[str]:
+    """Return the words of a command without an option and its value."""
+    others, skips = list[str](), False
     for word in words:
-        if not skips and word != "--time-limit" and not word.startswith("--time-limit="):
+        if not skips and word != option and not word.startswith(f"{option}="):
             others.append(word)
-        skips = word == "--time-limit"
-    return command_line([*others, "--time-limit", time_limit])
+        skips = word == option
+    return others
 
 
 def print_finetuned(finetuned: FinetunedModel, page: Path, folder: Path, as_json: bool) -> None:

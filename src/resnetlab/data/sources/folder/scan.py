@@ -64,6 +64,8 @@ class FolderScan:
     """True if the folder names the test images; False if they were drawn."""
     same_pixels: tuple[tuple[int, ...], ...] = ()
     """Groups of images with the same pixels, by the indices of their rows."""
+    split_notes: tuple[str, ...] = ()
+    """Notes about the splits, which are also in `notes`."""
 
     @property
     def contradictions(self) -> list[tuple[int, ...]]:
@@ -146,6 +148,7 @@ def scan_folder(
         groups,
         any(file.split == "test" for file in listing.files),
         copies,
+        split_notes,
     )
     return replace(scan, notes=(*scan.notes, *_contradiction_note(scan)))
 
