@@ -128,7 +128,7 @@ def test_labels_csv_sets_the_class_and_the_split_of_each_image(tmp_path: Path) -
     assert len(source.test) == 3
     assert source.notes == (
         "images differ in size or are not square: resized to 64 pixels (--img-size changes it)",
-        "1 file skipped: 1 not in labels.csv",
+        "8 files: 7 used, 1 skipped (1 not in labels.csv), 0 unreadable",
     )
 
 
@@ -243,7 +243,7 @@ def test_every_file_that_is_not_an_image_is_listed_with_its_reason(tmp_path: Pat
     }
     assert len(folder_scan.rows) == 12
     assert folder_scan.bad == ()
-    assert folder_scan.notes[0].startswith("15 files skipped: 4 a link, 3 hidden, 2 ")
+    assert folder_scan.notes[0].startswith("27 files: 12 used, 15 skipped (4 a link, 3 hidden, 2 ")
 
 
 def test_images_with_non_utf8_names_and_control_characters_are_used(tmp_path: Path) -> None:

@@ -58,9 +58,15 @@ def test_unusual_photographs_are_trained_on_and_skipped_files_are_reported(
     assert done.result.train_images == 3 * good + len(used)
     assert listed(photos) == bad
     assert any(f"{len(bad)} bad files skipped" in note for note in notes)
-    assert any(
-        "6 files skipped: 3 hidden, 2 a link, 1 not a regular file" in note for note in notes
-    )
+    total = sum(1 for path in photos.rglob("*") if path.is_symlink() or not path.is_dir())
+    assert (
+        f"note: {total} files: {total - 6 - len(bad)} used, 6 skipped (3 hidden, 2 a link, "
+        f"1 not a regular file), {len(bad)} unreadable"
+    ) in notes
+    train = done.result.train_images
+    sizes = f"{train} train, 12 validation and 18 test images"
+    assert sum(sizes in note for note in notes) == 1
+    assert train + 12 + 18 == total - 6 - len(bad)
 
 
 def test_photographs_with_undecodable_names_or_names_that_differ_only_in_case_are_used(

@@ -65,6 +65,18 @@ class Audit:
     contradictions: tuple[tuple[str, ...], ...]
     """Groups of images with the same pixels under more than one class, each with its class."""
     notes: tuple[str, ...]
+    of_files: bool
+    """True if the images are the files of a folder."""
+
+    @property
+    def files_sentence(self) -> str:
+        """Sentence that accounts for every file of a folder."""
+        splits = ", ".join(f"{sum(counts):,} {split}" for split, counts in self.counts.items())
+        total = self.num_images + len(self.skipped) + len(self.bad)
+        return (
+            f"{format_count(total, 'file')}: {self.num_images:,} used ({splits}), "
+            f"{len(self.skipped):,} skipped, {len(self.bad):,} unreadable."
+        )
 
     @property
     def num_images(self) -> int:
@@ -96,6 +108,7 @@ class Audit:
                 f"{format_count(len(self.classes), 'class')}, which a study reads as {height} x "
                 f"{width} x {channels}"
             ),
+            *([self.files_sentence] if self.of_files else []),
             f"sha256 {self.sha256}",
             (
                 f"shorter side {_format_range(self.sizes.shorter)}, longer side "
@@ -143,7 +156,7 @@ def audit_source(
         for index, label in enumerate(part.labels)
     ]
     groups = same_pixels(pixels for part in _splits(data).values() for pixels in part.pixels)
-    return _build_audit(data, images, groups, sizes, (), ())
+    return _build_audit(data, images, groups, sizes, (), (), of_files=False)
 
 
 def _scan_and_audit(
@@ -176,7 +189,9 @@ def audit_folder(scan: FolderScan) -> Audit:
     sizes = ImageSizes(_min_median_max(sizes_stored[:, 0]), _min_median_max(sizes_stored[:, 1]))
     bad = tuple(SkippedFile(item.path, item.reason) for item in scan.bad)
     images = [_Image(row.split, row.label, row.path) for row in scan.rows]
-    return _build_audit(to_source(scan), images, scan.same_pixels, sizes, scan.skipped, bad)
+    return _build_audit(
+        to_source(scan), images, scan.same_pixels, sizes, scan.skipped, bad, of_files=True
+    )
 
 
 @dataclass(frozen=True)
@@ -195,6 +210,8 @@ def _build_audit(
     sizes: ImageSizes,
     skipped: tuple[SkippedFile, ...],
     bad: tuple[SkippedFile, ...],
+    *,
+    of_files: bool,
 ) -> Audit:
     splits = _splits(source)
     counts = {
@@ -230,6 +247,7 @@ def _build_audit(
             if len({image.label for image in group}) > 1
         ),
         source.notes,
+        of_files,
     )
 
 

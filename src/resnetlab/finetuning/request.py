@@ -137,9 +137,19 @@ def read_request(request: FinetuneRequest, notify: Notify = silent) -> CheckedRe
     more = f" and {format_count(len(others), 'other network')} to try" if others else ""
     notify(
         f"{format_count(len(photos.classes), 'class')}, "
-        f"{format_count(len(photos.train), 'train image')}; {backbone.config.slug}{origin}{more}"
+        f"{_split_sizes(photos)}; {backbone.config.slug}{origin}{more}"
     )
     return CheckedRequest(photos, candidates, recipe)
+
+
+def _split_sizes(photos: PhotoDataset) -> str:
+    """Return how many images each split has: `70 train, 15 validation and 15 test images`."""
+    if not photos.has_test:
+        return f"{len(photos.train):,} train and {len(photos.validation):,} validation images"
+    return (
+        f"{len(photos.train):,} train, {len(photos.validation):,} validation and "
+        f"{len(photos.test):,} test images"
+    )
 
 
 def check_folds(request: FinetuneRequest, folds: int, notify: Notify = silent) -> None:

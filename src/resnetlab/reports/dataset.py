@@ -88,17 +88,6 @@ def _title(description: FolderSummary) -> str:
     return f"{images} of {tr_count(classes, 'class')}"
 
 
-def _answer(description: FolderSummary) -> str:
-    """Return the sentence that accounts for every file."""
-    audit = description.audit
-    splits = ", ".join(f"{sum(counts):,} {split}" for split, counts in audit.counts.items())
-    total = audit.num_images + len(audit.skipped) + len(audit.bad)
-    return (
-        f"Of {tr_count(total, 'file')}, {audit.num_images:,} are used ({splits}), "
-        f"{len(audit.skipped):,} are skipped and {len(audit.bad):,} cannot be read."
-    )
-
-
 def _warnings(description: FolderSummary) -> Iterator[str]:
     """Yield sentences about what makes an accuracy on this data unreliable."""
     audit = description.audit
@@ -199,7 +188,7 @@ def _html(description: FolderSummary, drawings: dict[str, tuple[str, str]]) -> s
     return template.render(
         name=description.audit.name,
         title=_title(description),
-        answer=_answer(description),
+        answer=description.audit.files_sentence,
         warnings=[capitalize_first(line) for line in _warnings(description)],
         figures=figures,
         classes=_class_table(description),

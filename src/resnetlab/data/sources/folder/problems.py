@@ -49,10 +49,15 @@ def collect_problems(
     problems += _empty_class_problems(listing, bad, rows)
     if problems:
         raise InputError(*problems)
-    if listing.skipped:
+    if listing.skipped or bad:
         kinds = Counter(item.reason for item in listing.skipped)
         summary = ", ".join(f"{number} {reason}" for reason, number in kinds.most_common())
-        notes.append(f"{format_count(len(listing.skipped), 'file')} skipped: {summary}")
+        reasons = f" ({summary})" if summary else ""
+        total = format_count(len(rows) + len(listing.skipped) + len(bad), "file")
+        notes.append(
+            f"{total}: {len(rows):,} used, {len(listing.skipped):,} skipped{reasons}, "
+            f"{len(bad):,} unreadable"
+        )
     notes += _case_collisions(listing)
     return tuple(notes)
 
