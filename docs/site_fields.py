@@ -238,7 +238,8 @@ OTHER_FILES = {
     "course/answers.json": "folder of a student of the course: the answers",
     ".sorted.jsonl": "folder that `predict --sort-into` names: each file that was written",
     "labels.csv": "folder of images: a table with a column of paths and a column of classes; "
-    "also `labels.tsv`, `labels.jsonl`, and `metadata.csv` and `metadata.jsonl` as of Hugging Face",
+    "also `labels.tsv`, `labels.jsonl`, `labels.txt`, and `metadata.csv` and `metadata.jsonl` as "
+    "of Hugging Face",
     "NAME-split.csv": "written by `data split`: the columns `path`, `label`, `split` and `sha256`",
     "cache/NAME-splits.csv": "the split that was drawn for a folder of images",
     "cache/NAME-bad.csv": "the files of a folder that are not images, with the reason",

@@ -397,8 +397,9 @@ def test_a_table_with_other_columns_is_read_by_their_names(tmp_path: Path) -> No
 
 def test_an_unreadable_table_is_refused_in_one_line(tmp_path: Path) -> None:
     root = tree(tmp_path / "pets", {"pics": 20})
+    rows = TABLE.split("\n", 1)[1].replace(".png,", ".png,x,")
     cases = {
-        TABLE.split("\n", 1)[1]: "write path,label above it as the first line",
+        rows: "write path,label above it as the first line",
         TABLE.replace("path,label", "file,image,label").replace(".png", ".png,x"): "--path-column",
         TABLE.replace("path,label", "path,path"): "two columns with the same name: path",
         TABLE + "pics/003.png,dog\n": 'labels.csv:22: "pics/003.png" a second time',

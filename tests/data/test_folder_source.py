@@ -128,7 +128,7 @@ def test_labels_csv_sets_the_class_and_the_split_of_each_image(tmp_path: Path) -
     assert len(source.test) == 3
     assert source.notes == (
         "images differ in size or are not square: resized to 64 pixels (--img-size changes it)",
-        "8 files: 7 used, 1 skipped (1 not in labels.csv), 0 unreadable",
+        "9 files: 7 used, 1 skipped (1 not in labels.csv), 0 unreadable, 1 table of labels",
     )
 
 

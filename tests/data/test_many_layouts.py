@@ -24,6 +24,7 @@ from PIL import Image
 from torchvision.datasets import ImageFolder
 
 from helpers.pictures import save
+from resnetlab.data.check import audit_folder
 from resnetlab.data.config import DEFAULT_FOLDER_CHOICES, FolderChoices
 from resnetlab.data.sources.folder.scan import FolderScan, scan_folder
 from resnetlab.errors import InputError
@@ -198,6 +199,31 @@ def table_for_each_split(root: Path) -> Layout:
     return Layout({("any", "cat"): 15, ("any", "dog"): 15, ("test", "cat"): 3, ("test", "dog"): 2})
 
 
+def lists_without_a_header(root: Path) -> Layout:
+    """Lists of paths and numbers, divided by spaces, as ImageNet's: test has paths alone."""
+    fill(root, {"images": 30})
+    for split, numbers in (("train", range(20)), ("val", range(20, 25)), ("test", range(25, 30))):
+        lines = [f"images/{k:03}.jpg  {k % 2}" for k in numbers]
+        if split == "test":
+            lines = [line.split()[0] for line in lines]
+        (root / f"{split}.txt").write_text("\n".join(lines) + "\n")
+    return Layout({("any", "0"): 13, ("any", "1"): 12, ("validation", "1"): 2}, skipped=5)
+
+
+def labels_divided_by_spaces(root: Path) -> Layout:
+    fill(root, {"": 20})
+    lines = [f"{k:03}.jpg {'cat' if k % 2 else 'dog'}" for k in range(20)]
+    (root / "labels.txt").write_text("file class\n" + "\n".join(lines))
+    return Layout({("any", "cat"): 10, ("any", "dog"): 10})
+
+
+def class_names_beside_folders(root: Path) -> Layout:
+    """TensorFlow's tools write such a list of classes, which is not a table."""
+    fill(root, {"cat": 10, "dog": 12})
+    (root / "labels.txt").write_text("cat\ndog\n")
+    return Layout({("any", "cat"): 10, ("any", "dog"): 12}, skipped=1, torchvision="")
+
+
 def competition(root: Path) -> Layout:
     """Labels for train alone; the same names in train and test; a sample of a submission."""
     fill(root, {"train": 20, "test": 6})
@@ -281,6 +307,9 @@ ZOO: tuple[Callable[[Path], Layout], ...] = (
     metadata_of_hugging_face,
     json_lines,
     table_for_each_split,
+    lists_without_a_header,
+    labels_divided_by_spaces,
+    class_names_beside_folders,
     competition,
     competition_with_folders_of_images,
     table_of_fastai,
@@ -326,13 +355,9 @@ def test_every_image_is_read_and_every_file_is_accounted_for(
     if layout.classes is not None:
         assert scan.classes == layout.classes
     assert scan.bad == ()
-    tables = sum(
-        path.suffix in (".csv", ".jsonl")
-        and str(path.relative_to(root)) not in {item.path for item in scan.skipped}
-        for path in files_below(root, follow=False)
-    )
     total = len(files_below(root, follow=False))
-    assert len(scan.rows) + len(scan.skipped) + tables == total
+    assert len(scan.rows) + len(scan.skipped) + len(scan.tables) == total
+    assert audit_folder(scan).files_sentence.startswith(f"{total} files: {len(scan.rows)} used (")
     assert len(scan.skipped) == layout.skipped
     if layout.torchvision is not None:
         reference = ImageFolder(str(root / layout.torchvision))

@@ -7,7 +7,7 @@ It trains nothing, repairs nothing, and writes only what opening the source writ
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +22,7 @@ from resnetlab.data.config import (
 )
 from resnetlab.data.paths import is_folder
 from resnetlab.data.sources import SOURCE_NAMES, open_source
+from resnetlab.data.sources.folder.problems import tables_text
 from resnetlab.data.sources.folder.same_pixels import same_pixels
 from resnetlab.data.sources.folder.types import SkippedFile
 from resnetlab.errors import MAX_VALUE_LENGTH, escape_controls, shorten
@@ -67,15 +68,18 @@ class Audit:
     notes: tuple[str, ...]
     of_files: bool
     """True if the images are the files of a folder."""
+    tables: tuple[str, ...] = ()
+    """Tables of labels in the folder that were read."""
 
     @property
     def files_sentence(self) -> str:
         """Sentence that accounts for every file of a folder."""
         splits = ", ".join(f"{sum(counts):,} {split}" for split, counts in self.counts.items())
-        total = self.num_images + len(self.skipped) + len(self.bad)
+        total = self.num_images + len(self.skipped) + len(self.bad) + len(self.tables)
         return (
             f"{format_count(total, 'file')}: {self.num_images:,} used ({splits}), "
-            f"{len(self.skipped):,} skipped, {len(self.bad):,} unreadable."
+            f"{len(self.skipped):,} skipped, {len(self.bad):,} unreadable"
+            f"{tables_text(self.tables)}."
         )
 
     @property
@@ -189,9 +193,10 @@ def audit_folder(scan: FolderScan) -> Audit:
     sizes = ImageSizes(_min_median_max(sizes_stored[:, 0]), _min_median_max(sizes_stored[:, 1]))
     bad = tuple(SkippedFile(item.path, item.reason) for item in scan.bad)
     images = [_Image(row.split, row.label, row.path) for row in scan.rows]
-    return _build_audit(
+    audit = _build_audit(
         to_source(scan), images, scan.same_pixels, sizes, scan.skipped, bad, of_files=True
     )
+    return replace(audit, tables=scan.tables)
 
 
 @dataclass(frozen=True)

@@ -143,7 +143,7 @@ def read_request(request: FinetuneRequest, notify: Notify = silent) -> CheckedRe
 
 
 def _split_sizes(photos: PhotoDataset) -> str:
-    """Return how many images each split has: `70 train, 15 validation and 15 test images`."""
+    """Return the size of each split, as in `70 train, 15 validation and 15 test images`."""
     if not photos.has_test:
         return f"{len(photos.train):,} train and {len(photos.validation):,} validation images"
     return (

@@ -9,6 +9,7 @@ from resnetlab.data.config import Split
 from resnetlab.data.sources.folder.types import (
     FOLLOW_HINT,
     LABELS_FILE,
+    LABELS_LIST,
     TABLE_FILES,
     TABLE_SUFFIXES,
     LabelTable,
@@ -34,6 +35,8 @@ def find_label_tables(root: Path, entries: Sequence[ScannedFile]) -> list[LabelT
         raise input_error(f"{root}/{LABELS_FILE}", message, fix)
     names = {entry.path for entry in entries if not entry.skip_reason}
     single = [name for name in TABLE_FILES if name in names]
+    if not single and LABELS_LIST in names:
+        single = [LABELS_LIST]
     if LABELS_FILE in single:
         return [LabelTable(LABELS_FILE)]
     if len(single) > 1:

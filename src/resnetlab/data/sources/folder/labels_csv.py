@@ -7,19 +7,17 @@ recognized, and a note names the columns that are not used. Reports its mistakes
 
 from __future__ import annotations
 
-import csv
-import io
 import itertools
-import json
 import os
 import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, assert_never
+from typing import Literal, assert_never
 
 from resnetlab.data.class_names import is_text, lookalike_problems, normalize_name
 from resnetlab.data.config import DEFAULT_FOLDER_CHOICES, FolderChoices
+from resnetlab.data.sources.folder.table_rows import HEADER_FIX, NumberedRow, table_rows
 from resnetlab.data.sources.folder.tree import is_hidden
 from resnetlab.data.sources.folder.types import (
     LABELS_FILE,
@@ -40,8 +38,6 @@ from resnetlab.errors import (
     suggest,
 )
 
-MAX_BYTES = 500_000_000
-SEPARATORS = ",;\t|"
 RowMistake = Literal["length", "absent", "skipped", "repeated", "unlabeled", "split"]
 """Reason why a row of a table names no image."""
 
@@ -64,7 +60,6 @@ IS_VALID_SPLITS = {"true": "validation", "1": "validation", "false": "train", "0
 INDEX_COLUMNS = ("", "index", "unnamed0")
 """Names of a column of row numbers, as pandas writes it."""
 
-HEADER_FIX = "write a header line path,label or path,label,split and a row for each image, in UTF-8"
 COLUMN_FIX = "name the columns path and label, or give --path-column NAME --label-column NAME"
 
 
@@ -78,8 +73,9 @@ class _Table:
     label: int | None
     """None in a table of images without labels."""
     split: int | None
-    rows: Iterator[tuple[int, list[str]]]
+    rows: Iterator[NumberedRow]
     group: int | None = None
+    has_header: bool = True
 
     @property
     def unused(self) -> list[str]:
@@ -157,7 +153,7 @@ def read_labels(
     notes: list[str] = []
     for source in tables:
         where, unlisted = f"{root}/{source.path}", 0
-        table = _read_table(root / source.path, source, folder_choices)
+        table = _read_table(root / source.path, source, folder_choices, finder)
         for line, row in table.rows:
             if table.label is None:
                 break
@@ -201,6 +197,8 @@ def _notes(table: _Table) -> list[str]:
             f"{name} has no column of labels: its images are skipped; resnetlab predict labels them"
         ]
     notes = []
+    if not table.has_header:
+        notes.append(f"{name} has no header line: its columns are read as path and label")
     if table.split is not None and simplify(table.columns[table.split]) == IS_VALID:
         notes.append(f"{name}: the column {table.columns[table.split]} gives the validation split")
     if table.unused:
@@ -211,20 +209,27 @@ def _notes(table: _Table) -> list[str]:
 def _completion_notes(finder: _FileFinder) -> list[str]:
     if not finder.completed:
         return []
-    text, path = finder.completed[0]
-    more = len(finder.completed) - 1
+    names = list(dict.fromkeys(finder.completed))
+    text, path = names[0]
+    more = len(names) - 1
     return [f'"{text}" is {path}' + (f", and {more:,} more such names" if more else "")]
 
 
-def _read_table(path: Path, source: LabelTable, folder_choices: FolderChoices) -> _Table:
+def _read_table(
+    path: Path, source: LabelTable, folder_choices: FolderChoices, finder: _FileFinder
+) -> _Table:
     """Read the table and find its columns. Raises InputError if one is missing."""
-    text = _read_text(path)
     where = f"{path}:1"
-    lines = _json_rows(text, path) if path.suffix == ".jsonl" else _csv_rows(text, path)
-    header = next(lines, (1, []))[1]
-    if not is_text("".join(header)):
-        raise input_error(str(path), "not text in UTF-8", HEADER_FIX)
-    columns = tuple(name.strip() for name in header)
+    lines = table_rows(path)
+    header = next(lines, (1, []))
+    columns = _columns_without_header(header[1], source, finder)
+    has_header = not columns
+    if has_header:
+        if not is_text("".join(header[1])):
+            raise input_error(str(path), "not text in UTF-8", HEADER_FIX)
+        columns = tuple(name.strip() for name in header[1])
+    else:
+        lines = itertools.chain([header], lines)
     repeated = sorted({name for name in columns if name and columns.count(name) > 1})
     if repeated:
         message = f"two columns with the same name: {', '.join(repeated)}"
@@ -242,7 +247,7 @@ def _read_table(path: Path, source: LabelTable, folder_choices: FolderChoices) -
     is_unlabeled = indices["label"] is None and source.split in ("validation", "test")
     if indices["path"] is None or (indices["label"] is None and not is_unlabeled):
         fix = COLUMN_FIX
-        if any((path.parent / cell).is_file() for cell in columns if _is_name(cell)):
+        if any(finder.find(cell, [source.folder]) for cell in columns):
             fix = "write path,label above it as the first line"
         message = "other columns" if columns else "no header line"
         allowed = "path,label[,split]"
@@ -253,85 +258,35 @@ def _read_table(path: Path, source: LabelTable, folder_choices: FolderChoices) -
     kind, _, name = folder_choices.group.partition(":")
     group = _find_column(columns, "group", name, where) if kind == "column" else None
     return _Table(
-        source, columns, indices["path"], indices["label"], indices["split"], lines, group
+        source,
+        columns,
+        indices["path"],
+        indices["label"],
+        indices["split"],
+        lines,
+        group,
+        has_header,
     )
 
 
-def _find_valid_column(columns: Sequence[str], rows: Sequence[tuple[int, list[str]]]) -> int | None:
+def _columns_without_header(
+    first_row: Sequence[str], source: LabelTable, finder: _FileFinder
+) -> tuple[str, ...]:
+    """Return the columns of a list without a header line, whose first row names a file; or none.
+
+    Its rows are a path and a label. In a list of validation or test images, a path is enough.
+    """
+    columns = ("path", "label")[: len(first_row)]
+    is_list = len(first_row) == 2 or (len(first_row) == 1 and source.split not in (None, "train"))
+    return columns if is_list and finder.find(first_row[0], [source.folder]) else ()
+
+
+def _find_valid_column(columns: Sequence[str], rows: Sequence[NumberedRow]) -> int | None:
     """Return the position of the column `is_valid` if it has both of its values, or None."""
     index = [simplify(column) for column in columns].index(IS_VALID)
     words = {row[index].strip().lower() for _, row in rows if len(row) > index}
     has_both = {IS_VALID_SPLITS.get(word) for word in words} == {"train", "validation"}
     return index if has_both else None
-
-
-def _csv_rows(text: str, path: Path) -> Iterator[tuple[int, list[str]]]:
-    """Yield the rows of a table with its header, each with the number of its last line."""
-    first = next((line for line in text.splitlines()[:20] if line.strip()), "")
-    # The separator is the one that gives the header the most columns.
-    try:
-        separator = max(
-            SEPARATORS, key=lambda mark: len(next(csv.reader([first], delimiter=mark), []))
-        )
-    except csv.Error as error:
-        raise input_error(f"{path}:1", f"not a CSV table: {error}", HEADER_FIX) from error
-    lines = csv.reader(
-        io.StringIO(text, newline=""), delimiter=separator, skipinitialspace=True, strict=True
-    )
-    return _rows(lines, path)
-
-
-def _json_rows(text: str, path: Path) -> Iterator[tuple[int, list[str]]]:
-    """Yield the fields of all objects, then the values of each, with the number of its line.
-
-    A field that an object lacks is empty. Raises InputError for a line that is no object.
-    """
-    objects: list[tuple[int, dict[str, Any]]] = []
-    for number, line in enumerate(text.split("\n"), 1):
-        if not line.strip():
-            continue
-        try:
-            item = json.loads(line)
-        except (ValueError, RecursionError):
-            item = None
-        if not isinstance(item, dict) or not item:
-            message, fix = "not a JSON object", 'write {"file_name": "a.jpg", "label": "cat"}'
-            raise input_error(f"{path}:{number}", message, fix, got=line[:60])
-        objects.append((number, item))
-    if not objects:
-        return
-    columns = list(dict.fromkeys(name for _, item in objects for name in item))
-    yield objects[0][0], columns
-    for number, item in objects:
-        yield number, ["" if item.get(name) is None else str(item[name]) for name in columns]
-
-
-def _read_text(path: Path) -> str:
-    try:
-        if path.stat().st_size > MAX_BYTES:
-            raise input_error(str(path), f"larger than {MAX_BYTES // 10**6} MB", HEADER_FIX)
-        raw = path.read_bytes()
-        if raw.startswith((b"\xff\xfe", b"\xfe\xff")):
-            return raw.decode("utf-16")
-        # The name of a file may be bytes that are no text; other values must be UTF-8.
-        return raw.decode("utf-8-sig", "surrogateescape")
-    except UnicodeDecodeError as error:
-        raise input_error(str(path), "not text in UTF-8", HEADER_FIX) from error
-    except OSError as error:
-        raise input_error(str(path), f"cannot be read: {error.strerror}", HEADER_FIX) from error
-
-
-def _rows(lines: Iterator[list[str]], path: Path) -> Iterator[tuple[int, list[str]]]:
-    """Yield each row that is not empty, with the number of its last line.
-
-    Spreadsheets end a table with rows of empty values.
-    """
-    try:
-        for row in lines:
-            if any(cell.strip() for cell in row):
-                yield lines.line_num, row  # type: ignore[attr-defined]
-    except csv.Error as error:
-        raise input_error(str(path), f"not a CSV table: {error}", HEADER_FIX) from error
 
 
 def _find_column(columns: Sequence[str], kind: str, name: str, where: str) -> int | None:
@@ -417,7 +372,3 @@ def _row_problem(where: str, mistake: RowMistake, text: str) -> Problem:
 def _path_form(path: str) -> str:
     """Return the form in which paths of a table and of the system are compared."""
     return unicodedata.normalize("NFC", path.replace("\\", "/")).removeprefix("./")
-
-
-def _is_name(cell: str) -> bool:
-    return 0 < len(cell) < 256 and "\0" not in cell and not cell.startswith(("/", ".."))

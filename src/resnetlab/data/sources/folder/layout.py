@@ -74,15 +74,17 @@ class FolderListing:
     notes: tuple[str, ...] = ()
     class_folders: Mapping[str, str] = field(default_factory=dict)
     """Folder of the train images of each class, by its path below the root."""
-    tables: str = ""
-    """Names of the tables of labels, or empty."""
+    tables: tuple[str, ...] = ()
+    """Paths of the tables of labels that were read."""
 
     def empty_class_problem(self, label: str, bad: Iterable[str]) -> Problem:
         """Return the error for a class without a usable train image; it names the skipped files."""
         if self.layout == "labels":
             problem = f'no usable train image of class "{label}"'
             return Problem(
-                f"{self.root}/{self.tables}", problem, "add train images of it, or remove its rows"
+                f"{self.root}/{', '.join(self.tables)}",
+                problem,
+                "add train images of it, or remove its rows",
             )
         folder = self.class_folders.get(label, label)
         inside = [item for item in self.skipped if item.path.startswith(folder + "/")]
@@ -144,7 +146,7 @@ def list_folder(
         tuple(sorted(skipped, key=lambda item: item.path)),
         tuple(notes),
         class_folders,
-        ", ".join(table.path for table in tables) if layout == "labels" else "",
+        tuple(table.path for table in tables) if layout == "labels" else (),
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections import Counter, defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 
 from resnetlab.data.sources.folder import manifest
@@ -53,13 +54,18 @@ def collect_problems(
         kinds = Counter(item.reason for item in listing.skipped)
         summary = ", ".join(f"{number} {reason}" for reason, number in kinds.most_common())
         reasons = f" ({summary})" if summary else ""
-        total = format_count(len(rows) + len(listing.skipped) + len(bad), "file")
+        total = len(rows) + len(listing.skipped) + len(bad) + len(listing.tables)
         notes.append(
-            f"{total}: {len(rows):,} used, {len(listing.skipped):,} skipped{reasons}, "
-            f"{len(bad):,} unreadable"
+            f"{format_count(total, 'file')}: {len(rows):,} used, {len(listing.skipped):,} "
+            f"skipped{reasons}, {len(bad):,} unreadable{tables_text(listing.tables)}"
         )
     notes += _case_collisions(listing)
     return tuple(notes)
+
+
+def tables_text(tables: Sequence[str]) -> str:
+    """Return the end of a sentence that counts files: how many of them are tables of labels."""
+    return f", {format_count(len(tables), 'table')} of labels" if tables else ""
 
 
 def _empty_class_problems(

@@ -66,6 +66,8 @@ class FolderScan:
     """Groups of images with the same pixels, by the indices of their rows."""
     split_notes: tuple[str, ...] = ()
     """Notes about the splits, which are also in `notes`."""
+    tables: tuple[str, ...] = ()
+    """Paths of the tables of labels that were read."""
 
     @property
     def contradictions(self) -> list[tuple[int, ...]]:
@@ -149,6 +151,7 @@ def scan_folder(
         any(file.split == "test" for file in listing.files),
         copies,
         split_notes,
+        listing.tables,
     )
     return replace(scan, notes=(*scan.notes, *_contradiction_note(scan)))
 

@@ -31,7 +31,10 @@ LABELS_FILE = "labels.csv"
 TABLE_FILES = (LABELS_FILE, "labels.tsv", "labels.jsonl", "metadata.csv", "metadata.jsonl")
 """Names of a table of labels, the first of which has priority over folders of classes."""
 
-TABLE_SUFFIXES = (".csv", ".tsv", ".jsonl")
+LABELS_LIST = "labels.txt"
+"""Name of a table of labels if there is no other; some tools write the names of classes there."""
+
+TABLE_SUFFIXES = (".csv", ".tsv", ".jsonl", ".txt")
 
 
 def split_of_word(word: str) -> Split | None:
