@@ -217,7 +217,7 @@ def labels_divided_by_spaces(root: Path) -> Layout:
     return Layout({("any", "cat"): 10, ("any", "dog"): 10})
 
 
-def class_names_beside_folders(root: Path) -> Layout:
+def list_of_classes_and_class_folders(root: Path) -> Layout:
     """TensorFlow's tools write such a list of classes, which is not a table."""
     fill(root, {"cat": 10, "dog": 12})
     (root / "labels.txt").write_text("cat\ndog\n")
@@ -309,7 +309,7 @@ ZOO: tuple[Callable[[Path], Layout], ...] = (
     table_for_each_split,
     lists_without_a_header,
     labels_divided_by_spaces,
-    class_names_beside_folders,
+    list_of_classes_and_class_folders,
     competition,
     competition_with_folders_of_images,
     table_of_fastai,
