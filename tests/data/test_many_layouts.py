@@ -357,7 +357,7 @@ def test_every_image_is_read_and_every_file_is_accounted_for(
     assert scan.bad == ()
     total = len(files_below(root, follow=False))
     assert len(scan.rows) + len(scan.skipped) + len(scan.tables) == total
-    assert audit_folder(scan).files_sentence.startswith(f"{total} files: {len(scan.rows)} used (")
+    assert audit_folder(scan).file_counts.startswith(f"{total} files: {len(scan.rows)} used, ")
     assert len(scan.skipped) == layout.skipped
     if layout.torchvision is not None:
         reference = ImageFolder(str(root / layout.torchvision))
@@ -398,6 +398,81 @@ def test_two_tables_of_one_split_are_refused(tmp_path: Path) -> None:
     rows = [[f"{k:03}", str(k % 4)] for k in range(20)]
     write_table(root / "train.csv", [["image_id", "label"], *rows])  # it has priority
     assert len(scan_folder(root, image_size=16, cache=tmp_path / "cache").classes) == 4
+
+
+TEXTS = {
+    "names of classes": {"labels.txt": "cat\ndog\n"},
+    "numbered names of classes": {"labels.txt": "0 cat\n1 dog\n"},
+    "a log": {"train.txt": "epoch 1 loss 2.3\nepoch 2 loss 2.1\n"},
+    "an empty file": {"test.txt": ""},
+    "a list of paths": {"train.txt": "images/000.jpg\nimages/001.jpg\n"},
+}
+
+
+@pytest.mark.parametrize("texts", TEXTS.values(), ids=TEXTS)
+@pytest.mark.parametrize("build", [table_for_each_split, metadata_of_hugging_face])
+def test_text_files_beside_tables_change_nothing(
+    tmp_path: Path, build: Callable[[Path], Layout], texts: dict[str, str]
+) -> None:
+    root = tmp_path / "photos"
+    build(root)
+    before = scan_folder(root, image_size=16, cache=tmp_path / "cache")
+    for name, text in texts.items():
+        (root / name).write_text(text)
+    after = scan_folder(root, image_size=16, cache=tmp_path / "cache")
+    assert (after.rows, after.tables) == (before.rows, before.tables)
+
+
+def test_a_text_file_does_not_hide_that_a_table_has_other_classes_than_the_folders(
+    tmp_path: Path,
+) -> None:
+    root = tmp_path / "photos"
+    folders_of_sites(root)
+    (root / "metadata.csv").rename(root / "train.csv")
+    (root / "train.txt").write_text("notes on the camera\n")
+    with pytest.raises(InputError, match=r"train\.csv has the classes deer, fox"):
+        scan_folder(root, image_size=16, cache=tmp_path / "cache")
+
+
+def test_a_header_is_no_row_even_if_a_file_has_its_name(tmp_path: Path) -> None:
+    root = tmp_path / "photos"
+    fill(root, {"": 20})
+    photo(99).save(root / "image.jpg")
+    rows = [[f"{k:03}.jpg", "cat" if k % 2 else "dog"] for k in range(20)]
+    write_table(root / "labels.csv", [["image", "label"], *rows, ["image.jpg", "cat"]])
+    scan = scan_folder(root, image_size=16, cache=tmp_path / "cache")
+    assert scan.classes == ("cat", "dog")
+    assert len(scan.rows) == 21
+
+
+@pytest.mark.parametrize(
+    ("line", "folder_choices"),
+    [
+        ("{k:03}.jpg,{split}", DEFAULT_FOLDER_CHOICES),
+        ("{k},{k:03}.jpg", DEFAULT_FOLDER_CHOICES),
+        ("{k:03}.jpg,cat", FolderChoices(group="column:patient")),
+        ("{k:03}.jpg,cat", FolderChoices(path_column="photo")),
+    ],
+)
+def test_a_list_whose_columns_are_not_path_and_label_needs_a_header(
+    tmp_path: Path, line: str, folder_choices: FolderChoices
+) -> None:
+    root = tmp_path / "photos"
+    fill(root, {"": 20})
+    lines = [line.format(k=k, split=("train", "test")[k % 2]) for k in range(20)]
+    (root / "labels.csv").write_text("\n".join(lines))
+    with pytest.raises(InputError) as error:
+        scan_folder(root, image_size=16, cache=tmp_path / "cache", folder_choices=folder_choices)
+    assert f"{root}/labels.csv:1: " in str(error.value)
+
+
+def test_spaces_at_the_ends_of_the_lines_of_a_list_do_not_matter(tmp_path: Path) -> None:
+    root = tmp_path / "photos"
+    fill(root, {"images": 20})
+    lines = [f" images/{k:03}.jpg   {k % 2} " for k in range(20)]
+    (root / "train.txt").write_bytes("\r\n".join(lines).encode())
+    scan = scan_folder(root, image_size=16, cache=tmp_path / "cache")
+    assert count(scan)["any", "0"] == count(scan)["any", "1"] == 10
 
 
 def test_tables_that_are_not_used_may_be_two_of_one_split(tmp_path: Path) -> None:

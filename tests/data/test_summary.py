@@ -188,7 +188,7 @@ def test_the_page_has_the_figures_and_sizes_and_no_photograph(tmp_path: Path) ->
     text = page.read_text()
     assert page.name == "report.html"
     assert "13 photographs of 2 classes" in text
-    assert "13 files: 13 used (9 train, 4 test), 0 skipped, 0 unreadable." in text
+    assert "13 files: 13 used, 0 skipped, 0 unreadable." in text
     assert "data:image" not in text
     assert "13 images of 2 classes" in (tmp_path / "out" / "describe.md").read_text()
     lines = (tmp_path / "out" / "images.csv").read_text().splitlines()

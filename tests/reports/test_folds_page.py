@@ -7,6 +7,7 @@ from __future__ import annotations
 import csv
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -71,7 +72,7 @@ def test_each_photograph_is_counted_once_with_the_answer_of_the_model_of_its_fol
 ) -> None:
     assert page
     scores = json.loads((folds.report_folder / "evaluation.json").read_text())
-    assert scores["top1"]["images"] == 30
+    assert (scores["model"], scores["top1"]["images"]) == ("cv-folds", 30)
     assert scores["top1"]["count"] == sum(fold.test.correct for fold in folds.result.folds)
     wrong = set()
     for model in folds.models:
@@ -97,6 +98,31 @@ def test_the_page_has_the_mean_with_its_interval_and_a_row_for_each_fold(
     assert accuracies == [f"{fold.test.accuracy_pct:.1f} %" for fold in result.folds]
     assert 'alt="Grad-CAM of the class' in page
     assert "resnetlab finetune p --folds 3" in words
+
+
+def test_the_notes_are_those_of_all_folds_and_name_missing_heat_maps(
+    folds: FinetunedFolds, page: str
+) -> None:
+    assert "has no validation split" in words_of(page)
+    assert "Note fold" not in words_of(page)
+    path = write_cross_validation_page(folds, max_drawing_seconds=-1.0)
+    assert "heat maps of 0 of" in words_of(path.read_text(encoding="utf-8"))
+
+
+def test_a_fold_that_was_stopped_is_marked_and_one_fold_has_no_interval(
+    folds: FinetunedFolds,
+) -> None:
+    result = folds.result
+    first = result.folds[0]
+    stopped = replace(first, stages=(replace(first.stages[0], complete=False),))
+    only = replace(result, folds=(stopped,), low_pct=0.0, high_pct=100.0)
+    changed = replace(folds, result=only, models=folds.models[:1])
+    words = words_of(write_cross_validation_page(changed).read_text(encoding="utf-8"))
+    assert "stopped before its end" in words
+    assert "Only 1 of 3 folds were trained" in words
+    assert "[0.0, 100.0]" not in words
+    assert only.lines()[0].endswith(", stopped before its end")
+    assert only.lines()[1] == f"mean of 1 of 3 folds {result.mean_pct:.1f} %"
 
 
 def test_the_command_of_the_final_model_has_no_folds() -> None:

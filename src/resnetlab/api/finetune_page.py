@@ -75,7 +75,7 @@ def write_finetune_page(
         commands=tuple(Detail(purpose, text) for purpose, text in commands),
         command=command,
         suspects_command=command_line(["resnetlab", "data", "suspects", str(photos.root)]),
-        notes=tuple(filter(None, [*photos.notes, _heat_map_note(drawings, max_drawing_seconds)])),
+        notes=tuple(filter(None, [*photos.notes, heat_map_note(drawings, max_drawing_seconds)])),
         made_by=made_by(),
     )
     return write_finetuning_page(
@@ -89,7 +89,7 @@ def write_finetune_page(
     )
 
 
-def _heat_map_note(drawings: Mapping[str, MistakeDrawing], max_seconds: float) -> str:
+def heat_map_note(drawings: Mapping[str, MistakeDrawing], max_seconds: float) -> str:
     """Return a sentence if some mistakes have no heat map because the time was over, else ""."""
     drawn = sum(drawing.heat_map is not None for drawing in drawings.values())
     # A network without spatial feature maps has none, whatever the time.

@@ -22,7 +22,7 @@ from resnetlab.data.config import (
 )
 from resnetlab.data.paths import is_folder
 from resnetlab.data.sources import SOURCE_NAMES, open_source
-from resnetlab.data.sources.folder.problems import tables_text
+from resnetlab.data.sources.folder.problems import count_files
 from resnetlab.data.sources.folder.same_pixels import same_pixels
 from resnetlab.data.sources.folder.types import SkippedFile
 from resnetlab.errors import MAX_VALUE_LENGTH, escape_controls, shorten
@@ -66,21 +66,15 @@ class Audit:
     contradictions: tuple[tuple[str, ...], ...]
     """Groups of images with the same pixels under more than one class, each with its class."""
     notes: tuple[str, ...]
-    of_files: bool
-    """True if the images are the files of a folder."""
-    tables: tuple[str, ...] = ()
-    """Tables of labels in the folder that were read."""
+    tables: tuple[str, ...] | None = None
+    """Tables of labels that were read in a folder; None if the images are no files of a folder."""
 
     @property
-    def files_sentence(self) -> str:
-        """Sentence that accounts for every file of a folder."""
-        splits = ", ".join(f"{sum(counts):,} {split}" for split, counts in self.counts.items())
-        total = self.num_images + len(self.skipped) + len(self.bad) + len(self.tables)
-        return (
-            f"{format_count(total, 'file')}: {self.num_images:,} used ({splits}), "
-            f"{len(self.skipped):,} skipped, {len(self.bad):,} unreadable"
-            f"{tables_text(self.tables)}."
-        )
+    def file_counts(self) -> str:
+        """Line that accounts for every file of a folder, or an empty one."""
+        if self.tables is None:
+            return ""
+        return count_files(self.num_images, self.skipped, len(self.bad), self.tables)
 
     @property
     def num_images(self) -> int:
@@ -112,7 +106,7 @@ class Audit:
                 f"{format_count(len(self.classes), 'class')}, which a study reads as {height} x "
                 f"{width} x {channels}"
             ),
-            *([self.files_sentence] if self.of_files else []),
+            *([self.file_counts] if self.file_counts else []),
             f"sha256 {self.sha256}",
             (
                 f"shorter side {_format_range(self.sizes.shorter)}, longer side "
@@ -129,9 +123,8 @@ class Audit:
         lines += _format_groups(self.copies_within_split, limit)
         lines.append(f"same pixels under more than one class: {len(self.contradictions):,}")
         lines += _format_groups(self.contradictions, limit)
-        return [
-            escape_controls(line) for line in (*lines, *(f"note: {note}" for note in self.notes))
-        ]
+        notes = [f"note: {note}" for note in self.notes if note != self.file_counts]
+        return [escape_controls(line) for line in (*lines, *notes)]
 
 
 def audit_source(
@@ -160,7 +153,7 @@ def audit_source(
         for index, label in enumerate(part.labels)
     ]
     groups = same_pixels(pixels for part in _splits(data).values() for pixels in part.pixels)
-    return _build_audit(data, images, groups, sizes, (), (), of_files=False)
+    return _build_audit(data, images, groups, sizes, (), ())
 
 
 def _scan_and_audit(
@@ -193,9 +186,7 @@ def audit_folder(scan: FolderScan) -> Audit:
     sizes = ImageSizes(_min_median_max(sizes_stored[:, 0]), _min_median_max(sizes_stored[:, 1]))
     bad = tuple(SkippedFile(item.path, item.reason) for item in scan.bad)
     images = [_Image(row.split, row.label, row.path) for row in scan.rows]
-    audit = _build_audit(
-        to_source(scan), images, scan.same_pixels, sizes, scan.skipped, bad, of_files=True
-    )
+    audit = _build_audit(to_source(scan), images, scan.same_pixels, sizes, scan.skipped, bad)
     return replace(audit, tables=scan.tables)
 
 
@@ -215,8 +206,6 @@ def _build_audit(
     sizes: ImageSizes,
     skipped: tuple[SkippedFile, ...],
     bad: tuple[SkippedFile, ...],
-    *,
-    of_files: bool,
 ) -> Audit:
     splits = _splits(source)
     counts = {
@@ -252,7 +241,6 @@ def _build_audit(
             if len({image.label for image in group}) > 1
         ),
         source.notes,
-        of_files,
     )
 
 

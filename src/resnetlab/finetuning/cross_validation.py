@@ -15,6 +15,7 @@ from resnetlab.finetuning.finetune_photos import FinetunedModel, finetune
 from resnetlab.finetuning.request import FinetuneRequest, check_folds
 from resnetlab.finetuning.results import CrossValidation, StoppedError
 from resnetlab.messages import ItemCallback, Notify, silent
+from resnetlab.recipes.numerics import torchrun_env
 from resnetlab.schema import encode
 from resnetlab.stats.intervals import UNBOUNDED, Interval, clip, corrected_resampled_interval, mean
 
@@ -45,6 +46,9 @@ def cross_validate(
     Raises InputError if the request is invalid, StoppedError if no fold has a result, and
     ResourceError if the disk is full.
     """
+    is_first_process = torchrun_env().rank == 0
+    if not is_first_process:
+        notify = on_item = silent
     check_folds(request, folds, notify)
     models: list[FinetunedModel] = []
     for fold in range(folds):
@@ -63,16 +67,23 @@ def cross_validate(
                 raise
             notify(f"fold {fold} was stopped before its first epoch and is left out")
             break
-        models.append(model)
+        models.append(_without_decoded_photographs(model))
         if should_stop():
             break
     table = _summarize(models, folds)
     first = models[0].report_folder
     report = first.with_name(first.name.rpartition("-fold0")[0] + "-folds")
-    report.mkdir(parents=True, exist_ok=True)
-    write_json(report / "folds.json", encode(table))
-    write_checksums(report, ("folds.json",))
+    if is_first_process:
+        report.mkdir(parents=True, exist_ok=True)
+        write_json(report / "folds.json", encode(table))
+        write_checksums(report, ("folds.json",))
     return FinetunedFolds(table, tuple(models), report)
+
+
+def _without_decoded_photographs(model: FinetunedModel) -> FinetunedModel:
+    """Return the model without the cache of its train photographs, which may take a gigabyte."""
+    train = replace(model.photos.train)  # a new object has an empty cache
+    return replace(model, photos=replace(model.photos, train=train))
 
 
 def _summarize(models: list[FinetunedModel], planned_folds: int) -> CrossValidation:

@@ -198,6 +198,11 @@ class FinetuneResult:
     balance_trials: tuple[BalanceTrial, ...] = ()
     """Methods for uneven classes that were tried before training; empty for even classes."""
 
+    @property
+    def is_complete(self) -> bool:
+        """True if no stop ended one of its stages early."""
+        return all(stage.complete for stage in self.stages)
+
 
 @strict_dataclass
 class CrossValidation:
@@ -217,17 +222,19 @@ class CrossValidation:
         """Return a line for each fold and one for the mean."""
         lines = [
             f"fold {number}: test {fold.test.accuracy_pct:.1f} % of {fold.test.images:,} images, "
-            f"model {fold.folder}"
+            f"model {fold.folder}" + ("" if fold.is_complete else ", stopped before its end")
             for number, fold in enumerate(self.folds)
         ]
         trained = f"{len(self.folds)} folds"
         if len(self.folds) < self.planned_folds:
             trained = f"{len(self.folds)} of {self.planned_folds} folds"
-        lines.append(
-            f"mean of {trained} {self.mean_pct:.1f} % [{self.low_pct:.1f}, "
-            f"{self.high_pct:.1f}], 95 % interval corrected for shared train images (Nadeau and "
-            "Bengio 2003)"
-        )
+        mean = f"mean of {trained} {self.mean_pct:.1f} %"
+        if len(self.folds) > 1:
+            mean += (
+                f" [{self.low_pct:.1f}, {self.high_pct:.1f}], 95 % interval corrected for shared "
+                "train images (Nadeau and Bengio 2003)"
+            )
+        lines.append(mean)
         return lines
 
 

@@ -188,7 +188,7 @@ def _html(description: FolderSummary, drawings: dict[str, tuple[str, str]]) -> s
     return template.render(
         name=description.audit.name,
         title=_title(description),
-        answer=description.audit.files_sentence,
+        answer=f"{description.audit.file_counts}.",
         warnings=[capitalize_first(line) for line in _warnings(description)],
         figures=figures,
         classes=_class_table(description),

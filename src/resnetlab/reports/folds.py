@@ -42,6 +42,8 @@ class FoldsSurroundings:
     """Command that repeats the cross-validation."""
     final_command: str
     """Command that trains one model with the same settings, without folds."""
+    licenses: tuple[str, ...]
+    """Different licenses of the weights of the models."""
     notes: tuple[str, ...]
     """Notes on how the photographs were read and split."""
     made_by: Message
@@ -106,7 +108,7 @@ def build_folds_page(
         ),
         kicker=tr(
             "{model} · {data} · {folds} · recipe {recipe}",
-            model=first.model,
+            model=_networks(result),
             data=first.data,
             folds=folds,
             recipe=first.recipe,
@@ -124,18 +126,21 @@ def build_folds_page(
 
 def _answer(result: CrossValidation) -> list[str]:
     interval = format_interval(Interval(result.low_pct, result.high_pct))
-    sentences = [
-        tr("Each photograph was classified by a model that was not trained on it."),
-        tr(
-            "The 95 % interval of the mean is {interval}: it is corrected for the train images "
-            "that folds share (Nadeau and Bengio 2003).",
-            interval=interval,
-        ),
+    sentences = [tr("Each photograph was classified by a model that was not trained on it.")]
+    if len(result.folds) > 1:
+        sentences.append(
+            tr(
+                "The 95 % interval of the mean is {interval}: it is corrected for the train images "
+                "that folds share (Nadeau and Bengio 2003).",
+                interval=interval,
+            )
+        )
+    sentences.append(
         tr(
             "Always answering the most frequent class would be correct for {chance}.",
             chance=format_pct(result.folds[0].chance_pct),
-        ),
-    ]
+        )
+    )
     if len(result.folds) < result.planned_folds:
         sentences.append(
             tr(
@@ -148,6 +153,11 @@ def _answer(result: CrossValidation) -> list[str]:
     return sentences
 
 
+def _networks(result: CrossValidation) -> str:
+    """Return the networks of the folds, each of which may have selected another one."""
+    return ", ".join(dict.fromkeys(fold.model for fold in result.folds))
+
+
 def _fold_table(result: CrossValidation) -> Table:
     columns = (
         *text_columns("Fold"),
@@ -156,7 +166,7 @@ def _fold_table(result: CrossValidation) -> Table:
     )
     rows = tuple(
         (
-            Cell(str(number)),
+            Cell(str(number), "" if fold.is_complete else tr("stopped before its end")),
             accuracy_cell(fold.test),
             Cell(localize_number(f"{fold.test.images:,}")),
             Cell(localize_number(f"{fold.train_images:,}")),
@@ -175,8 +185,8 @@ def _details(
     first = result.folds[0]
     seconds = sum(fold.seconds for fold in result.folds)
     details = [
-        Detail(tr("Network"), first.model),
-        Detail(tr("License of the weights"), str(scores.license)),
+        Detail(tr("Network"), _networks(result)),
+        Detail(tr("License of the weights"), "; ".join(surroundings.licenses)),
         Detail(
             tr("Photographs"),
             tr(

@@ -10,6 +10,7 @@ from resnetlab.data.sources.folder.types import (
     FOLLOW_HINT,
     LABELS_FILE,
     LABELS_LIST,
+    LIST_SUFFIX,
     TABLE_FILES,
     TABLE_SUFFIXES,
     LabelTable,
@@ -35,21 +36,28 @@ def find_label_tables(root: Path, entries: Sequence[ScannedFile]) -> list[LabelT
         raise input_error(f"{root}/{LABELS_FILE}", message, fix)
     names = {entry.path for entry in entries if not entry.skip_reason}
     single = [name for name in TABLE_FILES if name in names]
-    if not single and LABELS_LIST in names:
-        single = [LABELS_LIST]
     if LABELS_FILE in single:
         return [LabelTable(LABELS_FILE)]
     if len(single) > 1:
         raise input_error(str(root), f"two tables of labels: {', '.join(single)}", "keep one")
     if single:
         return [LabelTable(single[0])]
+    if tables := _tables_of_splits(names, TABLE_SUFFIXES):
+        return tables
+    # A text file is a list of labels only where no other table is: many tools write other texts.
+    lists = _tables_of_splits(names, (LIST_SUFFIX,))
+    return lists or [LabelTable(LABELS_LIST) for name in names if name == LABELS_LIST]
+
+
+def _tables_of_splits(names: set[str], suffixes: Sequence[str]) -> list[LabelTable]:
+    """Return the tables that are named after a split, or lie in a folder that is."""
     folders = {path.split("/")[0] for path in names if "/" in path}
     tables = []
     for path in sorted(names):
         folder, _, name = path.rpartition("/")
         stem, _, suffix = name.rpartition(".")
         split = split_of_word(folder) if folder else _split_of_table(stem)
-        is_table = name in TABLE_FILES if folder else f".{suffix}" in TABLE_SUFFIXES
+        is_table = name in TABLE_FILES if folder else f".{suffix}" in suffixes
         if split is not None and is_table:
             image_folder = folder or next(
                 (name for name in sorted(folders) if split_of_folder(name) == split), ""

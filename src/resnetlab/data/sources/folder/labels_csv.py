@@ -18,7 +18,7 @@ from typing import Literal, assert_never
 from resnetlab.data.class_names import is_text, lookalike_problems, normalize_name
 from resnetlab.data.config import DEFAULT_FOLDER_CHOICES, FolderChoices
 from resnetlab.data.sources.folder.table_rows import HEADER_FIX, NumberedRow, table_rows
-from resnetlab.data.sources.folder.tree import is_hidden
+from resnetlab.data.sources.folder.tree import has_image_suffix, is_hidden
 from resnetlab.data.sources.folder.types import (
     LABELS_FILE,
     SPLIT_ALIASES,
@@ -222,7 +222,7 @@ def _read_table(
     where = f"{path}:1"
     lines = table_rows(path)
     header = next(lines, (1, []))
-    columns = _columns_without_header(header[1], source, finder)
+    columns = _columns_without_header(header[1], source, folder_choices, finder)
     has_header = not columns
     if has_header:
         if not is_text("".join(header[1])):
@@ -247,8 +247,11 @@ def _read_table(
     is_unlabeled = indices["label"] is None and source.split in ("validation", "test")
     if indices["path"] is None or (indices["label"] is None and not is_unlabeled):
         fix = COLUMN_FIX
-        if any(finder.find(cell, [source.folder]) for cell in columns):
-            fix = "write path,label above it as the first line"
+        if any(finder.find(cell, source.folders) for cell in columns):
+            fix = (
+                "write path,label above it as the first line, and divide the values of a line by a "
+                "comma"
+            )
         message = "other columns" if columns else "no header line"
         allowed = "path,label[,split]"
         raise input_error(where, message, fix, got=",".join(columns), allowed=allowed)
@@ -270,15 +273,24 @@ def _read_table(
 
 
 def _columns_without_header(
-    first_row: Sequence[str], source: LabelTable, finder: _FileFinder
+    first_row: Sequence[str],
+    source: LabelTable,
+    folder_choices: FolderChoices,
+    finder: _FileFinder,
 ) -> tuple[str, ...]:
     """Return the columns of a list without a header line, whose first row names a file; or none.
 
-    Its rows are a path and a label. In a list of validation or test images, a path is enough.
+    Its rows are a path and a label. In a list of validation or test images, a path is enough. A
+    choice of columns by the user needs a header line.
     """
     columns = ("path", "label")[: len(first_row)]
     is_list = len(first_row) == 2 or (len(first_row) == 1 and source.split not in (None, "train"))
-    return columns if is_list and finder.find(first_row[0], [source.folder]) else ()
+    names_column = folder_choices.path_column or folder_choices.label_column
+    if not is_list or names_column or folder_choices.group.startswith("column:"):
+        return ()
+    if not has_image_suffix(first_row[0]) or split_of_word(first_row[-1]) is not None:
+        return ()
+    return columns if finder.find(first_row[0], source.folders) else ()
 
 
 def _find_valid_column(columns: Sequence[str], rows: Sequence[NumberedRow]) -> int | None:
@@ -329,7 +341,7 @@ def _parse_row(
     word = row[table.split].strip() if table.split is not None else ""
     if table.split is not None and simplify(table.columns[table.split]) == IS_VALID:
         word = IS_VALID_SPLITS.get(word.lower(), word)
-    folders = [table.source.folder] if table.source.folder else []
+    folders = table.source.folders
     # A name may begin or end with a space.
     entry = finder.find(row[table.path], folders) or finder.find(path, folders)
     if entry is None:

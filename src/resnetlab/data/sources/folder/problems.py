@@ -11,7 +11,7 @@ from pathlib import Path
 from resnetlab.data.sources.folder import manifest
 from resnetlab.data.sources.folder.layout import FolderListing
 from resnetlab.data.sources.folder.manifest import ManifestRow
-from resnetlab.data.sources.folder.types import BadFile
+from resnetlab.data.sources.folder.types import BadFile, SkippedFile
 from resnetlab.errors import InputError, Problem
 from resnetlab.files import atomic_write
 from resnetlab.messages import format_count
@@ -51,21 +51,25 @@ def collect_problems(
     if problems:
         raise InputError(*problems)
     if listing.skipped or bad:
-        kinds = Counter(item.reason for item in listing.skipped)
-        summary = ", ".join(f"{number} {reason}" for reason, number in kinds.most_common())
-        reasons = f" ({summary})" if summary else ""
-        total = len(rows) + len(listing.skipped) + len(bad) + len(listing.tables)
-        notes.append(
-            f"{format_count(total, 'file')}: {len(rows):,} used, {len(listing.skipped):,} "
-            f"skipped{reasons}, {len(bad):,} unreadable{tables_text(listing.tables)}"
-        )
+        notes.append(count_files(len(rows), listing.skipped, len(bad), listing.tables))
     notes += _case_collisions(listing)
     return tuple(notes)
 
 
-def tables_text(tables: Sequence[str]) -> str:
-    """Return the end of a sentence that counts files: how many of them are tables of labels."""
-    return f", {format_count(len(tables), 'table')} of labels" if tables else ""
+def count_files(
+    used: int, skipped: Sequence[SkippedFile], unreadable: int, tables: Sequence[str]
+) -> str:
+    """Return a line that accounts for every file of a folder."""
+    kinds = Counter(item.reason for item in skipped)
+    summary = ", ".join(f"{number} {reason}" for reason, number in kinds.most_common())
+    total = used + len(skipped) + unreadable + len(tables)
+    parts = [
+        f"{used:,} used",
+        f"{len(skipped):,} skipped" + (f" ({summary})" if summary else ""),
+        f"{unreadable:,} unreadable",
+        *([f"{format_count(len(tables), 'table')} of labels"] if tables else []),
+    ]
+    return f"{format_count(total, 'file')}: {', '.join(parts)}"
 
 
 def _empty_class_problems(

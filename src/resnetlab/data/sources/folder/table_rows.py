@@ -39,6 +39,7 @@ def _csv_rows(text: str, path: Path) -> Iterator[NumberedRow]:
     separator = max(SEPARATORS, key=columns.__getitem__)
     if columns[separator] == 1 and " " in first.strip():
         separator = " "
+        text = "\n".join(line.strip() for line in text.split("\n"))
     lines = csv.reader(
         io.StringIO(text, newline=""), delimiter=separator, skipinitialspace=True, strict=True
     )

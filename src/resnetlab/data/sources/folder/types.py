@@ -34,7 +34,8 @@ TABLE_FILES = (LABELS_FILE, "labels.tsv", "labels.jsonl", "metadata.csv", "metad
 LABELS_LIST = "labels.txt"
 """Name of a table of labels if there is no other; some tools write the names of classes there."""
 
-TABLE_SUFFIXES = (".csv", ".tsv", ".jsonl", ".txt")
+TABLE_SUFFIXES = (".csv", ".tsv", ".jsonl")
+LIST_SUFFIX = ".txt"
 
 
 def split_of_word(word: str) -> Split | None:
@@ -91,6 +92,11 @@ class LabelTable:
     path: str
     split: Split | None = None
     folder: str = ""
+
+    @property
+    def folders(self) -> list[str]:
+        """Folders that its paths may be relative to, before the root."""
+        return [self.folder] if self.folder else []
 
 
 @dataclass(frozen=True)
