@@ -100,7 +100,7 @@ def test_the_page_has_the_mean_with_its_interval_and_a_row_for_each_fold(
     assert "resnetlab finetune p --folds 3" in words
 
 
-def test_the_notes_are_those_of_all_folds_and_name_missing_heat_maps(
+def test_the_page_has_the_notes_of_all_folds_and_counts_missing_heat_maps(
     folds: FinetunedFolds, page: str
 ) -> None:
     assert "has no validation split" in words_of(page)
