@@ -25,6 +25,8 @@ MAIN_CLAIMS: dict[str, dict[str, tuple[str, ...]]] = {
             "Plain 8 is more accurate than plain 14: depth hurts a plain network.",
             "Residual 8 is more accurate than plain 8.",
             "Residual 14 is more accurate than plain 14.",
+            "Residual 14 is more accurate than residual 8.",
+            "Residual 8 is more accurate than residual 34: more depth is not always better.",
             "Plain 18 fails, and residual 18 trains.",
             "Plain 34 fails, and residual 34 trains.",
             "Residual 50 is more accurate than residual 34, which its authors suspect to be luck.",
@@ -66,7 +68,10 @@ MAIN_CLAIMS: dict[str, dict[str, tuple[str, ...]]] = {
             "Plain 20 is more accurate than plain 56: depth hurts a plain network.",
             "Residual 56 is more accurate than plain 56.",
         ),
-        "blocks": ("Full pre-activation is more accurate than the original block.",),
+        "blocks": (
+            "Full pre-activation is more accurate than the original block.",
+            "The arrangements stand in the order of their published errors.",
+        ),
     },
     "FixRes report": {
         "fixres-dogs": (

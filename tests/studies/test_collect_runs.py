@@ -280,6 +280,25 @@ def test_the_folder_that_an_export_names_need_not_exist(first: Path, tmp_path: P
     assert collection.folder == tmp_path / "here" / "studies" / folder
 
 
+def test_a_second_archive_joins_the_study_by_the_folder_that_an_export_names(
+    first: Path, second: Path, archive: Path, tmp_path: Path
+) -> None:
+    other = tmp_path / "second.tar.gz"
+    export_runs(plan_of(second), second, other, light=True)
+    here = tmp_path / "here"
+    (folder,) = (first / "studies").iterdir()
+    elsewhere = f"machine/studies/{folder.name}"
+    collect_runs([archive], elsewhere, here)
+    assert decisions(collect_runs([other], elsewhere, here)) == {"joined": 2}
+
+
+def test_runs_of_a_study_file_that_is_not_here_join_by_the_name_of_the_study(
+    first: Path, archive: Path, tmp_path: Path
+) -> None:
+    name = plan_of(first).study.name
+    assert decisions(collect_runs([archive], name, tmp_path / "here")) == {"joined": 4}
+
+
 def test_a_run_that_is_being_trained_here_is_not_replaced(
     first: Path, archive: Path, study_file: Path, tmp_path: Path
 ) -> None:

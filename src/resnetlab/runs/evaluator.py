@@ -17,6 +17,7 @@ from resnetlab.runs.records import Evaluation, RunFile, Scores, TrainModeEvaluat
 from resnetlab.schema import finite_or_none
 from resnetlab.stats.chance import (
     compare_with_chance,
+    is_at_chance,
     largest_class_share,
     status_from_chance,
 )
@@ -202,14 +203,19 @@ class RunEvaluator:
 
         Args:
             curve: Evaluations of the run so far, in one mode.
-            test: Result on the test split, which counts if no split was evaluated each epoch, or
-                if the split that was evaluated cannot tell.
+            test: Result on the test split. It counts unless validation images, or all test images,
+                were evaluated each epoch and can tell.
         """
         split: Split = "validation" if "validation" in self.splits else "test"
         errors = [line.top1_error_pct for line in curve if line.split == split]
         images = len(self.curve_splits.get(split, self.test))
         if not errors:
             split, errors, images = "test", [test.top1_error_pct], len(self.test)
+        elif split == "test" and images < len(self.test):
+            # All test images tell more than the part of them that was evaluated each epoch.
+            accuracy = 100 - test.top1_error_pct
+            if not is_at_chance(accuracy, self.file.class_share, len(self.test), 1):
+                return "trained", ""
         best = 100 - min(errors)
         predictions = self.test.labels.cpu().numpy(), test.logits.argmax(1).numpy()
         share = test_share = self.file.class_share

@@ -43,9 +43,10 @@ def study_export(
         raise input_error(source, "was not started here", fix)
     from resnetlab.studies.exchange.export_runs import export_runs
     from resnetlab.studies.execution import read_plan
+    from resnetlab.studies.started import source_sha256, study_path
 
-    archive = out or Path(f"{folder.name}-runs.tar.gz")
-    exported = export_runs(read_plan(folder), root, archive, light=light)
+    archive, plan = out or Path(f"{folder.name}-runs.tar.gz"), read_plan(folder)
+    exported = export_runs(plan, root, archive, light=light)
     if json:
         print_json(vars(exported))
         return
@@ -54,7 +55,10 @@ def study_export(
         f"{exported.runs} of {format_count(exported.planned, 'run')}: {exported.path}, "
         f"{exported.size / 1e6:.1f} MB ({per_run:,.0f} kB per run)"
     )
-    command = command_line(["resnetlab", "study", "collect", exported.path.name, "--into", source])
+    path = study_path(plan.study.name)  # runs of other seeds join by the name, not by the folder
+    is_in_catalog = path.is_file() and plan.source_sha256 == source_sha256(path)
+    study = plan.study.name if is_in_catalog else source
+    command = command_line(["resnetlab", "study", "collect", exported.path.name, "--into", study])
     typer.echo(f"On the other machine: {command}")
 
 

@@ -52,8 +52,10 @@ def find_plan(into: str, root: Path, sources: Sequence[RunSource]) -> tuple[Plan
 
 def _started_plan(into: str, root: Path) -> Plan | None:
     """Return the plan of the study that was started under `root`, if there is one."""
-    if (Path(into) / "plan.json").exists():
-        return read_plan(Path(into))
+    # A folder of another machine's output has the same name here.
+    for folder in (Path(into), root / "studies" / Path(into).name):
+        if (folder / "plan.json").exists():
+            return read_plan(folder)
     started = find_started(into, root)
     folders = [folder for folder in (started.plan_folder,) if folder is not None]
     folders = folders or list(started.overridden_plans)
@@ -71,7 +73,7 @@ def _is_named(plan: Plan, into: str) -> bool:
     """
     path = study_path(into)
     if not path.is_file():
-        return folder_name(plan) == Path(into).name
+        return Path(into).name in (folder_name(plan), plan.study.name)
     return plan.source_sha256 == source_sha256(path)
 
 
