@@ -12,7 +12,12 @@ from resnetlab.reports.format import decimals
 from resnetlab.reports.study.source_questions.verdicts import conclusion
 from resnetlab.reports.study.source_questions.writer import AnswerWriter
 from resnetlab.stats.contrasts import Effect, welch
-from resnetlab.stats.hypothesis_types import FailureHypothesis, Hypothesis, SpeedHypothesis
+from resnetlab.stats.hypothesis_types import (
+    FailureHypothesis,
+    Hypothesis,
+    MeansHypothesis,
+    SpeedHypothesis,
+)
 from resnetlab.stats.intervals import ACCURACY_RANGE_PCT, Interval, mean, t_interval, within_range
 from resnetlab.stats.verdict_types import Verdict
 from resnetlab.studies import claims
@@ -161,19 +166,19 @@ def _claim_values(
             start = _pairs(writer, claim)
         case claims.Every():
             count = writer.count("pairs", len(claim.left))
+            least = _least_supporting(writer, claim, hypothesis, verdict)
             start = writer.say(
                 f"In each of {count} pairs of conditions, the first one is compared with the "
-                f"second: {_pair_labels(writer, claim)}. This is the pair that supports the claim "
-                "least.",
+                f"second: {_pair_labels(writer, claim)}.{least}",
                 f"Dans chacune des {count} paires de conditions, la première est comparée à la "
-                f"seconde : {_pair_labels(writer, claim)}. Voici la paire la moins favorable à "
-                "l'affirmation.",
+                f"seconde : {_pair_labels(writer, claim)}.{least}",
             )
         case claims.Monotone():
             order = writer.labels(claim.order)
+            least = _least_supporting(writer, claim, hypothesis, verdict)
             start = writer.say(
-                f"In the order {order}, this is the step that supports the claim least.",
-                f"Dans l'ordre {order}, voici le pas le moins favorable à l'affirmation.",
+                f"In the order {order}, each condition is compared with the next one.{least}",
+                f"Dans l'ordre {order}, chaque condition est comparée à la suivante.{least}",
             )
         case claims.Best():
             left = writer.label(claim.left)
@@ -193,6 +198,32 @@ def _claim_values(
         unit = "nats"
     tests = sum(1 + (item.direction is not None) for item in analysis.verdicts)
     return start, _difference(writer, verdict.effect, unit, verdict, metric != "top1", tests)
+
+
+def _least_supporting(
+    writer: AnswerWriter,
+    claim: claims.Every | claims.Monotone,
+    hypothesis: Hypothesis,
+    verdict: Verdict,
+) -> str:
+    """Name the two conditions whose difference the verdict gives, in a sentence.
+
+    It is empty for a claim about one difference or none, and if missing runs changed it.
+    """
+    assert isinstance(hypothesis, MeansHypothesis), hypothesis
+    labels = tuple(dict.fromkeys(condition_labels(claim)))
+    if verdict.effect is None or len(hypothesis.weights) == 1:
+        return ""
+    effects = hypothesis.effects([arm.trained for arm in hypothesis.arms])
+    for weights, effect in zip(hypothesis.weights, effects, strict=True):
+        if effect == verdict.effect:
+            left = writer.label(labels[weights.index(1.0)])
+            right = writer.label(labels[weights.index(-1.0)])
+            return writer.say(
+                f" {left} against {right} supports the claim least.",
+                f" {left} contre {right} est la comparaison la moins favorable à l'affirmation.",
+            )
+    return ""
 
 
 Unit = Literal["points", "nats", "%"]
