@@ -131,10 +131,13 @@ def claim_cells(study: str, claim: str) -> str:
     for folder in (f"{study}-evidence", study):
         path = ROOT / "results" / folder / "report.json"
         report = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        page = path.with_suffix(".md").read_text(encoding="utf-8") if report else ""
         for item in report.get("verdicts", []):
             if item["claim"] == claim:
                 share, _, verdict = item["verdict"].rpartition(": ")
                 share = share.removeprefix("at ").removesuffix(" of the training") or "100 %"
+                if f"(trained runs only)**: {claim}" in page:
+                    verdict += ", trained runs only"
                 cells = (
                     f"[{verdict}](results/{folder}/report.md)",
                     share,

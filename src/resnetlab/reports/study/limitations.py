@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from resnetlab.analysis.training_share import is_shortened
 from resnetlab.reports.format import capitalize_first, join_clauses, join_words
 from resnetlab.reports.study.finetune import has_finetuning
-from resnetlab.reports.study.text import override_text
+from resnetlab.reports.study.text import grid_changes, override_text
 from resnetlab.stats.chance import UNDECIDED, is_undecided
 from resnetlab.translation import tr, tr_count, tr_study
 
@@ -40,13 +40,16 @@ def _protocol_sentences(analysis: StudyAnalysis) -> Iterator[str]:
     if changed := _changes_of_training(study):
         changes = join_clauses([override_text(item) for item in changed])
         yield tr("Not the protocol of the study file: {changes}.", changes=changes)
-    if len(changed) < len(study.overrides):
-        count = tr_count(len(study.conditions), "condition")
-        yield tr("Not all conditions of the study file, only {count} of it.", count=count)
+    if grid := grid_changes(study):
+        yield tr(
+            "Not the conditions of the study file, but {count}: {changes}.",
+            count=tr_count(len(study.conditions), "condition"),
+            changes=join_clauses([override_text(item) for item in grid]),
+        )
 
 
 def _changes_of_training(study: Study) -> list[Override]:
-    """Return the changes of the command that do more than select conditions of a grid."""
+    """Return the changes of the command that are no choice of conditions."""
     return [item for item in study.overrides if not item.key.startswith("grid.")]
 
 

@@ -18,7 +18,7 @@ from resnetlab.translation import localize_number, tr, tr_count, tr_study, tr_wo
 if TYPE_CHECKING:
     from resnetlab.analysis.analyze import StudyAnalysis
     from resnetlab.stats.verdict_types import Verdict
-    from resnetlab.studies.study import Override
+    from resnetlab.studies.study import Override, Study
 
 
 def banner(analysis: StudyAnalysis) -> str:
@@ -90,13 +90,22 @@ def _format_length(images: float) -> str:
 
 
 def about(analysis: StudyAnalysis) -> str:
-    """Return the description of the study, which its file gives for the full training."""
+    """Return the description of the study, which its file gives for its conditions and the full
+    training.
+    """
     description = tr_study(analysis.study.about)
     if description and is_shortened(analysis.study):
         return tr(
             "By the study file, for its full training: {description}", description=description
         )
+    if description and grid_changes(analysis.study):
+        return tr("By the study file, for its conditions: {description}", description=description)
     return description
+
+
+def grid_changes(study: Study) -> list[Override]:
+    """Return the changes of the command to the conditions of a study."""
+    return [item for item in study.overrides if item.key.startswith("grid.")]
 
 
 def override_text(override: Override) -> str:
