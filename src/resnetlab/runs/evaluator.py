@@ -204,7 +204,7 @@ class RunEvaluator:
         Args:
             curve: Evaluations of the run so far, in one mode.
             test: Result on the test split. It counts unless validation images, or all test images,
-                were evaluated each epoch and can tell.
+                were evaluated each epoch and are enough.
         """
         split: Split = "validation" if "validation" in self.splits else "test"
         errors = [line.top1_error_pct for line in curve if line.split == split]
@@ -212,7 +212,7 @@ class RunEvaluator:
         if not errors:
             split, errors, images = "test", [test.top1_error_pct], len(self.test)
         elif split == "test" and images < len(self.test):
-            # All test images tell more than the part of them that was evaluated each epoch.
+            # All test images are a better test than the part of them that was evaluated each epoch.
             accuracy = 100 - test.top1_error_pct
             if not is_at_chance(accuracy, self.file.class_share, len(self.test), 1):
                 return "trained", ""
