@@ -31,7 +31,12 @@ MAIN_CLAIMS: dict[str, dict[str, tuple[str, ...]]] = {
             "Plain 34 fails, and residual 34 trains.",
             "Residual 50 is more accurate than residual 34, which its authors suspect to be luck.",
         ),
-        "depth-as-run": ("As run, plain 18 fails, and residual 18 trains.",),
+        "depth-as-run": (
+            "As run, plain 18 fails, and residual 18 trains.",
+            "As run, plain 34 fails, and residual 34 trains.",
+            "As run, residual 14 is more accurate than residual 8.",
+            "As run, residual 50 is more accurate than residual 34.",
+        ),
     },
     "practical": {
         "bow-svm": ("The network is more accurate than the bag of words.",),
