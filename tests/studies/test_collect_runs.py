@@ -25,7 +25,12 @@ from resnetlab.runs.damage import check_run
 from resnetlab.runs.paths import LOCK, LOGITS, WEIGHTS, check_finished
 from resnetlab.runs.recorded_logits import RecordedLogits
 from resnetlab.runs.run_folder import RunFolder
-from resnetlab.studies.exchange.collect_runs import CollectedRun, Collection, collect_runs
+from resnetlab.studies.exchange.collect_runs import (
+    UNCHECKED,
+    CollectedRun,
+    Collection,
+    collect_runs,
+)
 from resnetlab.studies.exchange.export_runs import export_runs
 from resnetlab.studies.execution import read_plan, save_plan
 from resnetlab.studies.plan import Plan
@@ -233,6 +238,29 @@ def test_a_run_with_another_protocol_is_not_collected_and_the_difference_is_repo
     assert {run.reason for run in collection.runs} == {"recipe.epochs is 1, in the study 2"}
     assert len(collection.notes) == 1
     assert "has other conditions, claims or settings" in collection.notes[0]
+
+
+def test_a_run_of_a_seed_that_is_not_planned_is_reported_with_all_planned_seeds(
+    first: Path, second: Path, tmp_path: Path
+) -> None:
+    here = tmp_path / "here"
+    save_plan(plan_of(first), here)
+    name = str(next((here / "studies").iterdir()))
+    collection = collect_runs([second / "runs"], name, here)
+    assert {run.reason for run in collection.runs} == {"seed is 2, in the study 0, 1"}
+
+
+def test_a_run_without_checksums_joins_with_a_sentence_that_says_what_was_checked(
+    first: Path, tmp_path: Path
+) -> None:
+    root = tmp_path / "copy"
+    shutil.copytree(first, root)
+    (run, other, *_) = sorted((root / "runs").iterdir())
+    (run / "checksums.json").unlink()
+    folder = next((root / "studies").iterdir())
+    collection = collect_runs([run, other], str(folder), tmp_path / "here")
+    assert [one.decision for one in collection.runs] == ["joined", "joined"]
+    assert [one.reason for one in collection.runs] == [UNCHECKED, ""]
 
 
 def test_another_result_of_the_same_run_is_reported_and_the_local_one_stays(

@@ -85,6 +85,10 @@ class Collection:
         }
 
 
+UNCHECKED = f"it has no {CHECKSUMS}, so only its test accuracy and loss were checked"
+"""Reason that is given with a run that joined without checksums."""
+
+
 def collect_runs(sources: Sequence[Path], into: str, root: Path) -> Collection:
     """Copy the finished runs of `sources` that belong to a study into its folder of runs.
 
@@ -154,7 +158,7 @@ def _check_and_copy(
         decision = _compare_with_result_here(folder, record, target)
         if decision is None:
             _copy(folder, target)
-            return "joined", ""
+            return "joined", "" if read_checksums(folder) else UNCHECKED
         if decision[0] == "weights added":
             _add_weights(folder, target)
         return decision

@@ -112,7 +112,7 @@ def _without_seed(run: PlannedRun) -> RunConfig:
 
 def describe_difference(run: RunConfig, planned: Iterable[PlannedRun]) -> str:
     """Return in which fields a run differs from the most similar run of the study."""
-    fields = flatten(encode(run.identity))
+    fields, planned = flatten(encode(run.identity)), list(planned)
     nearest: dict[str, tuple[object, object]] | None = None
     for candidate in planned:
         other = flatten(encode(candidate.config.identity))
@@ -123,6 +123,9 @@ def describe_difference(run: RunConfig, planned: Iterable[PlannedRun]) -> str:
         }
         if nearest is None or len(different) < len(nearest):
             nearest = different
+    if nearest is not None and set(nearest) == {"seed"}:
+        seeds = sorted({candidate.seed for candidate in planned})
+        return f"seed is {run.seed}, in the study {', '.join(map(str, seeds))}"
     parts = [
         f"{name} is {value}, in the study {expected}"
         for name, (value, expected) in list((nearest or {}).items())[:3]
