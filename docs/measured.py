@@ -177,8 +177,11 @@ def hours(folder: str) -> str:
 
 def replications_table() -> str:
     """Return the repeated runs as Markdown, from the file of `benchmarks/replications.py`."""
-    header = "| study | run | reported | interval | repeated | processors, first and repeated |"
-    rows = [header, "|---|---|---:|---:|---:|---|"]
+    header = (
+        "| study | run | reported | interval | repeated | difference | "
+        "processors, first and repeated |"
+    )
+    rows = [header, "|---|---|---:|---:|---:|---:|---|"]
     path = ROOT / "benchmarks" / "replications.json"
     for study, record in json.loads(path.read_text(encoding="utf-8")).items():
         page = ROOT / "results" / study / "report.json"
@@ -190,9 +193,36 @@ def replications_table() -> str:
             rows.append(
                 f"| `{study}` | {name} | {percent(run['reported_accuracy_pct'])} | "
                 f"{interval(run['prediction_interval_pct'])} | {percent(run['accuracy_pct'])} | "
+                f"{difference(run['reported_accuracy_pct'], run['accuracy_pct'])} | "
                 f"{first}; {again} |"
             )
-    return "\n".join(rows)
+    return "\n".join([*rows, *runs_of_two_studies("ensemble-evidence", "blocks-evidence")])
+
+
+def runs_of_two_studies(first: str, second: str) -> list[str]:
+    """Return a row for each run of two studies that was trained for both, on two processors."""
+    names, tables = [], []
+    for study in (first, second):
+        folder = ROOT / "results" / study
+        report = json.loads((folder / "report.json").read_text(encoding="utf-8"))
+        names.append(" and ".join(dict.fromkeys(map(machine_name, report["machines"]))))
+        with (folder / "results.csv").open(newline="", encoding="utf-8") as file:
+            tables.append({row["run"]: row for row in csv.DictReader(file)})
+    rows = []
+    for run in (run for run in tables[0] if run in tables[1]):
+        row = tables[0][run]
+        values = [100 - float(table[run]["test_error_pct"]) for table in tables]
+        rows.append(
+            f"| `{first}`, repeated in `{second}` | {row['condition']}, seed {row['seed']} | "
+            f"{percent(values[0])} | – | {percent(values[1])} | {difference(*values)} | "
+            f"{'; '.join(names)} |"
+        )
+    return rows
+
+
+def difference(first: float | None, second: float | None) -> str:
+    """Return the difference of two accuracies in points as text."""
+    return "–" if first is None or second is None else f"{second - first:+.2f}".replace("-", "−")
 
 
 def machine_name(machine: dict[str, Any]) -> str:
