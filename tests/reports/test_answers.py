@@ -122,6 +122,18 @@ def test_the_comparison_that_supports_a_claim_least_is_named() -> None:
     assert "least" not in claim_answer("steps").measured["en"]  # it has one step only
 
 
+def test_the_best_condition_is_named_also_where_the_grid_is_no_table_of_two_axes() -> None:
+    means = {
+        label: sum(value for _, value in runs if value is not None) / len(runs)
+        for label, runs in TRUTH.items()
+        if all(outcome == "trained" for outcome, _ in runs)
+    }
+    best = max(means, key=means.__getitem__)
+    answer = answer_question(planted(), question(Evidence(kind="grid"))).measured["en"]
+    assert f"“{best}” has the highest mean" in answer
+    assert "Failed runs (at chance or diverged): " in answer
+
+
 @pytest.mark.parametrize(
     ("statement", "status", "english", "french"),
     [

@@ -64,10 +64,10 @@ def test_a_grid_without_a_trained_run_is_answered_with_the_number_of_failed_runs
     (answer,) = build_report(
         collect_study_data(study_record(truth, study=study, test_curve=True))
     ).answers
-    expected = "No cell has a trained run. Failed runs (at chance or diverged): 48 of 48."
+    expected = "No condition has a trained run. Failed runs (at chance or diverged): 48 of 48."
     assert answer.statuses == ("inconclusive",)
     assert answer.measured["en"] == expected
-    assert "Aucune case n’a d’essai entraîné." in answer.measured["fr"]
+    assert "Aucune condition n’a d’essai entraîné." in answer.measured["fr"]
 
 
 def test_each_cell_of_the_heat_map_has_its_mean_and_its_failed_runs(tmp_path: Path) -> None:

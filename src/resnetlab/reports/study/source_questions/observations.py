@@ -191,21 +191,31 @@ def measure_comparison(
 
 
 def grid_finding(writer: AnswerWriter, analysis: StudyAnalysis) -> Finding:
-    """Say which cell of the grid of two axes is the best, and how the best row changes with the
-    column.
+    """Say which condition of the grid is the best and, of two axes, how the best row changes with
+    the column.
     """
-    axes = find_grid(analysis)
     labels = tuple(analysis.summaries)
-    best_rows = axes.best_rows(analysis.summaries) if axes else {}
-    if axes is None or not best_rows:
-        none = writer.say("No cell has a trained run.", "Aucune case n'a d'essai entraîné.")
-        return Finding("inconclusive", f"{none} {_failed_runs(writer, analysis)}", labels)
     ranked = sorted(
         (label for label in labels if analysis.summaries[label].mean_pct is not None),
         key=lambda label: -(analysis.summaries[label].mean_pct or 0.0),
     )
-    names = [writer.say(*axis_names(axis)) for axis in (axes.row_axis, axes.column_axis)]
+    if not ranked:
+        none = writer.say(
+            "No condition has a trained run.", "Aucune condition n'a d'essai entraîné."
+        )
+        return Finding("inconclusive", f"{none} {_failed_runs(writer, analysis)}", labels)
     parts = [_best_cell(writer, analysis, ranked)]
+    axes = find_grid(analysis)
+    if axes is not None:
+        parts += _best_rows(writer, analysis, axes)
+    parts.append(_failed_runs(writer, analysis))
+    return Finding("exploratory", " ".join(parts), labels)
+
+
+def _best_rows(writer: AnswerWriter, analysis: StudyAnalysis, axes: ConditionGrid) -> list[str]:
+    """Say which row is the best in each column, and how it changes with the column."""
+    best_rows = axes.best_rows(analysis.summaries)
+    names = [writer.say(*axis_names(axis)) for axis in (axes.row_axis, axes.column_axis)]
     cells = []
     for column, (row, summary) in best_rows.items():
         label = axes.labels[row, column]
@@ -221,15 +231,11 @@ def grid_finding(writer: AnswerWriter, analysis: StudyAnalysis) -> Finding:
             )
         )
         assert summary.mean_pct is not None
-    parts.append(
-        writer.say(
-            f"The best {names[0]} for each {names[1]}: {writer.join(cells)}.",
-            f"Le meilleur {names[0]} pour chaque valeur de « {names[1]} » : {writer.join(cells)}.",
-        )
+    listed = writer.say(
+        f"The best {names[0]} for each {names[1]}: {writer.join(cells)}.",
+        f"Le meilleur {names[0]} pour chaque valeur de « {names[1]} » : {writer.join(cells)}.",
     )
-    parts.append(_diagonal(writer, axes, {c: row for c, (row, _) in best_rows.items()}, names))
-    parts.append(_failed_runs(writer, analysis))
-    return Finding("exploratory", " ".join(parts), labels)
+    return [listed, _diagonal(writer, axes, {c: row for c, (row, _) in best_rows.items()}, names)]
 
 
 def _failed_runs(writer: AnswerWriter, analysis: StudyAnalysis) -> str:
