@@ -250,7 +250,7 @@ def test_a_run_of_a_seed_that_is_not_planned_is_reported_with_all_planned_seeds(
     assert {run.reason for run in collection.runs} == {"seed is 2, in the study 0, 1"}
 
 
-def test_a_run_without_checksums_joins_with_a_sentence_that_says_what_was_checked(
+def test_a_run_without_checksums_joins_with_a_sentence_about_the_checks(
     first: Path, tmp_path: Path
 ) -> None:
     root = tmp_path / "copy"

@@ -136,8 +136,8 @@ def use_commands(model: Path, photo: Path) -> list[tuple[str, str]]:
 
 def with_time_limit(words: Sequence[str], time_limit: str) -> str:
     """Return the command line of these words with another `--time-limit`."""
-    others = without_option(words, "--time-limit")
-    return command_line(["resnetlab", *others, "--time-limit", time_limit])
+    others = ["resnetlab", *without_option(words, "--time-limit")]
+    return command_line([*others, "--time-limit", time_limit])
 
 
 def without_option(words: Sequence[str], option: str) -> list[str]:
