@@ -91,11 +91,11 @@ def write_page_of_folds(
     from resnetlab.api.finetune_page import MAX_DRAWING_SECONDS
     from resnetlab.api.folds_page import write_cross_validation_page
 
-    words = sys.argv[1:]
+    words = ["resnetlab", *sys.argv[1:]]
     return write_cross_validation_page(
         folds,
-        command=command_line(["resnetlab", *words]),
-        final_command=command_line(["resnetlab", *without_option(words, "--folds")]),
+        command=command_line(words),
+        final_command=command_line(without_option(words, "--folds")),
         device=device,
         max_drawing_seconds=min(MAX_DRAWING_SECONDS, remaining_seconds),
         language=language,
@@ -136,7 +136,7 @@ def use_commands(model: Path, photo: Path) -> list[tuple[str, str]]:
 
 def with_time_limit(words: Sequence[str], time_limit: str) -> str:
     """Return the command line of these words with another `--time-limit`."""
-    others = ["resnetlab", *without_option(words, "--time-limit")]
+    others = without_option(["resnetlab", *words], "--time-limit")
     return command_line([*others, "--time-limit", time_limit])
 
 
