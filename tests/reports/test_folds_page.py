@@ -141,6 +141,18 @@ def test_the_french_page_is_french(folds: FinetunedFolds, page: str) -> None:
 
 
 @pytest.mark.skipif(not shutil.which("chromium"), reason="needs chromium")
+def test_a_long_name_of_a_doubtful_photograph_breaks_on_a_narrow_screen(
+    page: str, tmp_path: Path
+) -> None:
+    long = "n02089973-English_foxhound/" + 40 * "1" + ".jpg"
+    cells = f'<tr><th scope="row"><div class="cell">{long}</div></th></tr>'
+    table = f'<div class="box cards doubtful"><table><tbody>{cells}</tbody></table></div>'
+    measured = layout(page.replace("</main>", f"{table}</main>"), 390, tmp_path, ".doubtful th")
+    assert measured["over"] == 0
+    assert measured["right"] <= measured["room"]
+
+
+@pytest.mark.skipif(not shutil.which("chromium"), reason="needs chromium")
 @pytest.mark.parametrize("width", [1280, 390])
 def test_the_page_never_scrolls_sideways(page: str, width: int, tmp_path: Path) -> None:
     measured = layout(page, width, tmp_path, ".folds td")
