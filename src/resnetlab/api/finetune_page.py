@@ -11,7 +11,7 @@ import numpy as np
 from resnetlab.deploy.evaluate import PredictionsWithImages, evaluate
 from resnetlab.deploy.inputs import EvaluationImages, SplitName
 from resnetlab.deploy.mistakes import MistakeDrawing, draw_mistakes
-from resnetlab.deploy.predict import load_model
+from resnetlab.deploy.predict import Classifier, load_model
 from resnetlab.finetuning.finetune_photos import FinetunedModel
 from resnetlab.messages import ItemCallback, Notify, silent
 from resnetlab.reports.document import Detail
@@ -52,16 +52,12 @@ def write_finetune_page(
         notify: Function that gets a line about each step.
         on_item: Callback for the progress of long steps.
     """
-    result, photos, answers = finetuned.result, finetuned.photos, finetuned.predictions
+    result, photos = finetuned.result, finetuned.photos
     model = load_model(finetuned.model_folder, device=device, accept_license=True)
     names = tuple(photos.classes[k] for k in photos.test.labels)
-    images = tuple(photos.test.images)
+    predictions = calibrated_predictions(model, finetuned)
     split: SplitName = "test" if result.has_test else "validation"
-    data = EvaluationImages(photos.name, split, photos.classes, images, names)
-    raw, calibrated = answers.probabilities, answers.probabilities
-    if model.confidence is not None:
-        calibrated = model.confidence.calibrate(raw)
-    predictions = PredictionsWithImages(calibrated, answers.labels, images, uncalibrated=raw)
+    data = EvaluationImages(photos.name, split, photos.classes, predictions.images, names)
     scores = evaluate(model, data, predictions, finetuned.tta)
     if not result.has_test:  # they were fitted on these images, so that they fit by construction
         scores = replace(scores, calibration=None, sets=None, novelty=None)
@@ -87,6 +83,15 @@ def write_finetune_page(
         full_command or {},
         language,
     )
+
+
+def calibrated_predictions(model: Classifier, finetuned: FinetunedModel) -> PredictionsWithImages:
+    """Return the predictions of a fine-tuning with their images, calibrated by its model."""
+    raw = finetuned.predictions.probabilities
+    calibrated = raw if model.confidence is None else model.confidence.calibrate(raw)
+    images = tuple(finetuned.photos.test.images)
+    labels = finetuned.predictions.labels
+    return PredictionsWithImages(calibrated, labels, images, uncalibrated=raw)
 
 
 def heat_map_note(drawings: Mapping[str, MistakeDrawing], max_seconds: float) -> str:

@@ -13,12 +13,13 @@ import numpy as np
 from resnetlab.api.finetune_page import (
     MAX_DRAWING_SECONDS,
     MAX_FINETUNE_MISTAKES,
+    calibrated_predictions,
     heat_map_note,
 )
 from resnetlab.deploy.evaluate import PredictionsWithImages, evaluate
 from resnetlab.deploy.inputs import EvaluationImages
 from resnetlab.deploy.mistakes import MistakeDrawing, draw_mistakes
-from resnetlab.deploy.predict import Classifier, load_model
+from resnetlab.deploy.predict import load_model
 from resnetlab.deploy.results import Misclassification
 from resnetlab.finetuning.cross_validation import FinetunedFolds
 from resnetlab.finetuning.finetune_photos import FinetunedModel
@@ -56,7 +57,7 @@ def write_cross_validation_page(
     predictions, licenses = list[PredictionsWithImages](), list[str]()
     for finetuned in folds.models:
         model = load_model(finetuned.model_folder, device=device, accept_license=True)
-        predictions.append(_calibrated_predictions(model, finetuned))
+        predictions.append(calibrated_predictions(model, finetuned))
         licenses.append(str(model.file.license))
     pooled = _pool(predictions)
     photos = folds.models[0].photos
@@ -88,15 +89,6 @@ def write_cross_validation_page(
     return write_folds_page(
         folds.result, scores, drawings, surroundings, folds.report_folder, language
     )
-
-
-def _calibrated_predictions(model: Classifier, finetuned: FinetunedModel) -> PredictionsWithImages:
-    answers = finetuned.predictions
-    calibrated = answers.probabilities
-    if model.confidence is not None:
-        calibrated = model.confidence.calibrate(calibrated)
-    images = tuple(finetuned.photos.test.images)
-    return PredictionsWithImages(calibrated, answers.labels, images)
 
 
 def _pool(predictions: Sequence[PredictionsWithImages]) -> PredictionsWithImages:

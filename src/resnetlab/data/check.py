@@ -7,7 +7,7 @@ It trains nothing, repairs nothing, and writes only what opening the source writ
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -186,8 +186,9 @@ def audit_folder(scan: FolderScan) -> Audit:
     sizes = ImageSizes(_min_median_max(sizes_stored[:, 0]), _min_median_max(sizes_stored[:, 1]))
     bad = tuple(SkippedFile(item.path, item.reason) for item in scan.bad)
     images = [_Image(row.split, row.label, row.path) for row in scan.rows]
-    audit = _build_audit(to_source(scan), images, scan.same_pixels, sizes, scan.skipped, bad)
-    return replace(audit, tables=scan.tables)
+    return _build_audit(
+        to_source(scan), images, scan.same_pixels, sizes, scan.skipped, bad, scan.tables
+    )
 
 
 @dataclass(frozen=True)
@@ -206,6 +207,7 @@ def _build_audit(
     sizes: ImageSizes,
     skipped: tuple[SkippedFile, ...],
     bad: tuple[SkippedFile, ...],
+    tables: tuple[str, ...] | None = None,
 ) -> Audit:
     splits = _splits(source)
     counts = {
@@ -241,6 +243,7 @@ def _build_audit(
             if len({image.label for image in group}) > 1
         ),
         source.notes,
+        tables,
     )
 
 

@@ -364,19 +364,22 @@ def _details(
                 classes=tr_count(result.classes, "class"),
             ),
         ),
-        Detail(
-            tr("Image size"),
-            tr(
-                "{train_size} pixels in training, {test_size} in tests",
-                train_size=result.train_size,
-                test_size=result.test_size,
-            ),
-        ),
-        Detail(tr("Recipe"), tr("{recipe}, seed {seed}", recipe=result.recipe, seed=result.seed)),
+        *training_details(result),
         Detail(tr("Time"), _time(result)),
         Detail(tr("Command"), surroundings.command),
     ]
     return [*details, *(Detail(tr("Note"), tr_recorded(note)) for note in surroundings.notes)]
+
+
+def training_details(result: FinetuneResult) -> list[Detail]:
+    """Return the size of the images, and the recipe with its seed."""
+    sizes = tr(
+        "{train_size} pixels in training, {test_size} in tests",
+        train_size=result.train_size,
+        test_size=result.test_size,
+    )
+    recipe = tr("{recipe}, seed {seed}", recipe=result.recipe, seed=result.seed)
+    return [Detail(tr("Image size"), sizes), Detail(tr("Recipe"), recipe)]
 
 
 def _time(result: FinetuneResult) -> str:

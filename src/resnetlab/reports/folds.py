@@ -14,7 +14,12 @@ from resnetlab.files import write_text
 from resnetlab.finetuning.results import CrossValidation
 from resnetlab.reports import evaluation
 from resnetlab.reports.document import Cell, Detail, Table, number_columns, text_columns
-from resnetlab.reports.finetuning import caveat_details, describe_calibration, doubtful_table
+from resnetlab.reports.finetuning import (
+    caveat_details,
+    describe_calibration,
+    doubtful_table,
+    training_details,
+)
 from resnetlab.reports.finetuning_trials import accuracy_cell
 from resnetlab.reports.format import format_duration, format_interval, format_pct
 from resnetlab.stats.intervals import Interval
@@ -196,15 +201,7 @@ def _details(
                 classes=tr_count(first.classes, "class"),
             ),
         ),
-        Detail(
-            tr("Image size"),
-            tr(
-                "{train_size} pixels in training, {test_size} in tests",
-                train_size=first.train_size,
-                test_size=first.test_size,
-            ),
-        ),
-        Detail(tr("Recipe"), tr("{recipe}, seed {seed}", recipe=first.recipe, seed=first.seed)),
+        *training_details(first),
         Detail(tr("Time"), format_duration(seconds)),
         Detail(tr("Command"), surroundings.command),
     ]

@@ -45,8 +45,9 @@ def find_label_tables(root: Path, entries: Sequence[ScannedFile]) -> list[LabelT
     if tables := _tables_of_splits(names, TABLE_SUFFIXES):
         return tables
     # A text file is a list of labels only where no other table is: many tools write other texts.
-    lists = _tables_of_splits(names, (LIST_SUFFIX,))
-    return lists or [LabelTable(LABELS_LIST) for name in names if name == LABELS_LIST]
+    if lists := _tables_of_splits(names, (LIST_SUFFIX,)):
+        return lists
+    return [LabelTable(LABELS_LIST)] if LABELS_LIST in names else []
 
 
 def _tables_of_splits(names: set[str], suffixes: Sequence[str]) -> list[LabelTable]:
